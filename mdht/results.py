@@ -1,0 +1,48 @@
+"""What the calls of `mdht.node.Mdht` return."""
+
+from typing import Literal
+
+import msgspec
+
+from mdht.errors import RefusalCode
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One live value under a key, its signature verified and its chunks joined."""
+
+    writer: bytes
+    "Ed25519 public key of its writer."
+    name: bytes
+    seq: int
+    value: bytes
+    "Up to 16 KiB."
+    lease_s: int
+    remaining_s: float
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One change under a key, as `watch` yields it."""
+
+    kind: Literal["added", "updated", "removed"]
+    found: Found
+    "The new state; for `removed` the last known one with no time remaining."
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """One node's no."""
+
+    node: str
+    "Address of the node, as `host:port`."
+    code: RefusalCode
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """How a put or a remove went."""
+
+    stored: int
+    "Nodes that confirmed the record, this one included when it is among the closest."
+    refused: tuple[Refusal, ...] = ()
+    unanswered: int = 0
+    "Nodes that were asked and did not answer in time."
+    expires_in_s: float
+    "Seconds until the record ends unless it is put again."

@@ -1,0 +1,1 @@
+"""Laboratory and benchmarks of the suite; nothing imports this package but the tests."""

@@ -1,0 +1,1 @@
+"""Zeroconf-to-Zeroconf: carries DNS-SD services between subnets through a DHT (thesis chapter 4)."""
