@@ -1,0 +1,118 @@
+"""The one door to Ed25519 (RFC 8032): keys of writers and nodes, signatures and their verification."""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from mdht.errors import LocalProtocolError
+
+SEED_BYTES: Final = 32
+KEY_FILE_MAX: Final = 4_096
+"Bytes read of a key file; a PEM of an Ed25519 key has 119, so a larger file is some other file."
+
+
+class SigningKey:
+    """The private key of one writer."""
+
+    __slots__ = ("_private", "public_key", "seed")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise LocalProtocolError(f"a signing key has {SEED_BYTES} bytes, not {len(seed)}")
+        self.seed = seed
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public_key: bytes = self._private.public_key().public_bytes_raw()
+
+    def __repr__(self) -> str:
+        # The seed must never reach a log through a formatted object.
+        return f"SigningKey(public_key={self.public_key.hex()})"
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return a new key from the system's random source."""
+        return cls(secrets.token_bytes(SEED_BYTES))
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Self:
+        """Return the key of a 32-byte seed (RFC 8032 section 5.1.5); the same seed gives the same key."""
+        return cls(seed)
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """Return the key kept in a PEM file, creating it (mode 0600) when there is none.
+
+        Raises:
+            LocalProtocolError: the file is no such key, is open to other users, or cannot be read or written.
+        """
+        try:
+            if not path.exists():
+                _create(path, cls.generate())
+            return cls(_load(path))
+        except OSError as error:
+            raise LocalProtocolError(f"identity file {path}: {error.strerror or error}") from error
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64-byte signature over `data`."""
+        return self._private.sign(data)
+
+    def pem(self) -> bytes:
+        """Return the key as unencrypted PKCS #8 PEM, which openssl reads too."""
+        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def verify(public_key: bytes, data: bytes, signature: bytes) -> bool:
+    """Say whether `signature` over `data` was made with the private half of `public_key`; never raises."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return True
+
+
+def _load(path: Path) -> bytes:
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise LocalProtocolError(f"identity file {path} is not a regular file")
+        if status.st_mode & 0o077:
+            raise LocalProtocolError(f"identity file {path} is open to other users: chmod 600 {path}")
+        text = file.read(KEY_FILE_MAX)
+    try:
+        private = load_pem_private_key(text, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise LocalProtocolError(
+            f"identity file {path} does not hold an Ed25519 key in PEM form; name another file, or move it away "
+            "to have a new identity created"
+        ) from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise LocalProtocolError(f"identity file {path} holds a key of another kind; an Ed25519 key is needed")
+    return private.private_bytes_raw()
+
+
+def _create(path: Path, key: SigningKey) -> None:
+    """Write a key so that a crash, a full disk or a second process never leaves half a file under `path`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.pem())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # unlike a rename, never replaces what another process wrote meanwhile
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
