@@ -1,0 +1,170 @@
+"""The routing table: k-buckets with replacement caches (Kademlia sections 2.2, 4.1), b bits a digit (section 4.2)."""
+
+from collections.abc import Iterator
+
+from dhtboot.ids import Address, NodeRef
+
+
+class Bucket:
+    """Contacts of one range of distances, least recently seen first."""
+
+    __slots__ = ("checked_at", "contacts", "looked_at", "replacements")
+
+    def __init__(self, now: float) -> None:
+        self.contacts: dict[int, NodeRef] = {}
+        self.replacements: dict[int, NodeRef] = {}
+        self.looked_at = now
+        "When a lookup last went through this range."
+        self.checked_at = now
+        "When its least recently seen contact was last pinged for a newcomer's sake."
+
+
+class RoutingTable:
+    """All contacts of one node: one per identifier and one per address.
+
+    Args:
+        me: this node's own identifier; it never enters its own table.
+        k: contacts in a bucket.
+        b: bits of a digit.
+        replacements_max: contacts that wait for a place in a full bucket.
+    """
+
+    def __init__(self, me: int, *, k: int, b: int, replacements_max: int) -> None:
+        self._me = me
+        self._k = k
+        self._b = b
+        self._mask = (1 << b) - 1
+        self._replacements_max = replacements_max
+        self._buckets: dict[tuple[int, int], Bucket] = {}
+        self._addresses: dict[Address, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def __iter__(self) -> Iterator[NodeRef]:
+        for bucket in self._buckets.values():
+            yield from bucket.contacts.values()
+
+    def find(self, identifier: int) -> NodeRef | None:
+        """The contact of that identifier, None when it is not in a bucket."""
+        bucket = self._buckets.get(self._index(identifier))
+        return None if bucket is None else bucket.contacts.get(identifier)
+
+    def holds(self, node: NodeRef) -> bool:
+        """Whether this very contact, address included, is in a bucket."""
+        return self._addresses.get(node.address) == node.id
+
+    def has_room(self, node: NodeRef) -> bool:
+        """Whether a stranger would enter a bucket (worth a ping) rather than a replacement cache."""
+        if node.id == self._me or node.address in self._addresses:
+            return False
+        bucket = self._buckets.get(self._index(node.id))
+        return bucket is None or (len(bucket.contacts) < self._k and node.id not in bucket.contacts)
+
+    def touch(self, node: NodeRef) -> bool:
+        """Mark a known contact as just seen; False when it is not known under this address."""
+        if self._addresses.get(node.address) != node.id:
+            return False
+        contacts = self._buckets[self._index(node.id)].contacts
+        contacts[node.id] = contacts.pop(node.id)  # dicts keep order: to the end
+        return True
+
+    def add(self, node: NodeRef, now: float) -> bool:
+        """Take in a contact that was seen; True when it is new in a bucket.
+
+        A second identifier at a known address replaces the first (a host that lost its state); a known identifier at
+        a second address waits in the replacement cache until the first fails, so nobody takes over a place by claim.
+        """
+        if node.id == self._me or self.touch(node):
+            return False
+        index = self._index(node.id)
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            bucket = self._buckets[index] = Bucket(now)
+        if node.id in bucket.contacts or (len(bucket.contacts) >= self._k and node.address not in self._addresses):
+            self._wait(bucket, node)
+            return False
+        former = self._addresses.get(node.address)
+        if former is not None:
+            self.remove(former)
+        if len(bucket.contacts) >= self._k:  # the former contact stood in another bucket
+            self._wait(bucket, node)
+            return False
+        bucket.contacts[node.id] = node
+        bucket.replacements.pop(node.id, None)
+        self._addresses[node.address] = node.id
+        return True
+
+    def _wait(self, bucket: Bucket, node: NodeRef) -> None:
+        bucket.replacements.pop(node.id, None)
+        bucket.replacements[node.id] = node
+        if len(bucket.replacements) > self._replacements_max:
+            del bucket.replacements[next(iter(bucket.replacements))]
+
+    def remove(self, identifier: int) -> NodeRef | None:
+        """Drop a contact; return the waiting one that should be tried in its place, most recently seen first."""
+        index = self._index(identifier)
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            return None
+        gone = bucket.contacts.pop(identifier, None)
+        if gone is None:
+            return None
+        del self._addresses[gone.address]
+        substitute = bucket.replacements.popitem()[1] if bucket.replacements else None
+        if not bucket.contacts and not bucket.replacements:
+            del self._buckets[index]
+        return substitute
+
+    def closest(self, target: int, count: int) -> list[NodeRef]:
+        """The known contacts closest to a target, closest first."""
+        me_to_target = self._me ^ target
+        b = self._b
+
+        def nearest_of(index: tuple[int, int]) -> int:
+            # All contacts of bucket (group, digit) share the bits above `shift`: so do their distances to any target.
+            # Hence buckets are disjoint ranges of distance, and sorting them by their lower bound is enough.
+            shift = index[0] * b
+            return ((index[1] << shift) ^ me_to_target) >> shift << shift
+
+        found: list[NodeRef] = []
+        for index in sorted(self._buckets, key=nearest_of):
+            contacts = self._buckets[index].contacts
+            found.extend(sorted(contacts.values(), key=lambda node: node.id ^ target))
+            if len(found) >= count:
+                return found[:count]
+        return found
+
+    def to_check(self, identifier: int, now: float, *, pause_s: float) -> NodeRef | None:
+        """The contact in the bucket of `identifier` that was silent for longest; None within `pause_s` of the last."""
+        bucket = self._buckets.get(self._index(identifier))
+        if bucket is None or not bucket.replacements or now < bucket.checked_at + pause_s:
+            return None
+        bucket.checked_at = now
+        return next(iter(bucket.contacts.values()), None)
+
+    def looked(self, target: int, now: float) -> None:
+        """Note that a lookup goes through the range of `target`."""
+        bucket = self._buckets.get(self._index(target))
+        if bucket is not None:
+            bucket.looked_at = now
+
+    def stale(self, before: float) -> list[tuple[int, int]]:
+        """Buckets not looked into since `before`."""
+        return [index for index, bucket in self._buckets.items() if bucket.looked_at < before]
+
+    def occupied(self) -> list[tuple[int, int]]:
+        """Indices of the buckets with contacts, closest range first."""
+        return sorted(self._buckets)
+
+    def range_of(self, index: tuple[int, int]) -> tuple[int, int]:
+        """Common bits and number of free low bits of a bucket: its identifiers are `base ^ x`, x below `1 << free`."""
+        group, digit = index
+        shift = group * self._b
+        return (self._me >> shift << shift) ^ (digit << shift), shift
+
+    def _index(self, identifier: int) -> tuple[int, int]:
+        """(group, digit) of the first digit, from the top, in which the identifier differs from ours."""
+        distance = self._me ^ identifier
+        group = max(distance.bit_length() - 1, 0) // self._b  # our own identifier: a bucket that stays empty
+        return group, (distance >> (group * self._b)) & self._mask

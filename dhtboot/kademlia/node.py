@@ -1,0 +1,491 @@
+"""One Kademlia node as a core without I/O.
+
+`receive`, `tick`, `join` and `leave` return the effects to perform. The layer above calls `lookup`, `ask` and `tell`
+from within its own calls or from the hooks of `Application`; their effects wait for the next `collect`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum
+from random import Random
+from typing import Any, Final, Protocol
+
+from dhtboot.compact import pack_address
+from dhtboot.effects import Effect, Joined, JoinFailed, Send
+from dhtboot.ids import Address, NodeRef, id_bytes, id_from
+from dhtboot.kademlia.buckets import RoutingTable
+from dhtboot.kademlia.config import KademliaConfig
+from dhtboot.kademlia.cookies import CookieJar
+from dhtboot.kademlia.messages import (
+    Ask,
+    Busy,
+    Challenge,
+    FindNode,
+    Leaving,
+    Nodes,
+    Packet,
+    Ping,
+    Pong,
+    Reply,
+    Tell,
+)
+from dhtboot.kademlia.siblings import SiblingList
+from dhtboot.limits import SourceLimiter
+from dhtboot.lookup import Lookup, LookupResult
+from dhtboot.rpc import OnReply, OnSilence, Pending, RpcTable
+
+UNVERIFIED_NODES: Final = 3
+"Contacts in a reply to an unverified address: the reply stays below three times the request."
+REFRESHES_AT_ONCE: Final = 4
+"Bucket refreshes started per tick, so that a node back from sleep does not flood its contacts."
+
+OnAnswer = Callable[[NodeRef, Any, float], bool]
+"Called with a peer, its answer and the time; True ends the lookup."
+OnDone = Callable[[LookupResult, float], None]
+
+REQUESTS: Final = (FindNode, Ask, Ping)
+RESPONSES: Final = (Nodes, Reply, Pong, Challenge, Busy)
+
+
+class Application(Protocol):
+    """What the layer above answers and wants to know."""
+
+    def on_question(self, question: Any, sender: NodeRef, *, with_nodes: bool, now: float) -> Any:
+        """Answer a question; `with_nodes` says that the answer shares its datagram with contacts."""
+
+    def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
+        """Take in a note."""
+
+    def on_neighbour(self, node: NodeRef, now: float) -> None:
+        """A live node has become a sibling."""
+
+    def on_neighbour_lost(self, node: NodeRef, now: float) -> None:
+        """A sibling is gone."""
+
+
+class Phase(Enum):
+    """Where the node stands with the overlay."""
+
+    NEW = "new"
+    JOINING = "joining"
+    JOINED = "joined"
+
+
+class KademliaNode:
+    """A node of Kademlia with sibling list, address cookies and rate limits.
+
+    Args:
+        identifier: own identifier.
+        config: settings.
+        rng: source of all chance, unpredictable on a real network.
+        now: time of creation.
+        application: the layer above, None for a bare overlay.
+    """
+
+    def __init__(
+        self,
+        identifier: int,
+        config: KademliaConfig,
+        rng: Random,
+        now: float,
+        application: Application | None = None,
+    ) -> None:
+        self.id = identifier
+        self.phase = Phase.NEW
+        self.counters: Counter[str] = Counter()
+        self.table = RoutingTable(identifier, k=config.k, b=config.b, replacements_max=config.replacements_max)
+        self._id_bytes = id_bytes(identifier)
+        self._config = config
+        self._rng = rng
+        self._application = application
+        self._siblings = SiblingList(identifier, config.siblings)
+        self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
+        self._cookies = CookieJar(rng, rotation_s=config.cookie_rotation_s, now=now)
+        self._limiter = SourceLimiter(rate=config.requests_per_s, burst=config.requests_burst)
+        self._effects: list[Effect] = []
+        self._contacts: tuple[NodeRef, ...] = ()
+        self._pings: set[Address] = set()
+        self._retry_at = math.inf
+        self._self_lookup_at = math.inf
+        self._refresh_at = now + config.refresh_interval_s
+        self._sibling_check_at = now + config.sibling_check_s
+        self._sibling_turn = 0
+
+    # ---- driver's side -------------------------------------------------------------------------------------------
+
+    def receive(self, packet: Packet[Any, Any, Any], source: Address, now: float) -> list[Effect]:
+        """Act on one packet from the network."""
+        message = packet.message
+        if isinstance(message, RESPONSES):
+            self._on_response(packet, message, source, now)
+        elif isinstance(message, REQUESTS):
+            self._on_request(packet, message, source, now)
+        elif len(packet.sender) == len(self._id_bytes):
+            sender = NodeRef(id_from(packet.sender), source)
+            if isinstance(message, Leaving):
+                if self.table.holds(sender):
+                    self._ping(sender, now)  # its word alone would let anybody remove anybody
+            elif self._application is not None and self._limiter.take(source, now):
+                self._application.on_note(message.note, sender, now)
+        return self.collect()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Act on the time."""
+        for pending, again in self._rpc.overdue(now):
+            if again:
+                self.counters["retransmitted"] += 1
+                self._transmit(pending)
+                if pending.on_late is not None:
+                    pending.on_late(pending.node, now)
+            else:
+                self.counters["timeouts"] += 1
+                self._on_dead(pending.node, now)
+                pending.on_fail(pending.node, now)
+        if now >= self._retry_at:
+            self._retry_at = math.inf
+            self._start_join(now)
+        if now >= self._self_lookup_at:
+            self._self_lookup_at = math.inf
+            self.lookup(self.id, now, on_done=lambda _result, _now: None)
+        if now >= self._sibling_check_at:
+            self._check_a_sibling(now)
+        if now >= self._refresh_at:
+            self._refresh_stale(now)
+        return self.collect()
+
+    def next_deadline(self) -> float:
+        """When to call `tick` next."""
+        return min(
+            self._rpc.next_deadline(),
+            self._retry_at,
+            self._self_lookup_at,
+            self._sibling_check_at,
+            self._refresh_at,
+        )
+
+    def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
+        """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
+        self._contacts = tuple(contacts)
+        self._start_join(now)
+        return self.collect()
+
+    def learn(self, contact: NodeRef, now: float) -> list[Effect]:
+        """Get to know one more entry point (another peer of the link, say)."""
+        if not self.table.holds(contact):
+            self._ping(contact, now)
+        return self.collect()
+
+    def leave(self) -> list[Effect]:
+        """Say goodbye to everybody who knows us."""
+        for node in {*self.table, *self._siblings.nodes}:
+            self._effects.append(Send(node.address, Packet(self._id_bytes, 0, Leaving())))
+        return self.collect()
+
+    def collect(self) -> list[Effect]:
+        """The effects queued since the last call."""
+        effects = self._effects
+        self._effects = []
+        return effects
+
+    # ---- the layer above -----------------------------------------------------------------------------------------
+
+    @property
+    def neighbours(self) -> list[NodeRef]:
+        """The closest known nodes to this one, closest first."""
+        return self._siblings.nodes
+
+    def closest(self, target: int, count: int) -> list[NodeRef]:
+        """The known nodes closest to a target, closest first, this one not among them."""
+        found = self.table.closest(target, count)
+        outside = [node for node in self._siblings.nodes if not self.table.holds(node)]
+        if outside:  # siblings that a full bucket refused
+            found = sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
+        return found
+
+    def lookup(
+        self,
+        target: int,
+        now: float,
+        *,
+        on_done: OnDone,
+        width: int | None = None,
+        question: Any = None,
+        on_answer: OnAnswer | None = None,
+        seeds: Iterable[NodeRef] = (),
+    ) -> None:
+        """Start an iterative lookup.
+
+        Args:
+            target: identifier looked for.
+            now: the time.
+            on_done: called once at the end.
+            width: closest contacts that must have answered; the bucket size by default.
+            question: rides on every request, and is answered by everybody asked.
+            on_answer: gets every answer to the question; True ends the lookup.
+            seeds: contacts to start from beside the table's.
+        """
+        width = width or self._config.k
+        run = _Run(
+            self,
+            Lookup(target, me=self.id, alpha=self._config.alpha, width=width),
+            FindNode(id_bytes(target), question),
+            on_answer,
+            on_done,
+        )
+        self.table.looked(target, now)
+        run.lookup.add(self.closest(target, max(width, self._config.k)))
+        run.lookup.add(seeds)
+        run.advance(now)
+
+    def ask(self, node: NodeRef, question: Any, now: float, *, on_reply: OnReply, on_fail: OnSilence) -> None:
+        """Ask one node a question of the layer above; `on_reply` gets the answer itself, or `Busy`."""
+        self.call(node, Ask(question), now, on_reply=on_reply, on_fail=on_fail)
+
+    def tell(self, address: Address, note: Any) -> None:
+        """Send a note, once, without guarantee."""
+        self._effects.append(Send(address, Packet(self._id_bytes, 0, Tell(note))))
+
+    def call(
+        self,
+        node: NodeRef,
+        request: Any,
+        now: float,
+        *,
+        on_reply: OnReply,
+        on_fail: OnSilence,
+        on_late: OnSilence | None = None,
+    ) -> None:
+        """Send one request and wait for its response."""
+        pending = self._rpc.open(node, request, now, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
+        self._transmit(pending)
+
+    def rtt_s(self, node: NodeRef) -> float | None:
+        """Smoothed round trip to a node, None when never measured."""
+        return self._rpc.rtt.mean_s(node.address)
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _transmit(self, pending: Pending) -> None:
+        address = pending.node.address
+        packet: Packet[Any, Any, Any] = Packet(
+            self._id_bytes, pending.request_id, pending.request, self._cookies.for_peer(address)
+        )
+        self._effects.append(Send(address, packet))
+
+    def _on_request(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
+        def respond(response: Any) -> None:
+            self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
+
+        if not self._limiter.take(source, now):
+            self.counters["rate_limited"] += 1
+            respond(Busy(self._limiter.wait_s(source, now)))
+            return
+        verified = not self._config.verify_contacts or self._cookies.check(packet.cookie, source, now)
+        cookie = b"" if verified else self._cookies.make(source, now)
+        sender = NodeRef(id_from(packet.sender), source)
+        match message:
+            case FindNode():
+                target = id_from(message.target)
+                count = self._config.reply_nodes if verified else UNVERIFIED_NODES
+                nodes = tuple(node for node in self.closest(target, count + 1) if node.id != sender.id)[:count]
+                answer = None
+                if verified and message.question is not None and self._application is not None:
+                    answer = self._application.on_question(message.question, sender, with_nodes=True, now=now)
+                respond(Nodes(nodes, answer, cookie))
+            case Ask() if not verified:
+                respond(Challenge(cookie))
+            case Ask():
+                if self._application is not None:
+                    respond(Reply(self._application.on_question(message.question, sender, with_nodes=False, now=now)))
+            case _:
+                respond(Pong(pack_address(source), cookie))
+        if packet.sender:
+            self._heard(sender, now, verified=verified)
+
+    def _on_response(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
+        sender_id = id_from(packet.sender)
+        pending = self._rpc.match(packet.request_id, sender_id, source, now)
+        if pending is None:
+            self.counters["unexpected_responses"] += 1
+            return
+        cookie = b"" if isinstance(message, Reply | Busy) else message.cookie
+        if cookie:
+            first = self._cookies.for_peer(source) != cookie
+            self._cookies.keep(source, cookie)
+            if first and not isinstance(message, Pong):
+                self._rpc.reopen(pending, now)
+                self._transmit(pending)
+                return
+        node = NodeRef(sender_id, source)
+        self._heard(node, now, verified=True)
+        if isinstance(message, Challenge):  # it does not accept its own cookie
+            pending.on_fail(node, now)
+        else:
+            pending.on_reply(node, message.answer if isinstance(message, Reply) else message, now)
+
+    def _heard(self, node: NodeRef, now: float, *, verified: bool) -> None:
+        """A node is alive; let it into the table when it has shown that it receives at its address."""
+        if self.table.touch(node) or node.id == self.id:
+            return
+        if not verified:
+            if self.table.has_room(node) or self._is_close(node):
+                self._ping(node, now)
+            return
+        alone = not len(self.table)
+        if not self.table.add(node, now):
+            silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
+            if silent is not None:
+                self._ping(silent, now)
+        if self._siblings.add(node) and self._application is not None:
+            self._application.on_neighbour(node, now)
+        if alone and self.phase is Phase.JOINED:
+            self._self_lookup_at = now
+
+    def _is_close(self, node: NodeRef) -> bool:
+        siblings = self._siblings.nodes
+        if len(siblings) < self._config.siblings:
+            return all(known.id != node.id for known in siblings)
+        return node.id ^ self.id < siblings[-1].id ^ self.id
+
+    def _ping(self, node: NodeRef, now: float) -> None:
+        if node.address in self._pings or len(self._pings) >= self._config.verifications_max:
+            return
+        self._pings.add(node.address)
+        self.call(node, Ping(), now, on_reply=self._on_pong, on_fail=self._on_ping_failed)
+
+    def _on_pong(self, node: NodeRef, _message: Any, now: float) -> None:
+        self._pings.discard(node.address)
+        if self.phase is Phase.JOINING:
+            self._join_lookup(now)
+
+    def _on_ping_failed(self, node: NodeRef, now: float) -> None:
+        self._pings.discard(node.address)
+        if self.phase is Phase.JOINING and not self._pings and not len(self.table):
+            self._join_failed(now)
+
+    def _on_dead(self, node: NodeRef, now: float) -> None:
+        known = self.table.find(node.id)
+        if known is not None and known.address == node.address:
+            substitute = self.table.remove(node.id)
+            if substitute is not None:
+                self._ping(substitute, now)
+        if self._siblings.remove(node.id):
+            for other in self.table.closest(self.id, self._config.siblings):
+                if self._siblings.add(other) and self._application is not None:
+                    self._application.on_neighbour(other, now)
+            if self._application is not None:
+                self._application.on_neighbour_lost(node, now)
+            # Whoever stands behind the known siblings is found by looking oneself up; losses in a row share one.
+            self._self_lookup_at = min(self._self_lookup_at, now + 2.0 + 2.0 * self._rng.random())
+
+    def _start_join(self, now: float) -> None:
+        if not self._contacts:
+            self._become_joined()
+            return
+        self.phase = Phase.JOINING
+        if any(contact.id for contact in self._contacts):
+            self._join_lookup(now)
+        for contact in self._contacts:
+            if not contact.id:
+                self._ping(contact, now)
+
+    def _join_lookup(self, now: float) -> None:
+        self.phase = Phase.JOINED  # set back if nobody answers; a second pong must not start a second lookup
+        seeds = [contact for contact in self._contacts if contact.id]
+
+        def done(result: LookupResult, now: float) -> None:
+            if not result.answered:
+                self._join_failed(now)
+                return
+            self._become_joined()
+            self._refresh_farther(result.answered[0], now)
+
+        self.lookup(self.id, now, on_done=done, seeds=seeds)
+
+    def _become_joined(self) -> None:
+        self.phase = Phase.JOINED
+        self._effects.append(Joined(len(self.table)))
+
+    def _join_failed(self, now: float) -> None:
+        self.phase = Phase.JOINING
+        self._retry_at = now + self._config.join_retry_s
+        self._effects.append(JoinFailed(self._config.join_retry_s))
+
+    def _refresh_farther(self, closest: NodeRef, now: float) -> None:
+        """Refresh the buckets farther than the closest neighbour, as a joiner does (Kademlia section 2.3)."""
+        nearest = (closest.id ^ self.id).bit_length()
+        for index in self.table.occupied():
+            base, free = self.table.range_of(index)
+            if free >= nearest:
+                self._look_into(base, free, now)
+
+    def _refresh_stale(self, now: float) -> None:
+        before = now - self._config.refresh_interval_s
+        stale = self.table.stale(before)
+        for index in stale[:REFRESHES_AT_ONCE]:
+            self._look_into(*self.table.range_of(index), now)
+        pause = 1.0 if len(stale) > REFRESHES_AT_ONCE else self._config.refresh_interval_s / 10.0
+        self._refresh_at = now + pause
+
+    def _look_into(self, base: int, free: int, now: float) -> None:
+        target = base ^ (self._rng.getrandbits(free) if free else 0)
+        self.lookup(target, now, on_done=lambda _result, _now: None)
+
+    def _check_a_sibling(self, now: float) -> None:
+        siblings = self._siblings.nodes
+        if siblings:
+            self._sibling_turn = (self._sibling_turn + 1) % len(siblings)
+            self._ping(siblings[self._sibling_turn], now)
+        self._sibling_check_at = now + self._config.sibling_check_s * (0.9 + 0.2 * self._rng.random())
+
+
+class _Run:
+    """One lookup under way at a node: turns its bookkeeping into requests."""
+
+    __slots__ = ("_node", "_on_answer", "_on_done", "_request", "lookup")
+
+    def __init__(
+        self, node: KademliaNode, lookup: Lookup, request: Any, on_answer: OnAnswer | None, on_done: OnDone
+    ) -> None:
+        self.lookup = lookup
+        self._node = node
+        self._request = request
+        self._on_answer = on_answer
+        self._on_done = on_done
+
+    def advance(self, now: float) -> None:
+        if self.lookup.over:
+            return
+        for node in self.lookup.next_to_ask():
+            self._node.call(
+                node,
+                self._request,
+                now,
+                on_reply=self._on_reply,
+                on_fail=self._on_fail,
+                on_late=self._on_late,
+            )
+        if self.lookup.over:
+            self._on_done(self.lookup.result(), now)
+
+    def _on_reply(self, node: NodeRef, message: Any, now: float) -> None:
+        if not isinstance(message, Nodes):
+            self._on_fail(node, now)
+            return
+        self.lookup.answered(node, message.nodes)
+        if self.lookup.over:
+            return
+        if message.answer is not None and self._on_answer is not None and self._on_answer(node, message.answer, now):
+            self.lookup.over = True
+            self._on_done(self.lookup.result(), now)
+        else:
+            self.advance(now)
+
+    def _on_fail(self, node: NodeRef, now: float) -> None:
+        self.lookup.failed(node)
+        self.advance(now)
+
+    def _on_late(self, node: NodeRef, now: float) -> None:
+        self.lookup.late(node)
+        self.advance(now)

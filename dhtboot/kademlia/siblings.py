@@ -1,0 +1,42 @@
+"""The sibling list of S/Kademlia: the closest nodes to oneself, kept whatever the buckets say."""
+
+from bisect import bisect_left
+
+from dhtboot.ids import NodeRef
+
+
+class SiblingList:
+    """Up to `size` contacts, closest to `me` first."""
+
+    __slots__ = ("_distances", "_me", "_size", "nodes")
+
+    def __init__(self, me: int, size: int) -> None:
+        self._me = me
+        self._size = size
+        self._distances: list[int] = []
+        self.nodes: list[NodeRef] = []
+
+    def add(self, node: NodeRef) -> bool:
+        """Take in a live contact; True when it is a new sibling."""
+        distance = self._me ^ node.id
+        if distance == 0 or (len(self.nodes) >= self._size and distance > self._distances[-1]):
+            return False
+        at = bisect_left(self._distances, distance)
+        if at < len(self._distances) and self._distances[at] == distance:
+            return False  # known; a changed address waits until the known one fails
+        self._distances.insert(at, distance)
+        self.nodes.insert(at, node)
+        if len(self.nodes) > self._size:
+            self._distances.pop()
+            self.nodes.pop()
+        return True
+
+    def remove(self, identifier: int) -> bool:
+        """Drop a contact; True when it was a sibling."""
+        distance = self._me ^ identifier
+        at = bisect_left(self._distances, distance)
+        if at == len(self._distances) or self._distances[at] != distance:
+            return False
+        del self._distances[at]
+        del self.nodes[at]
+        return True

@@ -1,0 +1,139 @@
+"""Requests under way: identifiers, timeouts after RTT estimates, retries. No I/O."""
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any, Final
+
+from dhtboot.errors import LocalProtocolError
+from dhtboot.ids import NodeRef
+from dhtboot.rtt import RttEstimator, TimeoutConfig
+
+REQUEST_ID_BITS: Final = 64
+
+OnReply = Callable[[NodeRef, Any, float], None]
+"Called with the peer, its response and the time."
+OnSilence = Callable[[NodeRef, float], None]
+"Called with the peer and the time: once when it is late, once when it counts as dead."
+
+
+class Pending:
+    """One request that waits for its response."""
+
+    __slots__ = ("attempt", "deadline", "node", "on_fail", "on_late", "on_reply", "request", "request_id", "sent_at")
+
+    def __init__(
+        self,
+        request_id: int,
+        node: NodeRef,
+        request: Any,
+        *,
+        on_reply: OnReply,
+        on_fail: OnSilence,
+        on_late: OnSilence | None,
+    ) -> None:
+        self.request_id = request_id
+        self.node = node
+        self.request = request
+        self.on_reply = on_reply
+        self.on_fail = on_fail
+        self.on_late = on_late
+        self.attempt = 0
+        self.sent_at = math.nan
+        self.deadline = math.inf
+
+
+class RpcTable:
+    """Matches responses to requests and says which requests are overdue.
+
+    Args:
+        timeouts: bounds of the retransmission timeout.
+        attempts: transmissions before a peer counts as dead.
+        pending_max: requests under way at once.
+        rng: source of request identifiers; unpredictable on a real network.
+    """
+
+    def __init__(self, timeouts: TimeoutConfig, *, attempts: int, pending_max: int, rng: Random) -> None:
+        self.rtt = RttEstimator(timeouts)
+        self._attempts = attempts
+        self._pending_max = pending_max
+        self._rng = rng
+        self._pending: dict[int, Pending] = {}
+        self._deadlines: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def open(
+        self,
+        node: NodeRef,
+        request: Any,
+        now: float,
+        *,
+        on_reply: OnReply,
+        on_fail: OnSilence,
+        on_late: OnSilence | None = None,
+    ) -> Pending:
+        """Register a request that is about to be sent.
+
+        Raises:
+            LocalProtocolError: more requests are under way than the limit.
+        """
+        if len(self._pending) >= self._pending_max:
+            raise LocalProtocolError(f"more than {self._pending_max} requests under way; wait for some to end")
+        request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1  # 0 means: no answer is due
+        pending = Pending(request_id, node, request, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
+        self._pending[request_id] = pending
+        self._schedule(pending, now, self.rtt.timeout_s(node.address))
+        return pending
+
+    def _schedule(self, pending: Pending, now: float, timeout_s: float) -> None:
+        pending.attempt += 1
+        pending.sent_at = now
+        pending.deadline = now + timeout_s
+        heapq.heappush(self._deadlines, (pending.deadline, pending.request_id))
+
+    def reopen(self, pending: Pending, now: float) -> None:
+        """Wait anew for a request that must be sent again for another reason than silence (a cookie)."""
+        self._pending[pending.request_id] = pending
+        self._schedule(pending, now, self.rtt.timeout_s(pending.node.address))
+
+    def match(self, request_id: int, sender: int, address: tuple[str, int], now: float) -> Pending | None:
+        """Close and return the request that a response belongs to; None when nobody waits for it.
+
+        The response must come from the address asked, and from the node asked unless its identifier was not known
+        (a bootstrap contact has identifier 0).
+        """
+        pending = self._pending.get(request_id)
+        if pending is None or pending.node.address != address or pending.node.id not in (0, sender):
+            return None
+        del self._pending[request_id]
+        if pending.attempt == 1:  # Karn: a retransmitted request gives no sample
+            self.rtt.sample(address, now - pending.sent_at)
+        return pending
+
+    def overdue(self, now: float) -> Iterator[tuple[Pending, bool]]:
+        """Yield requests past their deadline with whether to send them again; the others are closed as failed."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, request_id = heapq.heappop(self._deadlines)
+            pending = self._pending.get(request_id)
+            if pending is None or pending.deadline != deadline:
+                continue
+            again = pending.attempt < self._attempts
+            if again:
+                self._schedule(pending, now, 2.0 * self.rtt.timeout_s(pending.node.address))
+            else:
+                del self._pending[request_id]
+            yield pending, again
+
+    def next_deadline(self) -> float:
+        """When `overdue` has work next; `math.inf` for never."""
+        deadlines = self._deadlines
+        while deadlines:
+            deadline, request_id = deadlines[0]
+            pending = self._pending.get(request_id)
+            if pending is not None and pending.deadline == deadline:
+                return deadline
+            heapq.heappop(deadlines)
+        return math.inf
