@@ -171,7 +171,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
-    """Event: a name was taken before the service became visible; the registration is gone. Register again as you like."""
+    """Event: a name was taken before the service became visible; the registration is gone and may be made anew."""
 
     id: Hashable
     reason: ConflictReason
