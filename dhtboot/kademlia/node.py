@@ -11,8 +11,9 @@ from enum import Enum
 from random import Random
 from typing import Any, Final, Protocol
 
-from dhtboot.compact import pack_address
+from dhtboot.compact import pack_address, unpack_address
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
+from dhtboot.errors import RemoteProtocolError
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
@@ -37,6 +38,8 @@ from dhtboot.rpc import OnReply, OnSilence, Pending, RpcTable
 
 UNVERIFIED_NODES: Final = 3
 "Contacts in a reply to an unverified address: the reply stays below three times the request."
+WITNESSES_MAX: Final = 32
+"Nodes whose view of our address is kept."
 REFRESHES_AT_ONCE: Final = 4
 "Bucket refreshes started per tick, so that a node back from sleep does not flood its contacts."
 
@@ -57,11 +60,11 @@ class Application(Protocol):
     def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
         """Take in a note."""
 
-    def on_neighbour(self, node: NodeRef, now: float) -> None:
-        """A live node has become a sibling."""
+    def on_contact(self, node: NodeRef, now: float) -> None:
+        """A live node has entered the table or the siblings."""
 
-    def on_neighbour_lost(self, node: NodeRef, now: float) -> None:
-        """A sibling is gone."""
+    def on_contact_lost(self, node: NodeRef, now: float) -> None:
+        """A known node counts as dead."""
 
 
 class Phase(Enum):
@@ -106,6 +109,7 @@ class KademliaNode:
         self._effects: list[Effect] = []
         self._contacts: tuple[NodeRef, ...] = ()
         self._pings: set[Address] = set()
+        self._seen: dict[int, bytes] = {}
         self._retry_at = math.inf
         self._self_lookup_at = math.inf
         self._refresh_at = now + config.refresh_interval_s
@@ -194,6 +198,17 @@ class KademliaNode:
     def neighbours(self) -> list[NodeRef]:
         """The closest known nodes to this one, closest first."""
         return self._siblings.nodes
+
+    @property
+    def public_address(self) -> Address | None:
+        """Own address as at least two other nodes see it, None while they do not agree."""
+        common = Counter(self._seen.values()).most_common(1)
+        if not common or common[0][1] < 2:
+            return None
+        try:
+            return unpack_address(common[0][0])
+        except RemoteProtocolError:
+            return None
 
     def closest(self, target: int, count: int) -> list[NodeRef]:
         """The known nodes closest to a target, closest first, this one not among them."""
@@ -333,12 +348,13 @@ class KademliaNode:
                 self._ping(node, now)
             return
         alone = not len(self.table)
-        if not self.table.add(node, now):
+        added = self.table.add(node, now)
+        if not added:
             silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
                 self._ping(silent, now)
-        if self._siblings.add(node) and self._application is not None:
-            self._application.on_neighbour(node, now)
+        if (self._siblings.add(node) or added) and self._application is not None:
+            self._application.on_contact(node, now)
         if alone and self.phase is Phase.JOINED:
             self._self_lookup_at = now
 
@@ -354,8 +370,12 @@ class KademliaNode:
         self._pings.add(node.address)
         self.call(node, Ping(), now, on_reply=self._on_pong, on_fail=self._on_ping_failed)
 
-    def _on_pong(self, node: NodeRef, _message: Any, now: float) -> None:
+    def _on_pong(self, node: NodeRef, message: Any, now: float) -> None:
         self._pings.discard(node.address)
+        if isinstance(message, Pong) and message.seen:
+            self._seen[node.id] = message.seen
+            if len(self._seen) > WITNESSES_MAX:
+                del self._seen[next(iter(self._seen))]
         if self.phase is Phase.JOINING:
             self._join_lookup(now)
 
@@ -366,18 +386,19 @@ class KademliaNode:
 
     def _on_dead(self, node: NodeRef, now: float) -> None:
         known = self.table.find(node.id)
-        if known is not None and known.address == node.address:
+        lost = known is not None and known.address == node.address
+        if lost:
             substitute = self.table.remove(node.id)
             if substitute is not None:
                 self._ping(substitute, now)
         if self._siblings.remove(node.id):
             for other in self.table.closest(self.id, self._config.siblings):
-                if self._siblings.add(other) and self._application is not None:
-                    self._application.on_neighbour(other, now)
-            if self._application is not None:
-                self._application.on_neighbour_lost(node, now)
+                self._siblings.add(other)
             # Whoever stands behind the known siblings is found by looking oneself up; losses in a row share one.
             self._self_lookup_at = min(self._self_lookup_at, now + 2.0 + 2.0 * self._rng.random())
+            lost = True
+        if lost and self._application is not None:
+            self._application.on_contact_lost(node, now)
 
     def _start_join(self, now: float) -> None:
         if not self._contacts:

@@ -1,0 +1,260 @@
+"""How copies follow the overlay: hand-over to newcomers, repair after losses, republishing.
+
+Everything goes by offers (key and digest), so that what a node has already costs 30 bytes and not a transfer. Of the
+nodes that hold a key, the two closest to it that are no newcomers act at once; the others' republishing is the net
+below. Records are never extended by moving: what remains of their lease travels with them.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any, Final, Protocol
+
+from dhtboot.ids import NodeRef, id_from
+from dhtboot.kademlia.messages import Busy
+from dhtboot.kademlia.node import KademliaNode
+from dhtboot.lookup import LookupResult
+from mdht.config import StoreConfig
+from mdht.messages import Offer, Put, Wanted
+from mdht.record_table import RecordTable
+from mdht.records import Copy, Record
+from mdht.wire import PAGE_BYTES, page
+
+ENTRIES_PER_OFFER: Final = 32
+"33 bytes each: an offer fits a datagram."
+ACTING_HOLDERS: Final = 2
+"Closest holders that serve a newcomer: two, in case that one has just died or does not know it yet."
+REPUBLISH_AT_ONCE: Final = 8
+"Keys republished per tick; the rest waits 100 ms, so that a full node never floods its neighbours."
+
+
+class Holder(Protocol):
+    """What replication needs of its node."""
+
+    config: StoreConfig
+    table: RecordTable
+    overlay: KademliaNode
+
+    def is_replica(self, key: bytes) -> bool:
+        """Whether the node should hold a key."""
+
+
+class Replication:
+    """Moves copies of one node's table to where they belong."""
+
+    def __init__(self, node: Holder, rng: Random) -> None:
+        self._node = node
+        self._rng = rng
+        self._newcomers: dict[int, NodeRef] = {}
+        self._lost: dict[int, NodeRef] = {}
+        self._pass_at = math.inf
+        self._pass: Iterator[None] | None = None
+        self._due: dict[bytes, float] = {}
+        self._heap: list[tuple[float, bytes]] = []
+        self._offers = 0
+        self._waiting: list[tuple[NodeRef, list[bytes]]] = []
+        self._on_idle: Callable[[], None] | None = None
+
+    # ---- events --------------------------------------------------------------------------------------------------
+
+    def on_contact(self, node: NodeRef, now: float) -> None:
+        """A node has become known."""
+        self._lost.pop(node.id, None)
+        self._newcomers[node.id] = node
+        self._schedule_pass(now)
+
+    def on_contact_lost(self, node: NodeRef, now: float) -> None:
+        """A node is gone."""
+        self._newcomers.pop(node.id, None)
+        self._lost[node.id] = node
+        self._schedule_pass(now)
+
+    def on_stored(self, record: Record, now: float) -> None:
+        """A copy has come in from its writer or another holder: its next republishing moves away."""
+        half_life_s = min(record.lease_s / 2.0, self._node.config.republish_max_s)
+        if half_life_s >= self._node.config.republish_min_s:
+            self._plan(record.key, now + half_life_s * (1.0 + 0.2 * self._rng.random()))
+
+    def on_offered(self, key: bytes, sender: NodeRef, now: float) -> None:
+        """Another holder has just republished a key; if it is closer, it did our turn as well."""
+        due = self._due.get(key)
+        target = id_from(key)
+        if due is not None and sender.id ^ target < self._node.overlay.id ^ target:
+            self._plan(key, max(due, now + self._node.config.republish_min_s))
+
+    def tick(self, now: float) -> None:
+        """Go on with what is due."""
+        if now >= self._pass_at:
+            if self._pass is None:
+                self._pass = self._hand_over(now)
+            if next(self._pass, False) is False:
+                self._pass = None
+                self._pass_at = math.inf
+                if self._newcomers or self._lost:
+                    self._schedule_pass(now)
+        started = 0
+        while self._heap and self._heap[0][0] <= now and started < REPUBLISH_AT_ONCE:
+            due, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                del self._due[key]
+                started += self._republish(key, now)
+        if self._heap and self._heap[0][0] <= now:
+            due, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                self._plan(key, now + 0.1)
+
+    def next_deadline(self) -> float:
+        """When to call `tick` next."""
+        return min(self._pass_at, self._heap[0][0] if self._heap else math.inf)
+
+    def hand_over_all(self, now: float, on_done: Callable[[], None]) -> None:
+        """Offer every key to its closest nodes without us; `on_done` when all have answered."""
+        offers: dict[int, tuple[NodeRef, list[bytes]]] = {}
+        replicas = self._node.config.replicas
+        keys_held = self._node.table.keys()
+        for key in keys_held:
+            closest = self._node.overlay.closest(id_from(key), replicas)
+            # With all replicas alive only the last of them lacks the key; few nodes may lack any.
+            for node in closest[-1:] if len(closest) == replicas else closest:
+                offers.setdefault(node.id, (node, []))[1].append(key)
+        self._on_idle = on_done
+        for node, keys in offers.values():
+            self._offer(node, keys, now)
+        self._check_idle()
+
+    # ---- hand-over -----------------------------------------------------------------------------------------------
+
+    def _schedule_pass(self, now: float) -> None:
+        if self._pass is None and self._pass_at == math.inf and len(self._node.table):
+            self._pass_at = now + self._node.config.hand_over_delay_s * (0.5 + self._rng.random())
+        elif not len(self._node.table):
+            self._newcomers.clear()
+            self._lost.clear()
+
+    def _hand_over(self, now: float) -> Iterator[None]:
+        """One pass over the keys for all newcomers and losses since the last; yields between slices."""
+        newcomers, self._newcomers = self._newcomers, {}
+        lost, self._lost = self._lost, {}
+        offers: dict[int, tuple[NodeRef, list[bytes]]] = {}
+        node = self._node
+        for at, key in enumerate(node.table.keys(), start=1):
+            target = id_from(key)
+            closest = node.overlay.closest(target, node.config.replicas)
+            older = sorted(peer.id ^ target for peer in closest if peer.id not in newcomers)
+            if sum(distance < node.overlay.id ^ target for distance in older) < ACTING_HOLDERS:
+                for peer in self._entitled(closest, target, newcomers, lost):
+                    offers.setdefault(peer.id, (peer, []))[1].append(key)
+            if at % node.config.keys_per_slice == 0:
+                yield
+        for peer, keys in offers.values():
+            self._offer(peer, keys, now)
+
+    def _entitled(
+        self, closest: list[NodeRef], target: int, newcomers: dict[int, NodeRef], lost: dict[int, NodeRef]
+    ) -> Iterator[NodeRef]:
+        """Those of the closest nodes that may not hold a key yet."""
+        for peer in closest:
+            if peer.id in newcomers:
+                yield peer
+        if lost and closest and closest[-1].id not in newcomers:
+            reach = closest[-1].id ^ target
+            if any(gone ^ target < reach for gone in lost):
+                yield closest[-1]
+
+    # ---- republishing --------------------------------------------------------------------------------------------
+
+    def _plan(self, key: bytes, due: float) -> None:
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
+        if len(self._heap) > 4 * len(self._due) + 64:
+            self._heap = [(at, each) for each, at in self._due.items()]
+            heapq.heapify(self._heap)
+
+    def _republish(self, key: bytes, now: float) -> bool:
+        copies = self._node.table.get(key, now)
+        longest = max((copy for copy in copies), key=lambda copy: copy.remaining_s, default=None)
+        if longest is None:
+            return False
+        self.on_stored(longest.record, now)
+        if not self._node.is_replica(key):
+            return False  # others are closer by now; ours ends with its lease
+
+        def done(result: LookupResult, now: float) -> None:
+            for node in result.closest[: self._node.config.replicas]:
+                self._offer(node, [key], now)
+
+        self._node.overlay.lookup(id_from(key), now, on_done=done, width=self._node.config.locate_width)
+        return True
+
+    # ---- offers --------------------------------------------------------------------------------------------------
+
+    def _offer(self, node: NodeRef, keys: list[bytes], now: float) -> None:
+        for start in range(0, len(keys), ENTRIES_PER_OFFER):
+            self._waiting.append((node, keys[start : start + ENTRIES_PER_OFFER]))
+        self._start_offers(now)
+
+    def _start_offers(self, now: float) -> None:
+        while self._waiting and self._offers < self._node.config.offers_under_way_max:
+            node, keys = self._waiting.pop()
+            entries = tuple((key, digest) for key in keys if (digest := self._node.table.digest(key)))
+            if entries:
+                self._offers += 1
+                _Delivery(self._node, node, entries, self._offer_done).start(now)
+
+    def _offer_done(self, now: float) -> None:
+        self._offers -= 1
+        self._start_offers(now)
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._on_idle is not None and not self._offers and not self._waiting:
+            on_idle, self._on_idle = self._on_idle, None
+            on_idle()
+
+
+class _Delivery:
+    """One offer and the copies that it turns out to need, a datagram at a time."""
+
+    def __init__(
+        self,
+        node: Holder,
+        receiver: NodeRef,
+        entries: tuple[tuple[bytes, int], ...],
+        on_done: Callable[[float], None],
+    ) -> None:
+        self._node = node
+        self._receiver = receiver
+        self._entries = entries
+        self._on_done = on_done
+        self._keys: list[bytes] = []
+        self._copies: list[Copy] = []
+
+    def start(self, now: float) -> None:
+        self._node.overlay.ask(
+            self._receiver, Offer(self._entries), now, on_reply=self._on_wanted, on_fail=self._on_fail
+        )
+
+    def _on_wanted(self, _node: NodeRef, answer: Any, now: float) -> None:
+        if isinstance(answer, Wanted):
+            self._keys = [self._entries[at][0] for at in answer.positions if 0 <= at < len(self._entries)]
+        self._send_next(now)
+
+    def _send_next(self, now: float) -> None:
+        while not self._copies and self._keys:
+            self._copies = self._node.table.get(self._keys.pop(), now)
+        batch = page(self._copies, PAGE_BYTES)
+        if not batch:
+            self._on_done(now)
+            return
+        del self._copies[: len(batch)]
+        self._node.overlay.ask(self._receiver, Put(batch), now, on_reply=self._on_stored, on_fail=self._on_fail)
+
+    def _on_stored(self, node: NodeRef, answer: Any, now: float) -> None:
+        if isinstance(answer, Busy):
+            self._on_fail(node, now)  # the next republishing finds it less busy
+        else:
+            self._send_next(now)
+
+    def _on_fail(self, _node: NodeRef, now: float) -> None:
+        self._on_done(now)

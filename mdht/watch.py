@@ -1,0 +1,173 @@
+"""Listening to a key: subscriptions at its closest nodes, one merged view, changes once each. No I/O."""
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from dhtboot.ids import NodeRef, id_from
+from dhtboot.lookup import LookupResult
+from mdht.messages import Listen, Listening
+from mdht.operations import PageFetch
+from mdht.records import Copy, Record, digest, life_s, supersedes
+from mdht.store import StoreNode
+
+ChangeKind = Literal["added", "updated", "removed"]
+OnChange = Callable[[ChangeKind, Record, float], None]
+"Called with the kind, the record (the last live one for `removed`) and its remaining seconds."
+
+SLOTS_MAX: Final = 2048
+"Slots in one view: twice the records that a key may hold, tombstones included."
+
+
+class Watch:
+    """The view of one listener on one key.
+
+    Args:
+        node: the store node.
+        key: 20 bytes.
+        on_change: gets every change once; a refresh by the writer with the same value is none.
+    """
+
+    def __init__(self, node: StoreNode, key: bytes, on_change: OnChange) -> None:
+        self._node = node
+        self._key = key
+        self._on_change = on_change
+        self._slots: dict[tuple[bytes, bytes], tuple[Record, float]] = {}
+        self._expiries: list[tuple[float, tuple[bytes, bytes]]] = []
+        self._digest = 0
+        self._renew_at = math.inf
+        self._subscribed: dict[int, NodeRef] = {}
+        self._answers_due = 0
+        self._fetching = False
+        self._stopped = False
+
+    @property
+    def view(self) -> Mapping[tuple[bytes, bytes], tuple[Record, float]]:
+        """Record and end of life per slot (writer, name)."""
+        return MappingProxyType(self._slots)
+
+    def start(self, now: float) -> None:
+        """Subscribe; what is there already arrives as `added`."""
+        self._node.watch(self._key, self)
+        for copy in self._node.table.get(self._key, now):
+            self.on_record(copy.record, copy.remaining_s, now)
+        self._renew(now)
+
+    def stop(self, now: float) -> None:
+        """Unsubscribe."""
+        self._stopped = True
+        self._node.unwatch(self._key, self)
+        for node in self._subscribed.values():
+            self._node.overlay.ask(node, Listen(self._key, 0.0), now, on_reply=_ignore, on_fail=_ignore_silence)
+
+    def tick(self, now: float) -> None:
+        """Renew what is due, and drop what has ended."""
+        while self._expiries and self._expiries[0][0] <= now:
+            _at, slot = heapq.heappop(self._expiries)
+            known = self._slots.get(slot)
+            if known is not None and known[1] <= now:
+                del self._slots[slot]
+                self._digest ^= digest(known[0])
+                if not known[0].deleted:
+                    self._on_change("removed", known[0], 0.0)
+        if now >= self._renew_at:
+            self._renew(now)
+
+    def next_deadline(self) -> float:
+        """When to call `tick` next."""
+        return min(self._renew_at, self._expiries[0][0] if self._expiries else math.inf)
+
+    def on_record(self, record: Record, remaining_s: float, now: float) -> None:
+        """Take in a verified record from a push, a page or the own table."""
+        slot = record.writer, record.name
+        known = self._slots.get(slot)
+        ends_at = now + min(remaining_s, life_s(record))
+        if ends_at <= now or (known is None and len(self._slots) >= SLOTS_MAX):
+            return
+        if known is not None and known[0] == record:
+            if ends_at > known[1]:
+                self._hold(slot, record, ends_at)
+            return
+        if known is not None and not supersedes(record, known[0]):
+            return
+        self._digest ^= digest(record) ^ (0 if known is None else digest(known[0]))
+        self._hold(slot, record, ends_at)
+        was_live = known is not None and not known[0].deleted
+        if record.deleted:
+            if was_live and known is not None:
+                self._on_change("removed", known[0], 0.0)
+        elif not was_live:
+            self._on_change("added", record, remaining_s)
+        elif known is not None and known[0].value != record.value:
+            self._on_change("updated", record, remaining_s)
+
+    def _hold(self, slot: tuple[bytes, bytes], record: Record, ends_at: float) -> None:
+        self._slots[slot] = record, ends_at
+        heapq.heappush(self._expiries, (ends_at, slot))
+        if len(self._expiries) > 4 * len(self._slots) + 64:
+            self._expiries = [(end, each) for each, (_record, end) in self._slots.items()]
+            heapq.heapify(self._expiries)
+
+    # ---- subscriptions -------------------------------------------------------------------------------------------
+
+    def _renew(self, now: float) -> None:
+        self._renew_at = math.inf
+        self._node.overlay.lookup(
+            id_from(self._key), now, on_done=self._on_located, width=self._node.config.locate_width
+        )
+
+    def _on_located(self, result: LookupResult, now: float) -> None:
+        if self._stopped:
+            return
+        config = self._node.config
+        self._subscribed = {}
+        # Jitter: all that started together (after a power cut) must not renew together for ever.
+        self._renew_at = now + config.listen_lease_s * (0.4 + 0.2 * self._node.rng.random())
+        closest = result.closest[: config.replicas]
+        self._answers_due = len(closest)
+        if not closest:
+            self._renew_at = now + config.listen_retry_s
+        for node in closest:
+            self._node.overlay.ask(
+                node,
+                Listen(self._key, config.listen_lease_s),
+                now,
+                on_reply=self._on_listening,
+                on_fail=self._on_silence,
+            )
+
+    def _on_listening(self, node: NodeRef, answer: Any, now: float) -> None:
+        if self._stopped:
+            return
+        if not isinstance(answer, Listening) or not answer.lease_s > 0:
+            self._on_silence(node, now)
+            return
+        self._answers_due -= 1
+        self._subscribed[node.id] = node
+        if answer.count and answer.digest != self._digest and not self._fetching:
+            self._fetching = True
+            fetch = PageFetch(self._node, node, self._key, 0, on_page=self._on_page, on_done=self._on_fetched)
+            fetch.start(now, answer.digest)
+
+    def _on_silence(self, _node: NodeRef, now: float) -> None:
+        self._answers_due -= 1
+        if not self._answers_due and not self._subscribed:
+            self._renew_at = now + self._node.config.listen_retry_s
+
+    def _on_page(self, copies: tuple[Copy, ...], now: float) -> None:
+        for copy in copies:
+            if copy.record.key == self._key and self._node.verify(copy.record):
+                self.on_record(copy.record, copy.remaining_s, now)
+
+    def _on_fetched(self, _token: int, _now: float) -> None:
+        self._fetching = False
+
+
+def _ignore(_node: NodeRef, _answer: Any, _now: float) -> None:
+    """Nobody waits for the end of an unsubscription."""
+
+
+def _ignore_silence(_node: NodeRef, _now: float) -> None:
+    """A holder that is gone has forgotten the subscription as well."""
