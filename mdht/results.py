@@ -46,3 +46,50 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     "Nodes that were asked and did not answer in time."
     expires_in_s: float
     "Seconds until the record ends unless it is put again."
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """One node asked on the way to a key."""
+
+    node: str
+    "Identifier, 40 hex digits."
+    address: str
+    hops: int
+    "Replies between this node and that one; 1 for one that it knew."
+    state: str
+    "`answered`, `asked`, `late` or `failed`."
+    rtt_ms: float | None
+    "Smoothed round trip, None when never measured."
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """How a key was reached, who answered, who held what."""
+
+    key: str
+    elapsed_ms: float
+    requests: int
+    hops: tuple[Hop, ...]
+    holders: tuple[str, ...]
+    records: int
+    tombstones: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a node at one moment."""
+
+    node: str
+    "Identifier, 40 hex digits."
+    writer: str
+    "Public key that signs what is put here, 64 hex digits."
+    network: str
+    phase: str
+    "`new`, `joining` or `joined`; a lone node is joined with 0 contacts."
+    addresses: tuple[str, ...]
+    public_address: str | None
+    "As at least two other nodes see it."
+    uptime_s: float
+    contacts: int
+    neighbours: tuple[str, ...]
+    records: int
+    record_bytes: int
+    counters: dict[str, int]

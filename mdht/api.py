@@ -1,0 +1,369 @@
+"""A running node of the record store: the Python API of `mdht` on trio.
+
+async with open_mdht(MdhtConfig(), writer) as node:
+    await node.put(key, b"value", ttl_s=300)
+    found = await node.get(key)
+"""
+
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from dhtboot.ids import format_address, id_bytes
+from dhtboot.lookup import LookupResult
+from dhtboot.udp import UdpDriver
+from mdht import chunks
+from mdht.errors import MissingChunkError, RefusalCode, RemoteProtocolError
+from mdht.operations import GetOutcome, GetRun, PutOutcome, PutRun
+from mdht.records import Copy, Record, life_s
+from mdht.results import Change, Explanation, Found, Hop, Receipt, Refusal, Status
+from mdht.signing import SigningKey
+from mdht.store import StoreNode
+from mdht.watch import ChangeKind, Watch
+
+log = logging.getLogger(__name__)
+
+CHUNKS_AT_ONCE: Final = 8
+"Chunks of one value put or fetched side by side."
+CHANGES_BUFFERED: Final = 64
+"Changes handed to a slow reader before further ones of a slot are merged."
+
+T = TypeVar("T")
+
+
+class Mdht:
+    """One node, as its user sees it. Made by `mdht.node.open_mdht`.
+
+    Args:
+        core: the store core.
+        driver: carries it over UDP.
+        writer: signs what is put here.
+        network: name of the overlay.
+    """
+
+    def __init__(self, core: StoreNode, driver: UdpDriver, writer: SigningKey, network: str) -> None:
+        self._core = core
+        self._driver = driver
+        self._writer = writer
+        self._network = network
+        self._last_seq = 0
+        self._started_at = trio.current_time()
+
+    # ---- records -------------------------------------------------------------------------------------------------
+
+    async def put(
+        self, key: bytes, value: bytes, *, ttl_s: float, name: bytes = b"", acks: int | None = None
+    ) -> Receipt:
+        """Write or replace this writer's record of that name under a key.
+
+        Args:
+            key: 20 bytes.
+            value: up to 16 KiB.
+            ttl_s: seconds until the record ends unless it is put again; 1 s to 7 days.
+            name: sub-name of up to 64 bytes, for several records of one writer under one key.
+            acks: confirmations to wait for; 2 by default, or all nodes if there are fewer.
+
+        Raises:
+            LocalProtocolError: a size or lifetime is out of bounds.
+        """
+        head, parts = chunks.split(value)
+        keys = chunks.chunk_keys(head)
+        lease_s = math.ceil(ttl_s)
+
+        async def put_part(chunk_key: bytes, part: bytes) -> None:
+            await self._put_record(chunk_key, b"", part, lease_s=lease_s, deleted=False, acks=acks)
+
+        await _side_by_side([_bind(put_part, each, part) for each, part in zip(keys, parts, strict=True)])
+        return await self._put_record(key, name, head, lease_s=lease_s, deleted=False, acks=acks)
+
+    async def remove(self, key: bytes, name: bytes = b"", *, ttl_s: float = 3600.0) -> Receipt:
+        """Remove this writer's record of that name; a tombstone keeps late copies from bringing it back.
+
+        Args:
+            key: 20 bytes.
+            name: sub-name.
+            ttl_s: lease of the record to remove, or more: the tombstone must outlive it.
+        """
+        return await self._put_record(key, name, b"", lease_s=math.ceil(ttl_s), deleted=True, acks=None)
+
+    async def get(self, key: bytes) -> list[Found]:
+        """Return all live records under a key, signatures verified, chunks joined.
+
+        Raises:
+            MissingChunkError: records were found, but none of them is whole.
+        """
+        outcome = await self._get(key)
+        found = []
+        broken: MissingChunkError | RemoteProtocolError | None = None
+        for copy in outcome.copies:
+            if copy.record.deleted:
+                continue
+            try:
+                found.append(await self._whole(copy))
+            except (MissingChunkError, RemoteProtocolError) as error:
+                log.warning("record %s of %s: %s", copy.record.name.hex(), copy.record.writer.hex()[:16], error)
+                broken = error
+        if broken is not None and not found:
+            raise MissingChunkError(str(broken)) from broken
+        return found
+
+    async def get_first(self, key: bytes) -> Found | None:
+        """Return the first live record that anybody answers with, None when all closest nodes hold none."""
+        first: list[Copy] = []
+        done = trio.Event()
+
+        def on_copy(copy: Copy, _now: float) -> None:
+            if not copy.record.deleted and not first:
+                first.append(copy)
+                done.set()
+
+        run = GetRun(self._core, key, on_copy=on_copy, on_done=lambda _outcome, _now: done.set())
+        run.start(trio.current_time())
+        self._flush()
+        await done.wait()
+        return await self._whole(first[0]) if first else None
+
+    @asynccontextmanager
+    async def watch(self, key: bytes) -> AsyncIterator[trio.MemoryReceiveChannel[Change]]:
+        """Subscribe to a key: what is there arrives as `added`, then every change, while the context lasts.
+
+        A reader that falls behind gets the latest state of each record, never a gap at the end.
+        """
+        pending = _PendingChanges()
+        watch = Watch(self._core, key, pending.on_change)
+        send, receive = trio.open_memory_channel[Change](CHANGES_BUFFERED)
+        async with trio.open_nursery() as nursery, receive:
+            nursery.start_soon(self._deliver, pending, send)
+            watch.start(trio.current_time())
+            self._flush()
+            try:
+                yield receive
+            finally:
+                watch.stop(trio.current_time())
+                self._flush()
+                nursery.cancel_scope.cancel()
+
+    async def explain(self, key: bytes) -> Explanation:
+        """Say how a key is reached and who holds what."""
+        started = trio.current_time()
+        outcome = await self._get(key)
+        return Explanation(
+            key=key.hex(),
+            elapsed_ms=(trio.current_time() - started) * 1000.0,
+            requests=outcome.lookup.requests,
+            hops=self._hops(outcome.lookup),
+            holders=tuple("here" if not port else format_address((host, port)) for host, port in outcome.holders),
+            records=sum(not copy.record.deleted for copy in outcome.copies),
+            tombstones=sum(copy.record.deleted for copy in outcome.copies),
+        )
+
+    def status(self) -> Status:
+        """The state of the node at this moment."""
+        overlay = self._core.overlay
+        public = overlay.public_address
+        table = self._core.table.counters
+        return Status(
+            node=id_bytes(overlay.id).hex(),
+            writer=self._writer.public_key.hex(),
+            network=self._network,
+            phase=overlay.phase.value,
+            addresses=tuple(format_address(address) for address in self._driver.addresses),
+            public_address=None if public is None else format_address(public),
+            uptime_s=trio.current_time() - self._started_at,
+            contacts=len(overlay.table),
+            neighbours=tuple(format_address(node.address) for node in overlay.neighbours),
+            records=len(self._core.table),
+            record_bytes=self._core.table.bytes_held,
+            counters={
+                **self._driver.counters,
+                **overlay.counters,
+                **self._core.counters,
+                "stored": table.stored,
+                "evicted": table.evicted,
+                **{f"refused_{code.name.lower()}": count for code, count in table.refused.items()},
+            },
+        )
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._driver.perform(self._core.overlay.collect())
+
+    def _next_seq(self, above: int = 0) -> int:
+        # The wall clock makes numbers grow over restarts and lost state; between two puts they grow by themselves.
+        self._last_seq = max(self._last_seq + 1, above + 1, int(time.time() * 1000))
+        return self._last_seq
+
+    async def _put_record(
+        self, key: bytes, name: bytes, value: bytes, *, lease_s: int, deleted: bool, acks: int | None
+    ) -> Receipt:
+        outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=0)
+        if any(code is RefusalCode.STALE for _address, code in outcome.refused):
+            # Somebody holds a later number of ours: a clock set back, or a second process with this identity.
+            held = await self._get(key)
+            mine = [c.record.seq for c in held.copies if (c.record.writer, c.record.name) == self._slot(name)]
+            above = max(mine, default=0)
+            outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=above)
+        return Receipt(
+            stored=len(outcome.stored),
+            refused=tuple(
+                Refusal(node=format_address(address) if address[1] else "here", code=code)
+                for address, code in outcome.refused
+            ),
+            unanswered=outcome.unanswered,
+            expires_in_s=float(lease_s),
+        )
+
+    def _slot(self, name: bytes) -> tuple[bytes, bytes]:
+        return self._writer.public_key, name
+
+    async def _put_once(
+        self, key: bytes, name: bytes, value: bytes, *, lease_s: int, deleted: bool, acks: int | None, above: int
+    ) -> PutOutcome:
+        record = Record.signed(
+            key=key,
+            writer=self._writer,
+            name=name,
+            seq=self._next_seq(above),
+            lease_s=lease_s,
+            deleted=deleted,
+            value=value,
+        )
+        copy = Copy(record, life_s(record))
+
+        def start(on_done: Callable[[PutOutcome, float], None]) -> None:
+            run = PutRun(self._core, copy, acks=acks or self._core.config.acks, on_done=on_done)
+            run.start(trio.current_time())
+
+        return await self._run(start)
+
+    async def _get(self, key: bytes) -> GetOutcome:
+        def start(on_done: Callable[[GetOutcome, float], None]) -> None:
+            GetRun(self._core, key, on_copy=None, on_done=on_done).start(trio.current_time())
+
+        return await self._run(start)
+
+    async def _run(self, start: Callable[[Callable[[T, float], None]], None]) -> T:
+        """Start an operation of the core and wait for its outcome."""
+        done = trio.Event()
+        outcomes: list[T] = []
+
+        def on_done(outcome: T, _now: float) -> None:
+            outcomes.append(outcome)
+            done.set()
+
+        start(on_done)
+        self._flush()
+        await done.wait()
+        return outcomes[0]
+
+    async def _whole(self, copy: Copy) -> Found:
+        record = copy.record
+        head = record.value
+        parts: list[bytes | None] = []
+        keys = chunks.chunk_keys(head)
+        if keys:
+            parts = [None] * len(keys)
+
+            async def fetch(at: int) -> None:
+                outcome = await self._get(keys[at])
+                for candidate in outcome.copies:
+                    if candidate.record.writer == record.writer and not candidate.record.deleted:
+                        parts[at] = candidate.record.value
+
+            await _side_by_side([_bind(fetch, at) for at in range(len(keys))])
+        return Found(
+            writer=record.writer,
+            name=record.name,
+            seq=record.seq,
+            value=chunks.join(head, parts),
+            lease_s=record.lease_s,
+            remaining_s=copy.remaining_s,
+        )
+
+    async def _deliver(self, pending: "_PendingChanges", send: trio.MemorySendChannel[Change]) -> None:
+        async with send:
+            while True:
+                kind, record, remaining_s = await pending.next()
+                if kind == "removed":
+                    found = _bare(record)
+                else:
+                    try:
+                        found = await self._whole(Copy(record, remaining_s))
+                    except (MissingChunkError, RemoteProtocolError) as error:
+                        log.warning("record %s of %s: %s", record.name.hex(), record.writer.hex()[:16], error)
+                        continue
+                await send.send(Change(kind=kind, found=found))
+
+    def _hops(self, lookup: LookupResult) -> tuple[Hop, ...]:
+        return tuple(
+            Hop(
+                node=id_bytes(step.node.id).hex(),
+                address=format_address(step.node.address),
+                hops=step.hops,
+                state=step.state.value,
+                rtt_ms=None if (rtt_s := self._core.overlay.rtt_s(step.node)) is None else rtt_s * 1000.0,
+            )
+            for step in lookup.steps
+        )
+
+
+class _PendingChanges:
+    """Changes that the reader has not seen yet, at most one per slot."""
+
+    def __init__(self) -> None:
+        self._changes: OrderedDict[tuple[bytes, bytes], tuple[ChangeKind, Record, float]] = OrderedDict()
+        self._arrived = trio.Event()
+
+    def on_change(self, kind: ChangeKind, record: Record, remaining_s: float) -> None:
+        slot = record.writer, record.name
+        waiting = self._changes.pop(slot, None)
+        if waiting is not None:
+            before = waiting[0]
+            if before == "added" and kind == "removed":
+                return  # came and went unseen
+            if before == "added":
+                kind = "added"
+            elif before == "removed":
+                kind = "updated"
+        self._changes[slot] = kind, record, remaining_s
+        self._arrived.set()
+
+    async def next(self) -> tuple[ChangeKind, Record, float]:
+        while not self._changes:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        return self._changes.popitem(last=False)[1]
+
+
+def _bare(record: Record) -> Found:
+    """What is left to say of a removed record: its value may not be fetched any more."""
+    value = b"" if chunks.is_manifest(record.value) or not record.value else chunks.join(record.value)
+    return Found(
+        writer=record.writer, name=record.name, seq=record.seq, value=value, lease_s=record.lease_s, remaining_s=0.0
+    )
+
+
+def _bind(function: Callable[..., Awaitable[None]], *arguments: object) -> Callable[[], Awaitable[None]]:
+    async def call() -> None:
+        await function(*arguments)
+
+    return call
+
+
+async def _side_by_side(jobs: list[Callable[[], Awaitable[None]]]) -> None:
+    limit = trio.CapacityLimiter(CHUNKS_AT_ONCE)
+
+    async def one(job: Callable[[], Awaitable[None]]) -> None:
+        async with limit:
+            await job()
+
+    async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        for job in jobs:
+            nursery.start_soon(one, job)
