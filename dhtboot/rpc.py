@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Callable, Iterator
+from enum import Enum
 from random import Random
 from typing import Any, Final
 
@@ -18,10 +19,32 @@ OnSilence = Callable[[NodeRef, float], None]
 "Called with the peer and the time: once when it is late, once when it counts as dead."
 
 
+class Overdue(Enum):
+    """What became of a request at its deadline."""
+
+    LATE = "late"
+    "Slower than most peers: ask another one meanwhile."
+    AGAIN = "again"
+    "To be sent again."
+    DEAD = "dead"
+    "Closed: its peer counts as dead."
+
+
 class Pending:
     """One request that waits for its response."""
 
-    __slots__ = ("attempt", "deadline", "node", "on_fail", "on_late", "on_reply", "request", "request_id", "sent_at")
+    __slots__ = (
+        "attempt",
+        "deadline",
+        "gives_up_at",
+        "node",
+        "on_fail",
+        "on_late",
+        "on_reply",
+        "request",
+        "request_id",
+        "sent_at",
+    )
 
     def __init__(
         self,
@@ -42,6 +65,8 @@ class Pending:
         self.attempt = 0
         self.sent_at = math.nan
         self.deadline = math.inf
+        "When to look at it next: when it is late, or when this attempt is given up."
+        self.gives_up_at = math.inf
 
 
 class RpcTable:
@@ -91,8 +116,15 @@ class RpcTable:
     def _schedule(self, pending: Pending, now: float, timeout_s: float) -> None:
         pending.attempt += 1
         pending.sent_at = now
-        pending.deadline = now + timeout_s
-        heapq.heappush(self._deadlines, (pending.deadline, pending.request_id))
+        pending.gives_up_at = now + timeout_s
+        wait_s = timeout_s
+        if pending.attempt == 1 and pending.on_late is not None:
+            wait_s = min(timeout_s, self.rtt.hedge_s())
+        self._wait(pending, now + wait_s)
+
+    def _wait(self, pending: Pending, deadline: float) -> None:
+        pending.deadline = deadline
+        heapq.heappush(self._deadlines, (deadline, pending.request_id))
 
     def reopen(self, pending: Pending, now: float) -> None:
         """Wait anew for a request that must be sent again for another reason than silence (a cookie)."""
@@ -113,19 +145,22 @@ class RpcTable:
             self.rtt.sample(address, now - pending.sent_at)
         return pending
 
-    def overdue(self, now: float) -> Iterator[tuple[Pending, bool]]:
-        """Yield requests past their deadline with whether to send them again; the others are closed as failed."""
+    def overdue(self, now: float) -> Iterator[tuple[Pending, Overdue]]:
+        """Yield requests past their deadline and what became of each."""
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, request_id = heapq.heappop(self._deadlines)
             pending = self._pending.get(request_id)
             if pending is None or pending.deadline != deadline:
                 continue
-            again = pending.attempt < self._attempts
-            if again:
+            if deadline < pending.gives_up_at:
+                self._wait(pending, pending.gives_up_at)
+                yield pending, Overdue.LATE
+            elif pending.attempt < self._attempts:
                 self._schedule(pending, now, 2.0 * self.rtt.timeout_s(pending.node.address))
+                yield pending, Overdue.AGAIN
             else:
                 del self._pending[request_id]
-            yield pending, again
+                yield pending, Overdue.DEAD
 
     def next_deadline(self) -> float:
         """When `overdue` has work next; `math.inf` for never."""

@@ -54,6 +54,11 @@ class RttEstimator:
             bound = self._config.initial_s
         return min(max(bound, self._config.min_s), self._config.max_s)
 
+    def hedge_s(self) -> float:
+        """After so long most peers have answered: time to ask another one as well, not yet to give this one up."""
+        bound = self._config.initial_s if self._all is None else self._all[0] + 4.0 * self._all[1]
+        return min(max(bound, self._config.min_s), self._config.max_s)
+
     def mean_s(self, peer: Address) -> float | None:
         """Smoothed round trip of one peer, None when never measured."""
         known = self._peers.get(peer)

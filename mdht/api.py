@@ -19,7 +19,7 @@ from dhtboot.ids import format_address, id_bytes
 from dhtboot.lookup import LookupResult
 from dhtboot.udp import UdpDriver
 from mdht import chunks
-from mdht.errors import MissingChunkError, RefusalCode, RemoteProtocolError
+from mdht.errors import MdhtError, MissingChunkError, RefusalCode, RemoteProtocolError
 from mdht.operations import GetOutcome, GetRun, PutOutcome, PutRun
 from mdht.records import Copy, Record, life_s
 from mdht.results import Change, Explanation, Found, Hop, Receipt, Refusal, Status
@@ -360,10 +360,17 @@ def _bind(function: Callable[..., Awaitable[None]], *arguments: object) -> Calla
 async def _side_by_side(jobs: list[Callable[[], Awaitable[None]]]) -> None:
     limit = trio.CapacityLimiter(CHUNKS_AT_ONCE)
 
+    errors: list[MdhtError] = []
+
     async def one(job: Callable[[], Awaitable[None]]) -> None:
         async with limit:
-            await job()
+            try:
+                await job()
+            except MdhtError as error:  # kept out of the nursery, which would wrap it in a group
+                errors.append(error)
 
-    async with trio.open_nursery(strict_exception_groups=False) as nursery:
+    async with trio.open_nursery() as nursery:
         for job in jobs:
             nursery.start_soon(one, job)
+    if errors:
+        raise errors[0]

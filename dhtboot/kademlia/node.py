@@ -34,7 +34,7 @@ from dhtboot.kademlia.messages import (
 from dhtboot.kademlia.siblings import SiblingList
 from dhtboot.limits import SourceLimiter
 from dhtboot.lookup import Lookup, LookupResult
-from dhtboot.rpc import OnReply, OnSilence, Pending, RpcTable
+from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
 UNVERIFIED_NODES: Final = 3
 "Contacts in a reply to an unverified address: the reply stays below three times the request."
@@ -136,13 +136,13 @@ class KademliaNode:
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
-        for pending, again in self._rpc.overdue(now):
-            if again:
+        for pending, overdue in self._rpc.overdue(now):
+            if overdue is not Overdue.DEAD and pending.on_late is not None:
+                pending.on_late(pending.node, now)
+            if overdue is Overdue.AGAIN:
                 self.counters["retransmitted"] += 1
                 self._transmit(pending)
-                if pending.on_late is not None:
-                    pending.on_late(pending.node, now)
-            else:
+            elif overdue is Overdue.DEAD:
                 self.counters["timeouts"] += 1
                 self._on_dead(pending.node, now)
                 pending.on_fail(pending.node, now)
