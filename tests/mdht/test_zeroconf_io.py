@@ -1,0 +1,84 @@
+import secrets
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import zeroconf
+
+from mdht.zeroconf_io import SERVICE_TYPE, Peer, _peer, network_tag, open_presence
+
+TAG = network_tag("lab")
+NODE = "ab" * 20
+
+
+def info(**changes: object) -> zeroconf.ServiceInfo:
+    settings: dict[str, object] = {
+        "type_": SERVICE_TYPE,
+        "name": f"{NODE[:16]}.{SERVICE_TYPE}",
+        "port": 27183,
+        "properties": {"v": "1", "ov": TAG, "id": NODE},
+        "parsed_addresses": ["2001:db8::1", "192.0.2.9", "fe80::1", "192.0.2.1"],
+        **changes,
+    }
+    return zeroconf.ServiceInfo(**settings)
+
+
+def test_an_instance_is_read_with_its_addresses_in_order() -> None:
+    assert _peer(info(), TAG) == Peer(
+        kind="found", node=NODE, addresses=(("192.0.2.1", 27183), ("192.0.2.9", 27183), ("2001:db8::1", 27183))
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"properties": {"v": "2", "ov": TAG, "id": NODE}},
+        {"properties": {"v": "1", "ov": network_tag("other"), "id": NODE}},
+        {"properties": {"v": "1", "ov": TAG, "id": NODE.upper()}},
+        {"properties": {"v": "1", "ov": TAG, "id": NODE + "\n"}},
+        {"properties": {"v": "1", "ov": TAG}},
+        {"properties": {b"v": b"\xff\xfe", b"id": None}},
+        {"properties": {}},
+        {"port": 0},
+        {"parsed_addresses": ["fe80::1"]},
+        {"parsed_addresses": []},
+    ],
+)
+def test_what_no_node_of_ours_announces_is_ignored(changes: dict[str, object]) -> None:
+    assert _peer(info(**changes), TAG) is None
+
+
+def within(seconds: float, body: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        with trio.fail_after(seconds):
+            await body()
+
+    trio.run(main)
+
+
+def test_two_nodes_of_one_host_find_each_other_and_hear_the_goodbye() -> None:
+    network = secrets.token_hex(8)
+    one, two, stranger = (secrets.token_bytes(20) for _ in range(3))
+
+    async def body() -> None:
+        async with (
+            open_presence(interface="lo", node=stranger, port=4003, network="other"),
+            open_presence(interface="lo", node=one, port=4001, network=network) as heard_by_one,
+        ):
+            async with open_presence(interface="lo", node=two, port=4002, network=network) as heard_by_two:
+                found = await heard_by_one.receive()
+                assert found == Peer(kind="found", node=two.hex(), addresses=(("127.0.0.1", 4002),))
+                assert (await heard_by_two.receive()).node == one.hex()
+            assert await heard_by_one.receive() == Peer(kind="lost", node=two.hex(), addresses=found.addresses)
+
+    within(20, body)
+
+
+def test_a_missing_interface_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        async with open_presence(interface="nope0", node=bytes(20), port=1, network="x") as heard:
+            with trio.move_on_after(0.5):
+                await heard.receive()
+
+    within(10, body)
+    assert "not present on nope0: no interface 'nope0'" in caplog.text
