@@ -6,8 +6,7 @@ from within its own calls or from the hooks of `Application`; their effects wait
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
-from enum import Enum
+from collections.abc import Iterable
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -18,6 +17,7 @@ from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.cookies import CookieJar
+from dhtboot.kademlia.join import TRANSITIONS, JoinAction, JoinInput, Phase
 from dhtboot.kademlia.messages import (
     Ask,
     Busy,
@@ -31,7 +31,9 @@ from dhtboot.kademlia.messages import (
     Reply,
     Tell,
 )
+from dhtboot.kademlia.search import OnAnswer, OnDone, Search
 from dhtboot.kademlia.siblings import SiblingList
+from dhtboot.kademlia.upkeep import Upkeep
 from dhtboot.limits import SourceLimiter
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
@@ -40,13 +42,6 @@ UNVERIFIED_NODES: Final = 3
 "Contacts in a reply to an unverified address: the reply stays below three times the request."
 WITNESSES_MAX: Final = 32
 "Nodes whose view of our address is kept."
-REFRESHES_AT_ONCE: Final = 4
-"Bucket refreshes started per tick, so that a node back from sleep does not flood its contacts."
-
-OnAnswer = Callable[[NodeRef, Any, float], bool]
-"Called with a peer, its answer and the time; True ends the lookup."
-OnDone = Callable[[LookupResult, float], None]
-
 REQUESTS: Final = (FindNode, Ask, Ping)
 RESPONSES: Final = (Nodes, Reply, Pong, Challenge, Busy)
 
@@ -65,14 +60,6 @@ class Application(Protocol):
 
     def on_contact_lost(self, node: NodeRef, now: float) -> None:
         """A known node counts as dead."""
-
-
-class Phase(Enum):
-    """Where the node stands with the overlay."""
-
-    NEW = "new"
-    JOINING = "joining"
-    JOINED = "joined"
 
 
 class KademliaNode:
@@ -111,10 +98,7 @@ class KademliaNode:
         self._pings: set[Address] = set()
         self._seen: dict[int, bytes] = {}
         self._retry_at = math.inf
-        self._self_lookup_at = math.inf
-        self._refresh_at = now + config.refresh_interval_s
-        self._sibling_check_at = now + config.sibling_check_s
-        self._sibling_turn = 0
+        self._upkeep = Upkeep(self, config, rng, now)
 
     # ---- driver's side -------------------------------------------------------------------------------------------
 
@@ -129,7 +113,7 @@ class KademliaNode:
             sender = NodeRef(id_from(packet.sender), source)
             if isinstance(message, Leaving):
                 if self.table.holds(sender):
-                    self._ping(sender, now)  # its word alone would let anybody remove anybody
+                    self.ping(sender, now)  # its word alone would let anybody remove anybody
             elif self._application is not None and self._limiter.take(source, now):
                 self._application.on_note(message.note, sender, now)
         return self.collect()
@@ -148,14 +132,8 @@ class KademliaNode:
                 pending.on_fail(pending.node, now)
         if now >= self._retry_at:
             self._retry_at = math.inf
-            self._start_join(now)
-        if now >= self._self_lookup_at:
-            self._self_lookup_at = math.inf
-            self.lookup(self.id, now, on_done=lambda _result, _now: None)
-        if now >= self._sibling_check_at:
-            self._check_a_sibling(now)
-        if now >= self._refresh_at:
-            self._refresh_stale(now)
+            self._on_join_input(JoinInput.RETRY_DUE, now)
+        self._upkeep.tick(now)
         return self.collect()
 
     def next_deadline(self) -> float:
@@ -163,21 +141,19 @@ class KademliaNode:
         return min(
             self._rpc.next_deadline(),
             self._retry_at,
-            self._self_lookup_at,
-            self._sibling_check_at,
-            self._refresh_at,
+            self._upkeep.next_deadline(),
         )
 
     def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
         """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
         self._contacts = tuple(contacts)
-        self._start_join(now)
+        self._on_join_input(JoinInput.CONTACTS if self._contacts else JoinInput.ALONE, now)
         return self.collect()
 
     def learn(self, contact: NodeRef, now: float) -> list[Effect]:
         """Get to know one more entry point (another peer of the link, say)."""
         if not self.table.holds(contact):
-            self._ping(contact, now)
+            self.ping(contact, now)
         return self.collect()
 
     def leave(self) -> list[Effect]:
@@ -241,17 +217,17 @@ class KademliaNode:
             seeds: contacts to start from beside the table's.
         """
         width = width or self._config.k
-        run = _Run(
+        search = Search(
             self,
             Lookup(target, me=self.id, alpha=self._config.alpha, width=width),
             FindNode(id_bytes(target), question),
-            on_answer,
-            on_done,
+            on_answer=on_answer,
+            on_done=on_done,
         )
         self.table.looked(target, now)
-        run.lookup.add(self.closest(target, max(width, self._config.k)))
-        run.lookup.add(seeds)
-        run.advance(now)
+        search.lookup.add(self.closest(target, max(width, self._config.k)))
+        search.lookup.add(seeds)
+        search.advance(now)
 
     def ask(self, node: NodeRef, question: Any, now: float, *, on_reply: OnReply, on_fail: OnSilence) -> None:
         """Ask one node a question of the layer above; `on_reply` gets the answer itself, or `Busy`."""
@@ -345,18 +321,18 @@ class KademliaNode:
             return
         if not verified:
             if self.table.has_room(node) or self._is_close(node):
-                self._ping(node, now)
+                self.ping(node, now)
             return
         alone = not len(self.table)
         added = self.table.add(node, now)
         if not added:
             silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
-                self._ping(silent, now)
+                self.ping(silent, now)
         if (self._siblings.add(node) or added) and self._application is not None:
             self._application.on_contact(node, now)
         if alone and self.phase is Phase.JOINED:
-            self._self_lookup_at = now
+            self._upkeep.look_up_self(now)
 
     def _is_close(self, node: NodeRef) -> bool:
         siblings = self._siblings.nodes
@@ -364,7 +340,8 @@ class KademliaNode:
             return all(known.id != node.id for known in siblings)
         return node.id ^ self.id < siblings[-1].id ^ self.id
 
-    def _ping(self, node: NodeRef, now: float) -> None:
+    def ping(self, node: NodeRef, now: float) -> None:
+        """See whether a node is there: it enters the table if it is, and leaves it if not."""
         if node.address in self._pings or len(self._pings) >= self._config.verifications_max:
             return
         self._pings.add(node.address)
@@ -376,13 +353,12 @@ class KademliaNode:
             self._seen[node.id] = message.seen
             if len(self._seen) > WITNESSES_MAX:
                 del self._seen[next(iter(self._seen))]
-        if self.phase is Phase.JOINING:
-            self._join_lookup(now)
+        self._on_join_input(JoinInput.CONTACT_ALIVE, now)
 
     def _on_ping_failed(self, node: NodeRef, now: float) -> None:
         self._pings.discard(node.address)
-        if self.phase is Phase.JOINING and not self._pings and not len(self.table):
-            self._join_failed(now)
+        if not self._pings and not len(self.table):
+            self._on_join_input(JoinInput.ALL_SILENT, now)
 
     def _on_dead(self, node: NodeRef, now: float) -> None:
         known = self.table.find(node.id)
@@ -390,123 +366,35 @@ class KademliaNode:
         if lost:
             substitute = self.table.remove(node.id)
             if substitute is not None:
-                self._ping(substitute, now)
+                self.ping(substitute, now)
         if self._siblings.remove(node.id):
             for other in self.table.closest(self.id, self._config.siblings):
                 self._siblings.add(other)
-            # Whoever stands behind the known siblings is found by looking oneself up; losses in a row share one.
-            self._self_lookup_at = min(self._self_lookup_at, now + 2.0 + 2.0 * self._rng.random())
+            self._upkeep.on_sibling_lost(now)
             lost = True
         if lost and self._application is not None:
             self._application.on_contact_lost(node, now)
 
-    def _start_join(self, now: float) -> None:
-        if not self._contacts:
-            self._become_joined()
-            return
-        self.phase = Phase.JOINING
-        if any(contact.id for contact in self._contacts):
-            self._join_lookup(now)
-        for contact in self._contacts:
-            if not contact.id:
-                self._ping(contact, now)
+    def _on_join_input(self, event: JoinInput, now: float) -> None:
+        self.phase, action = TRANSITIONS.get((self.phase, event), (self.phase, JoinAction.NONE))
+        match action:
+            case JoinAction.CONTACT:
+                known = [contact for contact in self._contacts if contact.id]
+                if known:
+                    self._on_join_input(JoinInput.CONTACT_ALIVE, now)
+                for contact in self._contacts:
+                    if not contact.id:
+                        self.ping(contact, now)
+            case JoinAction.LOOK_UP:
+                seeds = [contact for contact in self._contacts if contact.id]
+                self.lookup(self.id, now, on_done=self._on_join_lookup_done, seeds=seeds)
+            case JoinAction.REPORT:
+                self._effects.append(Joined(len(self.table)))
+            case JoinAction.RETRY_LATER:
+                self._retry_at = now + self._config.join_retry_s
+                self._effects.append(JoinFailed(self._config.join_retry_s))
 
-    def _join_lookup(self, now: float) -> None:
-        self.phase = Phase.JOINED  # set back if nobody answers; a second pong must not start a second lookup
-        seeds = [contact for contact in self._contacts if contact.id]
-
-        def done(result: LookupResult, now: float) -> None:
-            if not result.answered:
-                self._join_failed(now)
-                return
-            self._become_joined()
-            self._refresh_farther(result.answered[0], now)
-
-        self.lookup(self.id, now, on_done=done, seeds=seeds)
-
-    def _become_joined(self) -> None:
-        self.phase = Phase.JOINED
-        self._effects.append(Joined(len(self.table)))
-
-    def _join_failed(self, now: float) -> None:
-        self.phase = Phase.JOINING
-        self._retry_at = now + self._config.join_retry_s
-        self._effects.append(JoinFailed(self._config.join_retry_s))
-
-    def _refresh_farther(self, closest: NodeRef, now: float) -> None:
-        """Refresh the buckets farther than the closest neighbour, as a joiner does (Kademlia section 2.3)."""
-        nearest = (closest.id ^ self.id).bit_length()
-        for index in self.table.occupied():
-            base, free = self.table.range_of(index)
-            if free >= nearest:
-                self._look_into(base, free, now)
-
-    def _refresh_stale(self, now: float) -> None:
-        before = now - self._config.refresh_interval_s
-        stale = self.table.stale(before)
-        for index in stale[:REFRESHES_AT_ONCE]:
-            self._look_into(*self.table.range_of(index), now)
-        pause = 1.0 if len(stale) > REFRESHES_AT_ONCE else self._config.refresh_interval_s / 10.0
-        self._refresh_at = now + pause
-
-    def _look_into(self, base: int, free: int, now: float) -> None:
-        target = base ^ (self._rng.getrandbits(free) if free else 0)
-        self.lookup(target, now, on_done=lambda _result, _now: None)
-
-    def _check_a_sibling(self, now: float) -> None:
-        siblings = self._siblings.nodes
-        if siblings:
-            self._sibling_turn = (self._sibling_turn + 1) % len(siblings)
-            self._ping(siblings[self._sibling_turn], now)
-        self._sibling_check_at = now + self._config.sibling_check_s * (0.9 + 0.2 * self._rng.random())
-
-
-class _Run:
-    """One lookup under way at a node: turns its bookkeeping into requests."""
-
-    __slots__ = ("_node", "_on_answer", "_on_done", "_request", "lookup")
-
-    def __init__(
-        self, node: KademliaNode, lookup: Lookup, request: Any, on_answer: OnAnswer | None, on_done: OnDone
-    ) -> None:
-        self.lookup = lookup
-        self._node = node
-        self._request = request
-        self._on_answer = on_answer
-        self._on_done = on_done
-
-    def advance(self, now: float) -> None:
-        if self.lookup.over:
-            return
-        for node in self.lookup.next_to_ask():
-            self._node.call(
-                node,
-                self._request,
-                now,
-                on_reply=self._on_reply,
-                on_fail=self._on_fail,
-                on_late=self._on_late,
-            )
-        if self.lookup.over:
-            self._on_done(self.lookup.result(), now)
-
-    def _on_reply(self, node: NodeRef, message: Any, now: float) -> None:
-        if not isinstance(message, Nodes):
-            self._on_fail(node, now)
-            return
-        self.lookup.answered(node, message.nodes)
-        if self.lookup.over:
-            return
-        if message.answer is not None and self._on_answer is not None and self._on_answer(node, message.answer, now):
-            self.lookup.over = True
-            self._on_done(self.lookup.result(), now)
-        else:
-            self.advance(now)
-
-    def _on_fail(self, node: NodeRef, now: float) -> None:
-        self.lookup.failed(node)
-        self.advance(now)
-
-    def _on_late(self, node: NodeRef, now: float) -> None:
-        self.lookup.late(node)
-        self.advance(now)
+    def _on_join_lookup_done(self, result: LookupResult, now: float) -> None:
+        self._on_join_input(JoinInput.FOUND if result.answered else JoinInput.NOTHING_FOUND, now)
+        if result.answered:
+            self._upkeep.refresh_farther(result.answered[0], now)

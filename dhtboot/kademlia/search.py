@@ -1,0 +1,81 @@
+"""One iterative lookup under way at a node: turns the bookkeeping of `dhtboot.lookup` into requests."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dhtboot.ids import NodeRef
+from dhtboot.kademlia.messages import Nodes
+from dhtboot.lookup import Lookup, LookupResult
+from dhtboot.rpc import OnReply, OnSilence
+
+OnAnswer = Callable[[NodeRef, Any, float], bool]
+"Called with a peer, its answer and the time; True ends the lookup."
+OnDone = Callable[[LookupResult, float], None]
+
+
+class Caller(Protocol):
+    """What a search needs of its node."""
+
+    def call(
+        self,
+        node: NodeRef,
+        request: Any,
+        now: float,
+        *,
+        on_reply: OnReply,
+        on_fail: OnSilence,
+        on_late: OnSilence | None = None,
+    ) -> None:
+        """Send a request and wait for its response."""
+
+
+class Search:
+    """One lookup under way at a node: turns its bookkeeping into requests."""
+
+    __slots__ = ("_node", "_on_answer", "_on_done", "_request", "lookup")
+
+    def __init__(
+        self, node: Caller, lookup: Lookup, request: Any, *, on_answer: OnAnswer | None, on_done: OnDone
+    ) -> None:
+        self.lookup = lookup
+        self._node = node
+        self._request = request
+        self._on_answer = on_answer
+        self._on_done = on_done
+
+    def advance(self, now: float) -> None:
+        """Ask whoever is to be asked now; report at the end."""
+        if self.lookup.over:
+            return
+        for node in self.lookup.next_to_ask():
+            self._node.call(
+                node,
+                self._request,
+                now,
+                on_reply=self._on_reply,
+                on_fail=self._on_fail,
+                on_late=self._on_late,
+            )
+        if self.lookup.over:
+            self._on_done(self.lookup.result(), now)
+
+    def _on_reply(self, node: NodeRef, message: Any, now: float) -> None:
+        if not isinstance(message, Nodes):
+            self._on_fail(node, now)
+            return
+        self.lookup.answered(node, message.nodes)
+        if self.lookup.over:
+            return
+        if message.answer is not None and self._on_answer is not None and self._on_answer(node, message.answer, now):
+            self.lookup.over = True
+            self._on_done(self.lookup.result(), now)
+        else:
+            self.advance(now)
+
+    def _on_fail(self, node: NodeRef, now: float) -> None:
+        self.lookup.failed(node)
+        self.advance(now)
+
+    def _on_late(self, node: NodeRef, now: float) -> None:
+        self.lookup.late(node)
+        self.advance(now)
