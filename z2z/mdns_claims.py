@@ -1,0 +1,149 @@
+"""Claims to names: the steps of probing, and who wins when two hosts want one name (RFC 6762 sections 8 and 9).
+
+An import is a guest on the link. A device of the link always wins against it, so that no device ever has to rename
+itself; the tie-breaking of the RFC decides only between importers, which know each other by their host names.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Final
+
+from z2z.dns_wire import rdata_bytes
+from z2z.mdns_messages import (
+    IMPORT_HOST_PREFIX,
+    Address4,
+    Address6,
+    ConflictReason,
+    Name,
+    Record,
+    Registration,
+    Srv,
+    Txt,
+    fold,
+    identity,
+)
+
+
+class ClaimState(Enum):
+    """How far a claim is."""
+
+    WAITING = auto()
+    "A random moment before the first probe, or a second after a lost tie-break."
+    PROBED_ONCE = auto()
+    PROBED_TWICE = auto()
+    PROBED_THRICE = auto()
+    HELD = auto()
+    GONE = auto()
+
+
+class ClaimInput(Enum):
+    """What happens to a claim."""
+
+    TIMER = auto()
+    TIE_LOST = auto()
+    TAKEN = auto()
+    RESTART = auto()
+
+
+class ClaimAction(Enum):
+    """What the responder does about it."""
+
+    PROBE = auto()
+    HOLD = auto()
+    DEFER = auto()
+    YIELD = auto()
+    START = auto()
+
+
+_PROBING: Final = (
+    ClaimState.WAITING,
+    ClaimState.PROBED_ONCE,
+    ClaimState.PROBED_TWICE,
+    ClaimState.PROBED_THRICE,
+)
+
+TRANSITIONS: Final[Mapping[tuple[ClaimState, ClaimInput], tuple[ClaimState, ClaimAction]]] = {
+    (ClaimState.WAITING, ClaimInput.TIMER): (ClaimState.PROBED_ONCE, ClaimAction.PROBE),
+    (ClaimState.PROBED_ONCE, ClaimInput.TIMER): (ClaimState.PROBED_TWICE, ClaimAction.PROBE),
+    (ClaimState.PROBED_TWICE, ClaimInput.TIMER): (ClaimState.PROBED_THRICE, ClaimAction.PROBE),
+    (ClaimState.PROBED_THRICE, ClaimInput.TIMER): (ClaimState.HELD, ClaimAction.HOLD),
+    **{(state, ClaimInput.TIE_LOST): (ClaimState.WAITING, ClaimAction.DEFER) for state in _PROBING},
+    **{(state, ClaimInput.TAKEN): (ClaimState.GONE, ClaimAction.YIELD) for state in (*_PROBING, ClaimState.HELD)},
+    **{(state, ClaimInput.RESTART): (ClaimState.WAITING, ClaimAction.START) for state in (*_PROBING, ClaimState.HELD)},
+}
+"A missing pair is a bug of the responder, not of a peer: peers cannot cause it."
+
+
+class Claim:
+    """One unique name that we want or hold, for one registration (instance) or for several (host)."""
+
+    def __init__(self, name: Name, *, is_host: bool) -> None:
+        self.name = name
+        self.key = fold(name)
+        self.is_host = is_host
+        self.state = ClaimState.WAITING
+        self.owners: dict[Hashable, None] = {}
+        "Registrations that need it, in the order in which they came."
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the name is ours."""
+        return self.state is ClaimState.HELD
+
+    def step(self, happening: ClaimInput) -> ClaimAction:
+        """Take the one legal step."""
+        self.state, action = TRANSITIONS[self.state, happening]
+        return action
+
+
+def is_import(records: Iterable[Record]) -> bool:
+    """Tell whether records of an instance name come from an importer of this program."""
+    return any(
+        record.data.target[:1] and record.data.target[0].lower().startswith(IMPORT_HOST_PREFIX)
+        for record in records
+        if isinstance(record.data, Srv)
+    )
+
+
+def compare_proposals(ours: Iterable[Record], theirs: Iterable[Record]) -> int:
+    """Return 1 if our record set is lexicographically later and wins, -1 if theirs is, 0 if they are equal (8.2.1)."""
+    mine, other = _sorted_proposals(ours), _sorted_proposals(theirs)
+    return (mine > other) - (mine < other)
+
+
+def _sorted_proposals(records: Iterable[Record]) -> list[tuple[int, bytes]]:
+    return sorted((record.data.rrtype, rdata_bytes(record.data)) for record in records)
+
+
+def differing(ours: Sequence[Record], theirs: Iterable[Record]) -> list[Record]:
+    """Return the records of theirs that contradict ours: same name and type, other data (RFC 6762 section 9)."""
+    known = {identity(record) for record in ours}
+    kinds = {record.data.rrtype for record in ours}
+    return [record for record in theirs if record.data.rrtype in kinds and identity(record) not in known]
+
+
+def conflict_reason(
+    registration: Registration, theirs: Sequence[Record], addresses: Iterable[Record]
+) -> ConflictReason:
+    """Return what a claimant of our instance name is.
+
+    Args:
+        registration: what we want to publish.
+        theirs: the claimant's SRV and TXT, as far as seen.
+        addresses: A and AAAA records of the same message.
+    """
+    if not is_import(theirs):
+        return ConflictReason.LOCAL_DEVICE
+    other = next(record.data for record in theirs if isinstance(record.data, Srv))
+    item = registration.item
+    same_port = (other.priority, other.weight, other.port) == (item.priority, item.weight, item.port)
+    texts = {record.data.data for record in theirs if isinstance(record.data, Txt)}
+    same_host = fold(other.target)[0] == registration.host_label.lower()
+    reached = {
+        record.data.address
+        for record in addresses
+        if isinstance(record.data, Address4 | Address6) and fold(record.name) == fold(other.target)
+    }
+    if same_port and texts <= {item.txt} and (same_host or reached & set(item.addresses)):
+        return ConflictReason.SAME_ITEM
+    return ConflictReason.OTHER_IMPORT

@@ -1,0 +1,398 @@
+"""The mDNS responder as a core without I/O: publishes services on one link as if they were local (RFC 6762, 6763).
+
+Where the RFC leaves room, two things rule. An import must never make a device of the link rename itself (see
+`mdns_claims`): its probes propose no SRV or TXT records, against which a probing device could lose, and it gives up a
+name silently as soon as a device claims it. And the machine may run another responder on the same port, which would
+get the unicast answers: probes ask for multicast ones.
+"""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from random import Random
+from typing import Final, Literal, TypeAlias
+
+from z2z.errors import LocalProtocolError
+from z2z.mdns_answers import Answers
+from z2z.mdns_claims import Claim, ClaimAction, ClaimInput, compare_proposals, conflict_reason, differing, is_import
+from z2z.mdns_messages import (
+    RR_ANY,
+    Address4,
+    Address6,
+    Conflict,
+    ConflictReason,
+    Identity,
+    Lost,
+    MdnsMessage,
+    Name,
+    Ptr,
+    Question,
+    Record,
+    Registered,
+    Registration,
+    ResponderEffect,
+    SendMulticast,
+    Srv,
+    Txt,
+    fold,
+    identity,
+    instance_name,
+)
+from z2z.mdns_outbox import PACKED_MAX, Outbox, estimated_size, pack
+from z2z.mdns_zone import OwnRecord, Zone, all_records, check_registration, host_name, host_records, service_records
+from z2z.service_item import ServiceItem
+from z2z.timers import Timers
+
+PROBE_S: Final = 0.250
+"Between probes, and the most to wait before the first one (RFC 6762 section 8.1)."
+DEFER_S: Final = 1.0
+"Wait after a lost tie-break (section 8.2)."
+ANNOUNCE_S: Final = 1.0
+"Between the two announcements (section 8.3)."
+ANNOUNCEMENTS: Final = 2
+START_SLOTS: Final = 26
+"Random starts fall on multiples of 10 ms, so that the probes of many registrations share packets."
+CONGESTED_S: Final = 0.05
+"Wait of a probe or announcement while older packets still wait for the budget."
+_TimerKey: TypeAlias = tuple[Literal["claim"], Name] | tuple[Literal["announce"], Hashable]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponderConfig:
+    """Settings of a responder."""
+
+    packets_per_minute: int = 1_200
+    "Multicast packets of this responder, sustained: 0.2 % of a 100 Mbit/s link, and rest for sleeping radios."
+    burst: int = 400
+    "After a quiet time; 800 imports become visible with about as many packets."
+    answer_patience_s: float = 2.0
+    "An answer that waits longer for the budget is dropped: its asker has asked again."
+    registrations_max: int = 1_000
+    "Other hosts' caches hold about 800 services (Avahi's default, measured); more would push out one another."
+
+    def __post_init__(self) -> None:
+        if min(self.packets_per_minute, self.burst, self.registrations_max) < 1 or self.answer_patience_s <= 0:
+            raise LocalProtocolError("every limit of a responder is at least 1, its patience above 0")
+
+
+class _Service:
+    """One registration and how far it is."""
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+        self.is_live = False
+        "Its records are answered with."
+        self.was_registered = False
+        "The caller has been told so; what happens next is a loss, not a conflict."
+        self.announcements_left = 0
+
+
+class Responder:
+    """Publishes registrations on one link.
+
+    Every method that takes `now` (seconds, any origin) returns what is to be done, in order.
+    """
+
+    def __init__(self, config: ResponderConfig, rng: Random) -> None:
+        self._config = config
+        self._rng = rng
+        self._zone = Zone()
+        self._outbox = Outbox(config.packets_per_minute, config.burst, config.answer_patience_s)
+        self._answers = Answers(self._zone, self._outbox, rng)
+        self._timers = Timers[_TimerKey]()
+        self._services: dict[Hashable, _Service] = {}
+        self._claims: dict[Name, Claim] = {}
+        self._ipv4: IPv4Address | None = None
+        self._ipv6: IPv6Address | None = None
+
+    @property
+    def budget_drops(self) -> int:
+        """Answers left out because the multicast budget was used up."""
+        return self._outbox.drops
+
+    def set_addresses(self, ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> None:
+        """Tell by which addresses this responder is seen on the link; they decide between equal importers."""
+        self._ipv4, self._ipv6 = ipv4, ipv6
+
+    def register(self, registration: Registration, now: float) -> list[ResponderEffect]:
+        """Begin to publish a service; `Registered` or `Conflict` follows. A known id is replaced.
+
+        Raises:
+            LocalProtocolError: a value is out of bounds, or there are too many registrations.
+        """
+        check_registration(registration)
+        effects = self.withdraw(registration.id, now)
+        if len(self._services) >= self._config.registrations_max:
+            raise LocalProtocolError(
+                f"{registration.item.display_name!r} is not published: this link has "
+                f"{self._config.registrations_max} imports already"
+            )
+        item = registration.item
+        name = instance_name(item.instance, item.service_type)
+        held = self._claims.get(fold(name))
+        if held is not None:
+            (owner,) = held.owners
+            seen = service_records(self._services[owner].registration)
+            reason = ConflictReason.OTHER_IMPORT
+            return [*effects, Conflict(id=registration.id, reason=reason, seen=seen, source="")]
+        self._services[registration.id] = _Service(registration)
+        for fresh in (Claim(name, is_host=False), Claim(host_name(registration), is_host=True)):
+            claim = self._claims.setdefault(fresh.key, fresh)
+            if not claim.owners:
+                self._start(claim, now)
+            claim.owners[registration.id] = None
+        return effects
+
+    def update(self, registration_id: Hashable, item: ServiceItem, now: float) -> list[ResponderEffect]:
+        """Publish other data under the same name (RFC 6762 section 8.4); an unknown id is left alone.
+
+        Raises:
+            LocalProtocolError: the item has another instance name or type, or does not fit in a message.
+        """
+        service = self._services.get(registration_id)
+        if service is None:
+            return []
+        old = service.registration
+        if (item.instance, item.service_type) != (old.item.instance, old.item.service_type):
+            raise LocalProtocolError("an update keeps instance name and type; withdraw and register instead")
+        new = Registration(id=old.id, item=item, host_label=old.host_label, ttl_s=old.ttl_s)
+        check_registration(new)
+        service.registration = new
+        if not service.is_live or item == old.item:
+            return []
+        gone = self._zone.hold(new.id, all_records(new))
+        # SRV and TXT are replaced by the announcement's cache-flush bit (section 10.2).
+        effects = self._goodbyes([record for record in gone if not isinstance(record.data, Srv | Txt)], now)
+        self._announce_soon(service, now)
+        return effects
+
+    def withdraw(self, registration_id: Hashable, now: float) -> list[ResponderEffect]:
+        """Stop publishing a service, with goodbyes (RFC 6762 section 10.1); an unknown id is left alone."""
+        return self._goodbyes(self._remove(registration_id), now)
+
+    def shutdown(self, now: float) -> list[ResponderEffect]:
+        """Stop publishing everything, with goodbyes; pointers first, because they make browsers forget."""
+        gone = [record for registration_id in list(self._services) for record in self._remove(registration_id)]
+        return self._goodbyes(sorted(gone, key=lambda record: not isinstance(record.data, Ptr)), now)
+
+    def restart(self, now: float) -> list[ResponderEffect]:
+        """Begin anew after the interface was down: probe and announce all (RFC 6762 sections 8 and 8.3)."""
+        for service in self._services.values():
+            service.is_live = False
+            self._zone.hold(service.registration.id, ())
+            self._timers.cancel(("announce", service.registration.id))
+        for claim in self._claims.values():
+            claim.step(ClaimInput.RESTART)
+            self._start(claim, now)
+        return []
+
+    def receive(self, message: MdnsMessage, source: str, port: int, now: float) -> list[ResponderEffect]:
+        """Act on a message that another program sent on the link.
+
+        Args:
+            message: what it sent.
+            source: its address.
+            port: its port; one other than 5353 marks a plain DNS resolver (RFC 6762 section 6.7).
+            now: seconds.
+        """
+        effects: list[ResponderEffect] = []
+        if message.is_response:
+            effects += self._meet_response(message, source, now)
+            self._answers.hear(message, now)
+        else:
+            if message.authorities:
+                effects += self._meet_probe(message, source, now)
+            effects += self._answers.query(message, source, port, now)
+        return effects + self._flush(now)
+
+    def tick(self, now: float) -> list[ResponderEffect]:
+        """Do what is due."""
+        effects: list[ResponderEffect] = [*self._answers.tick(now)]
+        probing: list[Claim] = []
+        announcing: list[_Service] = []
+        for key in self._timers.pop_due(now):
+            if self._outbox.backlog:  # a probe that waits in a queue would not be one
+                self._timers.set(key, now + CONGESTED_S)
+            elif key[0] == "announce":
+                announcing.append(self._services[key[1]])
+            elif self._claims[key[1]].step(ClaimInput.TIMER) is ClaimAction.PROBE:
+                probing.append(self._claims[key[1]])
+                self._timers.set(key, now + PROBE_S)
+            else:
+                announcing += self._go_live(self._claims[key[1]], effects)
+        self._probe(probing)
+        self._announce(announcing, now)
+        return effects + self._flush(now)
+
+    def next_deadline(self) -> float:
+        """Return when `tick` should be called next, `math.inf` for never."""
+        return min(self._timers.next_deadline(), self._answers.next_deadline(), self._outbox.next_deadline())
+
+    def _flush(self, now: float) -> list[ResponderEffect]:
+        return [SendMulticast(message) for message in self._outbox.take(now)]
+
+    def _start(self, claim: Claim, now: float) -> None:
+        self._timers.set(("claim", claim.key), now + self._rng.randrange(START_SLOTS) * PROBE_S / (START_SLOTS - 1))
+
+    def _probe(self, claims: Iterable[Claim]) -> None:
+        questions: list[Question] = []
+        proposals: list[Record] = []
+        size = 0
+        for claim in claims:
+            # Only host names, which devices do not use, are proposed with their records: see the top of this file.
+            ours = self._proposals(claim) if claim.is_host else ()
+            grown = sum(map(len, claim.name)) + 8 + sum(map(estimated_size, ours))
+            if questions and size + grown > PACKED_MAX:
+                self._outbox.push(MdnsMessage(questions=tuple(questions), authorities=tuple(proposals)))
+                questions, proposals, size = [], [], 0
+            questions.append(Question(name=claim.name, rrtype=RR_ANY))
+            proposals += [Record(name=record.name, data=record.data, ttl_s=record.ttl_s) for record in ours]
+            size += grown
+        if questions:
+            self._outbox.push(MdnsMessage(questions=tuple(questions), authorities=tuple(proposals)))
+
+    def _go_live(self, claim: Claim, effects: list[ResponderEffect]) -> list[_Service]:
+        """Answer with the records of the services whose names are all held now; returns these services."""
+        ready = []
+        for registration_id in claim.owners:
+            service = self._services[registration_id]
+            if service.is_live or not all(held.is_held for held in self._claims_of(service.registration)):
+                continue
+            self._zone.hold(registration_id, all_records(service.registration))
+            service.is_live = True
+            service.announcements_left = ANNOUNCEMENTS
+            ready.append(service)
+            if not service.was_registered:
+                service.was_registered = True
+                effects.append(Registered(id=registration_id, instance=service.registration.item.instance))
+        return ready
+
+    def _announce_soon(self, service: _Service, now: float) -> None:
+        service.announcements_left = ANNOUNCEMENTS
+        self._timers.set(("announce", service.registration.id), now)
+
+    def _announce(self, services: Iterable[_Service], now: float) -> None:
+        records: dict[Identity, OwnRecord] = {}
+        for service in services:
+            registration_id = service.registration.id
+            records |= {own.key: own for own in self._zone.held(registration_id) if now - own.sent_at >= PROBE_S}
+            service.announcements_left -= 1
+            if service.announcements_left > 0:
+                self._timers.set(("announce", registration_id), now + ANNOUNCE_S)
+        self._answers.announce(records.values(), now)
+
+    def _claims_of(self, registration: Registration) -> list[Claim]:
+        item = registration.item
+        names = (instance_name(item.instance, item.service_type), host_name(registration))
+        return [self._claims[fold(name)] for name in names]
+
+    def _remove(self, registration_id: Hashable) -> list[Record]:
+        """Forget a registration; returns the records that nobody holds any more."""
+        service = self._services.get(registration_id)
+        if service is None:
+            return []
+        self._timers.cancel(("announce", registration_id))
+        for claim in self._claims_of(service.registration):
+            del claim.owners[registration_id]
+            if not claim.owners:
+                del self._claims[claim.key]
+                self._timers.cancel(("claim", claim.key))
+        del self._services[registration_id]
+        return self._zone.hold(registration_id, ())
+
+    def _goodbyes(self, records: Iterable[Record], now: float) -> list[ResponderEffect]:
+        # Without the cache-flush bit, so that other addresses of a host that still serves stay (section 10.2).
+        messages = pack(Record(name=record.name, data=record.data, ttl_s=0) for record in records)
+        self._outbox.spend(now, len(messages))
+        if self._outbox.backlog:  # an answer that still waits could bring the service back to life: say it once more
+            for message in messages:
+                self._outbox.push(message)
+        return [SendMulticast(message) for message in messages]
+
+    def _proposals(self, claim: Claim) -> tuple[Record, ...]:
+        registrations = [self._services[owner].registration for owner in claim.owners]
+        if not claim.is_host:
+            return service_records(registrations[0])
+        return tuple({identity(record): record for one in registrations for record in host_records(one)}.values())
+
+    def _claimed(self, records: Iterable[Record]) -> dict[Name, list[Record]]:
+        """Return the records that touch our names, by name: SRV and TXT of instances, addresses of hosts."""
+        touched: dict[Name, list[Record]] = {}
+        for record in records:
+            claim = self._claims.get(fold(record.name))
+            kinds = (Address4, Address6) if claim is not None and claim.is_host else (Srv, Txt)
+            if claim is not None and isinstance(record.data, kinds):
+                touched.setdefault(claim.key, []).append(record)
+        return touched
+
+    def _meet_probe(self, message: MdnsMessage, source: str, now: float) -> list[ResponderEffect]:
+        """Compare with a probe of somebody else for one of our names (RFC 6762 section 8.2)."""
+        effects: list[ResponderEffect] = []
+        touched = self._claimed(message.authorities)
+        for record in message.authorities:
+            # python-zeroconf proposes the pointer instead of SRV and TXT.
+            if isinstance(record.data, Ptr) and fold(record.data.target) in self._claims:
+                touched.setdefault(fold(record.data.target), []).append(record)
+        for key, theirs in touched.items():
+            claim = self._claims.get(key)
+            if claim is None:
+                continue
+            if not claim.is_host and not is_import(theirs):
+                effects += self._yield(claim, ConflictReason.LOCAL_DEVICE, theirs, source)
+            elif not claim.is_held and compare_proposals(self._proposals(claim), theirs) < 0:
+                claim.step(ClaimInput.TIE_LOST)
+                self._timers.set(("claim", key), now + DEFER_S)
+        return effects
+
+    def _meet_response(self, message: MdnsMessage, source: str, now: float) -> list[ResponderEffect]:
+        """Look for somebody else who uses one of our names (RFC 6762 sections 8.1 and 9)."""
+        effects: list[ResponderEffect] = []
+        records = [record for record in (*message.answers, *message.additionals) if record.ttl_s > 0]
+        for key, theirs in self._claimed(records).items():
+            claim = self._claims.get(key)
+            if claim is None:
+                continue
+            ours = self._proposals(claim)
+            contradiction = differing(ours, theirs)
+            if claim.is_host:
+                reason = ConflictReason.HOST_TAKEN
+            else:
+                (owner,) = claim.owners
+                reason = conflict_reason(self._services[owner].registration, theirs, records)
+            same = not claim.is_host and any(isinstance(record.data, Srv) for record in theirs)
+            if not contradiction and not same:
+                continue
+            if not claim.is_held or not self._keeps(reason, ours, theirs, source, same=not contradiction):
+                effects += self._yield(claim, reason, theirs, source)
+            elif contradiction:
+                for owner in claim.owners:
+                    self._announce_soon(self._services[owner], now)
+        return effects
+
+    def _keeps(
+        self, reason: ConflictReason, ours: Iterable[Record], theirs: Iterable[Record], source: str, *, same: bool
+    ) -> bool:
+        """Tell whether we keep a name that another host uses too; both hosts come to opposite results."""
+        if reason is ConflictReason.LOCAL_DEVICE:
+            return False
+        if not same:
+            kinds = {record.data.rrtype for record in theirs}
+            return compare_proposals([record for record in ours if record.data.rrtype in kinds], theirs) > 0
+        address = ip_address(source.partition("%")[0])
+        if isinstance(address, IPv4Address):
+            return self._ipv4 is None or self._ipv4 >= address
+        if self._ipv4 is not None:  # two hosts that see each other by both families compare by one of them only
+            return True
+        return self._ipv6 is None or self._ipv6 >= address
+
+    def _yield(
+        self, claim: Claim, reason: ConflictReason, seen: Iterable[Record], source: str
+    ) -> list[ResponderEffect]:
+        """Give a name up silently: goodbyes could hit the records of the one who has it now."""
+        claim.step(ClaimInput.TAKEN)
+        effects: list[ResponderEffect] = []
+        for registration_id in list(claim.owners):
+            event = Lost if self._services[registration_id].was_registered else Conflict
+            self._remove(registration_id)
+            effects.append(event(id=registration_id, reason=reason, seen=tuple(seen), source=source))
+        return effects
