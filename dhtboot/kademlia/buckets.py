@@ -54,6 +54,10 @@ class RoutingTable:
         """Whether this very contact, address included, is in a bucket."""
         return self._addresses.get(node.address) == node.id
 
+    def has_address(self, address: Address) -> bool:
+        """Whether a contact of that address is in a bucket."""
+        return address in self._addresses
+
     def has_room(self, node: NodeRef) -> bool:
         """Whether a stranger would enter a bucket (worth a ping) rather than a replacement cache."""
         if node.id == self._me or node.address in self._addresses:

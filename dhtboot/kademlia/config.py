@@ -32,6 +32,8 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
     "A bucket not looked into for so long is refreshed (the value of the simulations that the thesis ran)."
     sibling_check_s: float = 10.0
     "The sibling silent for longest is pinged so often, so that a dead neighbour is noticed in minutes at most."
+    contact_check_s: float = 30.0
+    "One absent entry point or lost sibling is pinged so often, so that parts grow together after a cut."
     bucket_check_s: float = 10.0
     "A full bucket pings its least recently seen contact for a newcomer's sake at most so often."
     join_retry_s: float = 5.0

@@ -33,6 +33,8 @@ class JoinInput(Enum):
     "The lookup of the own identifier was answered."
     NOTHING_FOUND = "nothing_found"
     RETRY_DUE = "retry_due"
+    ISOLATED = "isolated"
+    "The last known contact is dead."
 
 
 class JoinAction(Enum):
@@ -54,6 +56,7 @@ TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] =
     (Phase.CONTACTING, JoinInput.ALL_SILENT): (Phase.WAITING, JoinAction.RETRY_LATER),
     (Phase.LOOKING_UP, JoinInput.FOUND): (Phase.JOINED, JoinAction.REPORT),
     (Phase.LOOKING_UP, JoinInput.NOTHING_FOUND): (Phase.WAITING, JoinAction.RETRY_LATER),
+    (Phase.JOINED, JoinInput.ISOLATED): (Phase.WAITING, JoinAction.RETRY_LATER),
     (Phase.WAITING, JoinInput.RETRY_DUE): (Phase.CONTACTING, JoinAction.CONTACT),
     (Phase.WAITING, JoinInput.CONTACTS): (Phase.CONTACTING, JoinAction.CONTACT),
     # A peer of the link has found us before we found an entry point.

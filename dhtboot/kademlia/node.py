@@ -40,6 +40,8 @@ from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
 UNVERIFIED_NODES: Final = 3
 "Contacts in a reply to an unverified address: the reply stays below three times the request."
+CONTACTS_MAX: Final = 32
+"Entry points and lost siblings that are tried again; the newest ones."
 WITNESSES_MAX: Final = 32
 "Nodes whose view of our address is kept."
 REQUESTS: Final = (FindNode, Ask, Ping)
@@ -152,8 +154,8 @@ class KademliaNode:
 
     def learn(self, contact: NodeRef, now: float) -> list[Effect]:
         """Get to know one more entry point (another peer of the link, say)."""
-        if not self.table.holds(contact):
-            self.ping(contact, now)
+        self._remember(contact)
+        self.ping(contact, now)
         return self.collect()
 
     def leave(self) -> list[Effect]:
@@ -254,6 +256,11 @@ class KademliaNode:
     def rtt_s(self, node: NodeRef) -> float | None:
         """Smoothed round trip to a node, None when never measured."""
         return self._rpc.rtt.mean_s(node.address)
+
+    @property
+    def absent_contacts(self) -> list[NodeRef]:
+        """Entry points and lost siblings that are not in the table."""
+        return [contact for contact in self._contacts if not self.table.has_address(contact.address)]
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -368,12 +375,19 @@ class KademliaNode:
             if substitute is not None:
                 self.ping(substitute, now)
         if self._siblings.remove(node.id):
+            self._remember(node)  # it may come back, or stand behind a cut that heals
             for other in self.table.closest(self.id, self._config.siblings):
                 self._siblings.add(other)
             self._upkeep.on_sibling_lost(now)
             lost = True
         if lost and self._application is not None:
             self._application.on_contact_lost(node, now)
+        if lost and not len(self.table):
+            self._on_join_input(JoinInput.ISOLATED, now)
+
+    def _remember(self, contact: NodeRef) -> None:
+        others = [known for known in self._contacts if known.address != contact.address]
+        self._contacts = (*others[-CONTACTS_MAX:], NodeRef(0, contact.address))
 
     def _on_join_input(self, event: JoinInput, now: float) -> None:
         self.phase, action = TRANSITIONS.get((self.phase, event), (self.phase, JoinAction.NONE))

@@ -27,6 +27,10 @@ class Upheld(Protocol):
     def neighbours(self) -> Sequence[NodeRef]:
         """The siblings, closest first."""
 
+    @property
+    def absent_contacts(self) -> Sequence[NodeRef]:
+        """Entry points and lost siblings that are not in the table."""
+
     def lookup(self, target: int, now: float, *, on_done: OnDone) -> None:
         """Start a lookup."""
 
@@ -44,6 +48,7 @@ class Upkeep:
         self._self_lookup_at = math.inf
         self._refresh_at = now + config.refresh_interval_s
         self._sibling_check_at = now + config.sibling_check_s
+        self._contact_check_at = now + config.contact_check_s
         self._turn = 0
 
     def tick(self, now: float) -> None:
@@ -53,12 +58,14 @@ class Upkeep:
             self._node.lookup(self._node.id, now, on_done=_ignore)
         if now >= self._sibling_check_at:
             self._check_a_sibling(now)
+        if now >= self._contact_check_at:
+            self._check_a_contact(now)
         if now >= self._refresh_at:
             self._refresh_stale(now)
 
     def next_deadline(self) -> float:
         """When to call `tick` next."""
-        return min(self._self_lookup_at, self._sibling_check_at, self._refresh_at)
+        return min(self._self_lookup_at, self._sibling_check_at, self._contact_check_at, self._refresh_at)
 
     def look_up_self(self, now: float) -> None:
         """Look up the own identifier at the next tick."""
@@ -95,6 +102,13 @@ class Upkeep:
             self._turn = (self._turn + 1) % len(siblings)
             self._node.ping(siblings[self._turn], now)
         self._sibling_check_at = now + self._config.sibling_check_s * (0.9 + 0.2 * self._rng.random())
+
+    def _check_a_contact(self, now: float) -> None:
+        # Two parts of an overlay that a cut has separated find each other again only if somebody asks across it.
+        absent = self._node.absent_contacts
+        if absent:
+            self._node.ping(absent[self._rng.randrange(len(absent))], now)
+        self._contact_check_at = now + self._config.contact_check_s * (0.9 + 0.2 * self._rng.random())
 
 
 def _ignore(_result: LookupResult, _now: float) -> None:
