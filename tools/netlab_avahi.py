@@ -56,6 +56,7 @@ _AVAHI_SCRIPT: Final = (
     "exec avahi-daemon -f {config} --no-drop-root --no-chroot --no-rlimits --no-proc-title"
 )
 _ESCAPE: Final = re.compile(rb"\\([0-9]{3}|.)", re.DOTALL)
+_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _FIELDS: Final = 10
 
 
@@ -71,9 +72,9 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def decode_txt(text: str) -> tuple[bytes, ...]:
-    r"""Read the TXT strings that `avahi-browse -p` prints: quoted, with `\"`, `\\` and `\DDD`."""
+    r"""Read the TXT strings that `avahi-browse -p` prints: last one first, quoted, with `\"`, `\\` and `\DDD`."""
     raw = text.encode(errors="surrogateescape")
-    return tuple(_ESCAPE.sub(_unescape, part) for part in re.findall(rb'"((?:[^"\\]|\\.)*)"', raw, re.DOTALL))
+    return tuple(_ESCAPE.sub(_unescape, part) for part in reversed(_QUOTED.findall(raw)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class BrowsedService:
 
     @property
     def txt_strings(self) -> tuple[bytes, ...]:
-        """The TXT strings, in Avahi's order."""
+        """The TXT strings in the order of the packet, which `avahi-browse` turns round."""
         return decode_txt(self.txt)
 
 
@@ -122,8 +123,14 @@ def parse_line(line: str) -> tuple[str, BrowsedService] | None:
 class Publication:
     """One announced service; `withdraw` makes Avahi say goodbye."""
 
-    def __init__(self, withdraw: Callable[[], None]) -> None:
-        self._withdraw = withdraw
+    def __init__(self, process: Process, established: re.Pattern[str], withdraw: Callable[[], None]) -> None:
+        self._process, self._established, self._withdraw = process, established, withdraw
+
+    @property
+    def name(self) -> str:
+        """The name it has now: another one than asked for after a conflict."""
+        names = self._established.findall(self._process.log)
+        return str(names[-1])
 
     def withdraw(self) -> None:
         """Take the service back."""
@@ -246,7 +253,7 @@ class Avahi:
         def withdraw() -> None:
             process.stop()
 
-        return Publication(withdraw)
+        return Publication(process, re.compile(r"Established under name '(.*)'"), withdraw)
 
     def _publish_file(
         self,
@@ -276,8 +283,9 @@ class Avahi:
         draft = self._host.directory / f"{number}.draft"
         draft.write_text(content)
         draft.rename(path)  # Avahi watches the directory and must not read half a file
-        self.process.wait_for(f"(/etc/avahi/services/{path.name}) successfully established", PUBLISH_S)
-        return Publication(path.unlink)
+        said = rf"\(/etc/avahi/services/{path.name}\) successfully established"
+        self.process.wait_for(said.replace("\\", ""), PUBLISH_S)
+        return Publication(self.process, re.compile(rf'Service "(.*)" {said}'), path.unlink)
 
     def browse(self, service_type: str) -> list[BrowsedService]:
         """Return what `avahi-browse` resolves now: a service per interface and protocol. Takes about a second."""

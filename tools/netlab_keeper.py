@@ -73,8 +73,8 @@ def keeper_pid(directory: Path) -> int | None:
         written = (directory / KEEPER_FILE).read_text()
     except OSError:
         return None
-    pid = int(written.split()[0]) if written else 0
-    return pid if written and identity(pid) == written else None
+    pid = written.partition(" ")[0]
+    return int(pid) if pid.isdecimal() and identity(int(pid)) == written else None
 
 
 def laboratories() -> list[Path]:
@@ -142,11 +142,11 @@ def _mount(directory: Path) -> None:
     for name in ("passwd", "group"):
         copy = directory / name
         lines = Path("/etc", name).read_text().splitlines()
-        copy.write_text("".join(f"{_as_root(line)}\n" for line in lines))
+        copy.write_text("".join(f"{as_root(line)}\n" for line in lines))
         subprocess.run(["mount", "--bind", str(copy), f"/etc/{name}"], check=True)
 
 
-def _as_root(line: str) -> str:
+def as_root(line: str) -> str:
     """Give id 0 to the user and the group `avahi` in one line of passwd(5) or group(5)."""
     fields = line.split(":")
     if fields[0] == AVAHI_USER:

@@ -1,0 +1,267 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tools import netlab_keeper as keeper
+from tools.netlab import Avahi, Host, Lab, LabError, Subnet, wait_until
+
+pytestmark = pytest.mark.lab
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class World:
+    """Hosts a and b on one subnet, c on another, a router between them, Avahi everywhere."""
+
+    lab: Lab
+    one: Subnet
+    a: Host
+    b: Host
+    c: Host
+    router: Host
+    avahi_a: Avahi
+    avahi_b: Avahi
+    avahi_c: Avahi
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with Lab() as lab:
+        one = lab.subnet("one", "198.51.100.0/24", "2001:db8:1::/64")
+        two = lab.subnet("two", "203.0.113.0/24", "2001:db8:2::/64")
+        a, b, c = lab.host("a", one), lab.host("b", one), lab.host("c", two)
+        router = lab.router("router", one, two)
+        avahis = lab.start_avahi(a, b, c)
+        yield World(lab, one, a, b, c, router, *avahis)
+
+
+def reaches(host: Host, address: str | None) -> bool:
+    assert address is not None
+    return host.run("ping", "-c1", "-W1", address, check=False).returncode == 0
+
+
+def traces(directory: Path) -> list[str]:
+    left = [str(pid) for pid in keeper.processes_of(directory)]
+    return [*left, str(directory)] if directory.exists() else left
+
+
+def test_hosts_of_two_subnets_reach_one_another(world: World) -> None:
+    assert reaches(world.a, world.c.ipv4)
+    assert reaches(world.c, world.a.ipv6)
+
+
+def test_services_cross_a_link_but_no_router(world: World) -> None:
+    txt = ["txtvers=1", "Größe=ü", b'raw=\xff\xfe\x01"\\;\n']
+    name = "Tom's Müsic. v1;2 \\ 日本"
+    watch_b, watch_c = world.avahi_b.watch("_daap._tcp"), world.avahi_c.watch("_daap._tcp")
+    publication = world.avahi_a.publish(name, "_daap._tcp", 3689, txt)
+    watch_b.wait_for(lambda services: {s.protocol for s in services} == {"IPv4", "IPv6"}, 5)
+    services = {service.protocol: service for service in world.avahi_b.browse("_daap._tcp")}
+    assert publication.name == name
+    for service in services.values():
+        assert (service.instance, service.port, service.host) == (name, 3689, "a.local")
+        assert service.type == "_daap._tcp"
+        assert service.txt_strings == tuple(t.encode() if isinstance(t, str) else t for t in txt)
+    assert services["IPv4"].address == world.a.ipv4
+    assert services["IPv6"].address == world.a.ipv6
+    assert world.avahi_b.browse_raw("_daap._tcp").count("=;eth0;") == 2
+    publication.withdraw()
+    watch_b.wait_for(lambda services: not services, 5)
+    assert watch_c.services() == []
+    assert world.avahi_c.browse("_daap._tcp") == []
+    watch_b.stop()
+    watch_c.stop()
+
+
+def test_txt_with_a_zero_byte_and_subtypes_go_by_a_service_file(world: World) -> None:
+    watch = world.avahi_b.watch("_color._sub._ipp._tcp")
+    txt = ["rp=ipp", b"key=\0\1\xff"]
+    publication = world.avahi_a.publish("Zero & <One>", "_ipp._tcp", 631, txt, ["_color._sub._ipp._tcp"])
+    watch.wait_for(bool, 5)
+    (seen,) = {(s.instance, s.port, s.txt_strings) for s in watch.services()}
+    assert seen == ("Zero & <One>", 631, (b"rp=ipp", b"key=\0\1\xff"))
+    assert publication.name == "Zero & <One>"
+    publication.withdraw()
+    watch.wait_for(lambda services: not services, 5)
+    watch.stop()
+
+
+def test_a_service_may_stand_for_another_host(world: World) -> None:
+    world.avahi_a.publish_address("printer.local", "198.51.100.77")
+    watch = world.avahi_b.watch("_printer._tcp")
+    world.avahi_a.publish("Old printer", "_printer._tcp", 515, host="printer.local")
+    watch.wait_for(lambda services: {(s.host, s.address) for s in services} == {("printer.local", "198.51.100.77")}, 5)
+    watch.stop()
+
+
+def test_a_refused_service_says_why(world: World) -> None:
+    with pytest.raises(LabError, match=r"(?s)ended with status .* before 'Established.*Failed to add service"):
+        world.avahi_a.publish("x", "no type", 80)
+
+
+def test_a_crashed_avahi_comes_back_and_yields_a_name_in_use(world: World) -> None:
+    assert world.avahi_b.host_name() == "b"
+    world.avahi_b.kill()
+    again = world.b.start_avahi(loopback=True, host_name="a")
+    assert again.host_name() == "a-2"
+    assert world.avahi_a.host_name() == "a"
+    again.publish("Mine", "_http._tcp", 80)
+    assert "lo" in {service.interface for service in again.browse("_http._tcp")}
+    again.stop()
+
+
+def test_each_host_keeps_its_state_to_itself(world: World) -> None:
+    script = "import os, pathlib; print(pathlib.Path.cwd(), os.environ['HOME'], os.environ['XDG_STATE_HOME'])"
+    said = [host.run(sys.executable, "-c", script).stdout.split() for host in (world.a, world.b)]
+    assert said[0] == [str(world.a.directory), str(world.a.directory), str(world.a.directory / "state")]
+    assert not set(said[0]) & set(said[1])
+
+
+def test_a_failed_command_shows_its_words(world: World) -> None:
+    with pytest.raises(LabError, match="ended with status 3: too bad"):
+        world.a.run("sh", "-c", "echo too bad >&2; exit 3")
+    with pytest.raises(LabError, match="did not end within"):
+        world.a.run("sleep", "60", timeout=0.1)
+
+
+def test_a_signal_reaches_the_program_itself(world: World) -> None:
+    process = world.a.popen("sh", "-c", "trap 'echo caught; exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+    process.wait_for("ready")
+    assert process.stop() == 7
+    assert process.log.splitlines() == ["ready", "caught"]
+
+
+def test_links_break_and_heal() -> None:
+    with Lab() as lab:
+        one, two = lab.subnet("one", "198.51.100.0/24", "2001:db8:1::/64"), lab.subnet("two", "203.0.113.0/24")
+        a, b, c = lab.host("a", one), lab.host("b", one), lab.host("c", two, one)
+        router = lab.router("r", one, two)
+        for cut in (b.link, one.link):
+            assert reaches(a, b.ipv4)
+            cut(False)
+            assert not reaches(a, b.ipv4)
+            cut(True)
+            assert reaches(a, b.ipv4)
+            assert reaches(a, b.ipv6)
+        c.link(False, one)
+        assert reaches(a, c.ipv4)
+        router.link(False, two)
+        assert not reaches(a, c.ipv4)
+        assert reaches(a, b.ipv4)
+        router.link(True, two)
+        assert reaches(a, c.ipv4)
+        assert reaches(b, c.ipv4)
+
+
+def test_laboratories_with_the_same_names_run_side_by_side() -> None:
+    with Lab() as first, Lab() as second:
+        hosts = [(lab.host("a", net), lab.host("b", net)) for lab in (first, second) for net in [lab.subnet("net")]]
+        assert hosts[0][0].ipv4 == hosts[1][0].ipv4
+        hosts[0][1].link(False)
+        assert not reaches(hosts[0][0], hosts[0][1].ipv4)
+        assert reaches(hosts[1][0], hosts[1][1].ipv4)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a;b", "../x", "ü", "x" * 25])
+def test_a_strange_name_is_refused(name: str) -> None:
+    with Lab() as lab, pytest.raises(LabError, match="is no name"):
+        lab.subnet(name)
+
+
+def test_a_full_subnet_and_a_second_host_of_a_name_are_refused() -> None:
+    with Lab() as lab:
+        net = lab.subnet("net", "198.51.100.0/30")
+        lab.host("a", net)
+        with pytest.raises(LabError, match="already"):
+            lab.host("a", net)
+        with pytest.raises(LabError, match="no address is left"):
+            lab.host("b", net)
+
+
+def test_nothing_is_left_after_an_exception() -> None:
+    lab = Lab()
+
+    def fail() -> None:
+        with lab:
+            lab.host("a", lab.subnet("net")).popen("sh", "-c", "setsid sleep 60 & sleep 60")
+            wait_until(lambda: len(keeper.processes_of(lab.directory)) == 3, 5, "processes")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert traces(lab.directory) == []
+    assert all(process.returncode is not None for process in lab.processes)
+
+
+PLAY = "from tools.netlab import main; main(['play', '--subnets', '1', '--hosts', '1'])"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_after_a_signal(number: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PLAY], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    name = next(lines).split()[1].rstrip(":")
+    assert any("Ctrl-C ends it" in line for line in lines)
+    directory = keeper.ROOT / f"{keeper.PREFIX}{name}"
+    said = subprocess.run(
+        [sys.executable, "-m", "tools.netlab", "shell", "h1-1", "sh", "-c", "echo $HOME"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"{directory}/h1-1\n"
+    process.send_signal(number)
+    assert process.wait(10) == (-9 if number == signal.SIGKILL else 128 + number)
+    process.stdout.close()
+    wait_until(lambda: not traces(directory), 5, "end", lambda: str(traces(directory)))
+
+
+def test_clean_removes_a_laboratory_whose_keeper_was_killed_and_no_other() -> None:
+    with Lab() as living, Lab() as dead:
+        for lab in (living, dead):
+            lab.host("a", lab.subnet("net")).popen("sleep", "60")
+        pid = keeper.keeper_pid(dead.directory)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: keeper.keeper_pid(dead.directory) is None, 5, "death")
+        assert dead.directory in keeper.clean()
+        assert traces(dead.directory) == []
+        assert living.processes[0].poll() is None
+        assert living.hosts["a"].run("true").returncode == 0
+
+
+UNPRIVILEGED = """
+import os
+from tools.netlab import Lab
+assert os.geteuid() != 0
+with Lab() as lab:
+    one, two = lab.subnet("one"), lab.subnet("two", "203.0.113.0/24", "2001:db8:2::/64")
+    a, b, c = lab.host("a", one), lab.host("b", one), lab.host("c", two)
+    lab.router("r", one, two)
+    a.run("ping", "-c1", "-W1", c.ipv4)
+    avahi_a, avahi_b = lab.start_avahi(a, b)
+    avahi_a.publish("x", "_daap._tcp", 3689, [b"raw=\\0\\xff"])
+    avahi_b.watch("_daap._tcp").wait_for(lambda seen: bool(seen) and seen[0].txt_strings == (b"raw=\\0\\xff",), 5)
+print(lab.directory)
+"""
+
+
+def test_a_plain_user_can_build_one() -> None:
+    python, become = sys.executable, []
+    if os.geteuid() == 0:
+        # A root's own Python may lie where only root can look; the laboratory needs nothing but the standard library.
+        python = shutil.which("python3.11", path="/usr/bin") or sys.executable
+        become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    words = [*become, python, "-B", "-c", UNPRIVILEGED]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert traces(Path(done.stdout.strip())) == []
