@@ -28,6 +28,10 @@ class Timers(Generic[Key]):
             heapq.heapify(self._heap)
             self._count = len(self._heap)
 
+    def get(self, key: Key) -> float:
+        """Return when `key` falls due, `math.inf` for never."""
+        return self._when.get(key, math.inf)
+
     def cancel(self, key: Key) -> None:
         """Forget the deadline of `key`, if it has one."""
         self._when.pop(key, None)
