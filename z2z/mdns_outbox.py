@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from z2z.mdns_messages import Address4, Address6, Data, MdnsMessage, Nsec, Opaque, Ptr, Record, Srv, Txt
+from z2z.mdns_messages import Address4, Address6, Data, MdnsMessage, Nsec, Opaque, Ptr, Question, Record, Srv, Txt
 
 PACKED_MAX: Final = 1_280
 "Estimated bytes of one message; leaves room below `PAYLOAD_SOFT_MAX` for names that cannot be compressed."
@@ -142,6 +142,20 @@ def pack_answers(groups: Iterable[tuple[Record, Sequence[Record]]]) -> list[Mdns
 def pack(records: Iterable[Record]) -> list[MdnsMessage]:
     """Return responses that carry records as answers."""
     return pack_answers((record, ()) for record in records)
+
+
+def pack_questions(questions: Iterable[Question]) -> list[list[Question]]:
+    """Return questions in portions of one message each."""
+    portions: list[list[Question]] = []
+    size = PACKED_MAX
+    for question in questions:
+        grown = sum(map(len, question.name)) + len(question.name) + 5
+        size += grown
+        if size > PACKED_MAX:
+            portions.append([])
+            size = grown
+        portions[-1].append(question)
+    return portions
 
 
 def _response(answers: Iterable[Record], additionals: Iterable[Record]) -> MdnsMessage:

@@ -42,7 +42,7 @@ from z2z.mdns_messages import (
     subtype_name,
     type_name,
 )
-from z2z.mdns_outbox import PACKED_MAX
+from z2z.mdns_outbox import pack_questions
 from z2z.mdns_slots import Slots
 from z2z.service_item import ServiceItem, check_service_type
 from z2z.timers import Timers
@@ -262,18 +262,7 @@ class Querier:
             self._resolve(name, now, [])
         for name in self._confirming.begin():
             self._ask_to_confirm(name, now, [])
-        messages: list[MdnsMessage] = []
-        questions: list[Question] = []
-        size = 0
-        for question in self._asking.values():
-            grown = sum(map(len, question.name)) + len(question.name) + 5
-            if questions and size + grown > PACKED_MAX:
-                messages.append(self._query_message(questions, now))
-                questions, size = [], 0
-            questions.append(question)
-            size += grown
-        if questions:
-            messages.append(self._query_message(questions, now))
+        messages = [self._query_message(questions, now) for questions in pack_questions(self._asking.values())]
         self._asking.clear()
         return [SendMulticast(message) for message in messages]
 
