@@ -18,7 +18,6 @@ from contextlib import asynccontextmanager
 from random import Random, SystemRandom
 from typing import Final, TypeVar
 
-import msgspec
 import trio
 
 from z2z.dns_records import decode_message, encode_message
@@ -28,6 +27,7 @@ from z2z.mdns_messages import (
     MDNS_PORT,
     Confirmed,
     Conflict,
+    LinkStats,
     Lost,
     QuerierEffect,
     QuerierEvent,
@@ -63,22 +63,6 @@ GOODBYE_S: Final = 1.0
 "Seconds for the goodbyes on leaving; caches forget by themselves what is not said in that time."
 GOODBYE_PAUSE_S: Final = 0.002
 "Between two goodbye messages: receivers with the kernel's usual buffer lose back-to-back bursts."
-
-
-class LinkStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters of a link since it was opened."""
-
-    packets_in: int
-    packets_out: int
-    packets_unsent: int
-    "Datagrams that the kernel did not take, or that found the interface down."
-    malformed: int
-    "Datagrams that are no message of multicast DNS."
-    budget_drops: int
-    "Answers left out because the multicast budget was used up."
-    records_cached: int
-    records_refused: int
-    "Records that found the cache full."
 
 
 class MdnsLink:
@@ -224,8 +208,12 @@ class MdnsLink:
             self._sockets = None
             self._up = trio.Event()
 
+    async def deliver(self) -> None:
+        """Move events of the registrations to their reader until cancelled; `open_link` runs it."""
+        await self._responder_mail.run()
+
     async def run(self) -> None:
-        """Keep the link alive until cancelled: sockets come and go with the interface."""
+        """Keep the link alive until cancelled: sockets come and go with the interface; `open_link` runs it."""
         while True:
             if self._sockets is not None:
                 await self._run_sockets(self._sockets)
@@ -392,6 +380,7 @@ async def open_link(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)
+            nursery.start_soon(link.deliver)
             try:
                 yield link
             finally:

@@ -190,6 +190,22 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class LinkStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of a link since it was opened."""
+
+    packets_in: int
+    packets_out: int
+    packets_unsent: int
+    "Datagrams that the kernel did not take, or that found the interface down."
+    malformed: int
+    "Datagrams that are no message of multicast DNS."
+    budget_drops: int
+    "Answers left out because the multicast budget was used up."
+    records_cached: int
+    records_refused: int
+    "Records that found the cache full."
+
+
 ResponderEvent: TypeAlias = Registered | Conflict | Lost
 ResponderEffect: TypeAlias = SendMulticast | SendUnicast | ResponderEvent
 
