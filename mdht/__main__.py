@@ -1,0 +1,7 @@
+"""`python -m mdht`."""
+
+import sys
+
+from mdht.cli import main
+
+sys.exit(main())

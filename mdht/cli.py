@@ -1,0 +1,298 @@
+"""The command `mdht`: a node of the record store, and what people do with it from a terminal."""
+
+import argparse
+import base64
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from mdht.api import Mdht
+from mdht.chunks import LARGE_VALUE_MAX
+from mdht.config import MdhtConfig
+from mdht.control import ControlClient, Records, control_path, serve_control
+from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
+from mdht.node import open_mdht
+from mdht.options import config_of, default_state_dir, parse_arguments
+from mdht.results import Change, Found, Receipt, Status
+from mdht.signing import SigningKey
+
+log = logging.getLogger(__name__)
+
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+JOIN_S: Final = 3.0
+"Seconds in which a node that lives for one command looks for others; peers on the link answer within one."
+GLANCE_S: Final = 0.05
+"Between looks at a node that is about to join."
+NEIGHBOURS_S: Final = 1.0
+"Between looks at a running node's neighbours, for `run -v`."
+
+_SIGNS: Final = {"added": "+", "updated": "~", "removed": "-"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 done, 1 failed or nothing found, 130 stopped by Ctrl-C; wrong usage exits with 2.
+    """
+    options = parse_arguments(sys.argv[1:] if argv is None else argv)
+    options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(level=levels[min(options.verbose, 2)], format="mdht: %(message)s", stream=sys.stderr)
+    try:
+        return trio.run(_until_signalled, options)
+    except KeyboardInterrupt:  # before signals were watched, or a second one during the clean-up
+        return INTERRUPTED
+
+
+async def _until_signalled(options: argparse.Namespace) -> int:
+    """Run the command; Ctrl-C and SIGTERM let it clean up."""
+    outcome = FAILED
+    caught: list[int] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, nursery.cancel_scope, caught)
+        outcome = await _guarded(options)
+        nursery.cancel_scope.cancel()
+    if not caught:
+        return outcome
+    if caught[0] == signal.SIGINT:
+        return INTERRUPTED
+    # For what runs until stopped, SIGTERM is the regular end; anything else did not get done.
+    return 0 if options.command in ("run", "listen") else FAILED
+
+
+async def _watch_signals(
+    scope: trio.CancelScope, caught: list[int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            caught.append(number)
+            scope.cancel()
+            return
+
+
+async def _guarded(options: argparse.Namespace) -> int:
+    """Run the command; what may go wrong is one line on stderr and status 1."""
+    try:
+        return await _command(options)
+    except (MdhtError, BrokenPipeError) as error:
+        _complain(error)
+    except BaseExceptionGroup as group:  # an expected error that passed through a nursery
+        expected, rest = group.split((MdhtError, BrokenPipeError))
+        if rest is not None:
+            raise rest from group
+        _complain(expected)
+    return FAILED
+
+
+def _complain(error: BaseException | None) -> None:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output left (`mdht listen KEY | head`); what is buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        print(f"mdht: {error}", file=sys.stderr)
+
+
+async def _command(options: argparse.Namespace) -> int:
+    control = control_path(options.state_dir, os.environ)
+    match options.command:
+        case "run":
+            return await _run(options, control)
+        case "status":
+            return await _status(options, control)
+        case "put":
+            value = _value(options.value)
+            async with _open_records(options, control) as records:
+                return await _report(options, records, await _put(options, records, value), "stored")
+        case "remove":
+            async with _open_records(options, control) as records:
+                return await _report(options, records, await records.remove(options.key, options.name), "removed")
+        case "get":
+            async with _open_records(options, control) as records:
+                return _show_found(options, await records.get(options.key))
+        case "listen":
+            async with _open_records(options, control) as records:
+                return await _listen(options, records)
+        case _:
+            async with _open_records(options, control) as records:
+                print(_json(await records.explain(options.key), indent=0 if options.json else 2))
+                return 0
+
+
+async def _run(options: argparse.Namespace, control: Path) -> int:
+    """Run a node until cancelled."""
+    writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
+    async with open_mdht(config_of(options, lasting=True), writer) as node, trio.open_nursery() as nursery:
+        await nursery.start(serve_control, node, control)
+        status = node.status()
+        _line(
+            options,
+            f"node {status.node[:16]} of network {status.network} at {', '.join(status.addresses)}; "
+            f"state in {options.state_dir}",
+            {"event": "ready", "node": status.node, "network": status.network, "addresses": status.addresses},
+        )
+        neighbours: set[str] = set()
+        while True:
+            await trio.sleep(NEIGHBOURS_S)
+            now = set(node.status().neighbours)
+            for event, addresses in (("found", now - neighbours), ("lost", neighbours - now)):
+                for address in sorted(addresses) if options.verbose else ():
+                    _line(options, f"{event} neighbour {address}", {"event": event, "neighbour": address})
+            neighbours = now
+
+
+async def _put(options: argparse.Namespace, records: Records, value: bytes) -> Receipt:
+    if isinstance(records, Mdht):
+        # Wait for every node that will hold it: this one is about to leave.
+        copies = MdhtConfig().store.replicas
+        return await records.put(options.key, value, ttl_s=options.ttl, name=options.name, acks=copies)
+    return await records.put(options.key, value, ttl_s=options.ttl, name=options.name)
+
+
+async def _status(options: argparse.Namespace, control: Path) -> int:
+    client = ControlClient(control)
+    if not await client.answers():
+        raise UnreachableError(f"no mdht runs with the state in {options.state_dir}; start one: mdht run")
+    status = await client.status()
+    print(_json(status) if options.json else _status_text(status))
+    return 0
+
+
+@asynccontextmanager
+async def _open_records(options: argparse.Namespace, control: Path) -> AsyncIterator[Records]:
+    """Use the running node of the state directory, else one of our own that joins for this command."""
+    client = ControlClient(control)
+    if await client.answers():
+        log.info("using the running node at %s", control)
+        yield client
+        return
+    writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
+    async with open_mdht(config_of(options, lasting=False), writer) as node:
+        with trio.move_on_after(JOIN_S):
+            await _joined(node)
+        if not node.status().contacts:
+            log.warning("no other node found; start one with `mdht run`, or name one with --bootstrap")
+        yield node
+
+
+async def _joined(node: Mdht) -> None:
+    while True:
+        status = node.status()
+        if status.contacts and status.phase == "joined":
+            return
+        await trio.sleep(GLANCE_S)
+
+
+async def _report(options: argparse.Namespace, records: Records, receipt: Receipt, done: str) -> int:
+    """Print how a put or remove went; a record that only a node about to leave holds has not been stored."""
+    others = receipt.stored
+    if isinstance(records, Mdht) and receipt.stored:
+        others -= "here" in (await records.explain(options.key)).holders
+    refusals = ", ".join(f"{refusal.node} {refusal.code.name}" for refusal in receipt.refused)
+    if not others:
+        reason = f"refused by {refusals}" if refusals else "no other node was reached, so it would vanish with this one"
+        raise UnreachableError(f"not {done}: {reason}; start a node with `mdht run`, or name one with --bootstrap")
+    text = f"{done} at {others} node{'s' if others > 1 else ''}"
+    if done == "stored":
+        text += f", for {receipt.expires_in_s:g} s unless put again"
+    if refusals:
+        text += f"; refused by {refusals}"
+    _line(options, text, {**msgspec.to_builtins(receipt), "stored": others})
+    return 0
+
+
+def _show_found(options: argparse.Namespace, found: list[Found]) -> int:
+    for each in found:
+        _line(options, _found_text(options, each), _found_fields(each))
+    if not found:
+        print("mdht: nothing found under this key", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+async def _listen(options: argparse.Namespace, records: Records) -> int:
+    async with records.watch(options.key) as changes:
+        async for change in changes:
+            _line(options, _change_text(options, change), {"change": change.kind, **_found_fields(change.found)})
+    raise UnreachableError("the node that was listened to has stopped")
+
+
+def _value(argument: str) -> bytes:
+    """Return the value to put, from the argument or from standard input."""
+    if argument != "-":
+        return argument.encode(errors="surrogateescape")
+    value = sys.stdin.buffer.read(LARGE_VALUE_MAX + 1)
+    if len(value) > LARGE_VALUE_MAX:
+        raise LocalProtocolError(f"standard input has more than {LARGE_VALUE_MAX} bytes, the most that one value holds")
+    return value
+
+
+def _line(options: argparse.Namespace, text: str, fields: dict[str, Any]) -> None:
+    # Flushed, as readers in a pipeline wait for changes.
+    print(_json(fields) if options.json else text, flush=True)
+
+
+def _json(value: object, indent: int = 0) -> str:
+    data = msgspec.json.encode(value)
+    return (msgspec.json.format(data, indent=indent) if indent else data).decode()
+
+
+def _shown(data: bytes) -> str:
+    """Return bytes for a terminal: on one line, without the control characters of strangers."""
+    text = data.decode(errors="backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _found_text(options: argparse.Namespace, found: Found) -> str:
+    text = _shown(found.value)
+    if options.verbose:
+        name = f" as {_shown(found.name)}" if found.name else ""
+        text += f"  (by {found.writer.hex()[:16]}{name}, {found.remaining_s:.0f} s left)"
+    return text
+
+
+def _change_text(options: argparse.Namespace, change: Change) -> str:
+    return f"{_SIGNS[change.kind]} {_found_text(options, change.found)}"
+
+
+def _found_fields(found: Found) -> dict[str, Any]:
+    try:
+        text = found.value.decode()
+    except UnicodeDecodeError:
+        text = None
+    return {
+        "value": text,
+        "value_base64": base64.b64encode(found.value).decode(),
+        "writer": found.writer.hex(),
+        "name": found.name.decode(errors="backslashreplace"),
+        "seq": found.seq,
+        "lease_s": found.lease_s,
+        "remaining_s": round(found.remaining_s, 3),
+    }
+
+
+def _status_text(status: Status) -> str:
+    lines = (
+        ("node", status.node),
+        ("writer", status.writer),
+        ("network", f"{status.network} ({status.phase})"),
+        ("addresses", ", ".join(status.addresses)),
+        ("seen as", status.public_address or "not known"),
+        ("up for", f"{status.uptime_s:.0f} s"),
+        ("contacts", str(status.contacts)),
+        ("neighbours", ", ".join(status.neighbours) or "none"),
+        ("records", f"{status.records}, {status.record_bytes} bytes"),
+    )
+    return "\n".join(f"{name + ':':<12}{value}" for name, value in lines)

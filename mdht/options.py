@@ -1,0 +1,171 @@
+"""The command line of `mdht`, taken apart and checked; no I/O."""
+
+import argparse
+import hashlib
+import re
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mdht.config import MdhtConfig
+from mdht.errors import LocalProtocolError
+from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
+from mdht.rendezvous import parse
+
+EPHEMERAL_PORT: Final = 0
+"A command that lives for a second leaves the well-known port to the node that stays."
+
+_EXAMPLES: Final = """\
+examples:
+  mdht run                                     take part; peers on the link are found by themselves
+  mdht run --bootstrap peer.example.org:27183  join nodes elsewhere
+  mdht run --bootstrap example.org             join by the SRV records _mdht._udp.example.org
+  mdht put office "meeting at ten"             write under a key, for an hour
+  date | mdht put office - --ttl 60            write what comes on stdin, for a minute
+  mdht get office --json                       read all that lives under a key
+  mdht listen office                           follow it until Ctrl-C
+  mdht remove office                           take your own value back
+
+KEY is any text (hashed as SHA-1 of "mdht." and the text), or 0x and 40 hexadecimal digits.
+put, get, remove and listen go through the running node of the state directory; without one they join for a moment.
+exit status: 0 done, 1 failed or nothing found, 2 wrong usage, 130 stopped by Ctrl-C
+"""
+_COMMANDS: Final[Mapping[str, str]] = {
+    "run": "run a node until stopped",
+    "put": "write a value under a key",
+    "get": "print the values under a key",
+    "remove": "remove your own value from a key",
+    "listen": "print the values under a key and each change",
+    "explain": "show how a key is reached and who holds what",
+    "status": "show the running node's state",
+}
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the checked arguments.
+
+    Raises:
+        SystemExit: with status 2 after a usage message, 0 after help.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mdht",
+        description="A store of signed records that peers keep among themselves, without a server.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common = _common_options()
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command, text in _COMMANDS.items():
+        sub = commands.add_parser(command, help=text, description=text.capitalize() + ".", parents=[common])
+        if command not in ("run", "status"):
+            sub.add_argument("key", metavar="KEY", type=key_of, help="text, or 0x and 40 hexadecimal digits")
+        if command == "put":
+            sub.add_argument("value", metavar="VALUE", help="text, or - to read standard input; at most 16 KiB")
+            sub.add_argument("--ttl", type=_ttl, default=3600.0, metavar="S", help="lifetime in seconds (3600)")
+        if command in ("put", "remove"):
+            sub.add_argument(
+                "--name", type=_name, default=b"", help="tells apart several values of yours under one key"
+            )
+    return parser.parse_args(argv)
+
+
+def key_of(text: str) -> bytes:
+    """Return the 20-byte key of a KEY argument."""
+    if not text:
+        raise argparse.ArgumentTypeError("a key is not empty")
+    if text.startswith("0x"):
+        if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+            raise argparse.ArgumentTypeError(f"{text!r}: 40 hexadecimal digits follow 0x")
+        return bytes.fromhex(text[2:])
+    return hashlib.sha1(b"mdht." + _encoded(text), usedforsecurity=False).digest()
+
+
+def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
+    """Return the settings of the node that a command runs itself.
+
+    Args:
+        options: the checked arguments.
+        lasting: whether it is `mdht run`'s, which keeps its state and the well-known port.
+    """
+    port = options.port
+    if port is None:
+        port = MdhtConfig().port if lasting else EPHEMERAL_PORT
+    return MdhtConfig(
+        network=options.network,
+        port=port,
+        port_required=options.port is not None,
+        bootstrap=tuple(options.bootstrap),
+        interface=options.interface,
+        presence=not options.no_presence,
+        state_dir=options.state_dir if lasting else None,
+    )
+
+
+def default_state_dir(environ: Mapping[str, str], network: str) -> Path:
+    """Return where a network's node keeps its state (XDG Base Directory Specification)."""
+    base = environ.get("XDG_STATE_HOME") or ""
+    directory = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    # A network's name may hold any character; its directory must stay below ours.
+    return directory / "mdht" / ("net-" + urllib.parse.quote(network, safe=""))
+
+
+def _common_options() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON object per line")
+    common.add_argument(
+        "--bootstrap",
+        action="append",
+        default=[],
+        type=_entry_point,
+        metavar="WHERE",
+        help="HOST:PORT, [v6]:PORT, or a domain with SRV records _mdht._udp; repeatable",
+    )
+    common.add_argument("--interface", metavar="IF", help="link on which to find peers (the default route's)")
+    common.add_argument("--no-presence", action="store_true", help="neither announce nor seek peers on the link")
+    common.add_argument("--port", type=_port, help="UDP port; must be free (27183, or another when it is taken)")
+    common.add_argument("--network", default="z2z", type=_network, help="overlay to take part in (z2z)")
+    common.add_argument("--state-dir", type=Path, metavar="DIR", help="(~/.local/state/mdht/net-NETWORK)")
+    common.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for every detail")
+    return common
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # arguments that are no UTF-8 keep their bytes
+
+
+def _name(text: str) -> bytes:
+    name = _encoded(text)
+    if len(name) > NAME_MAX:
+        raise argparse.ArgumentTypeError(f"a name has at most {NAME_MAX} bytes, not {len(name)}")
+    return name
+
+
+def _network(text: str) -> str:
+    if not 1 <= len(text) <= 64 or not text.isprintable():
+        raise argparse.ArgumentTypeError("a network's name has 1 to 64 printable characters")
+    return text
+
+
+def _ttl(text: str) -> float:
+    try:
+        ttl_s = float(text)
+    except ValueError:
+        ttl_s = 0.0
+    if not LEASE_MIN_S <= ttl_s <= LEASE_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within {LEASE_MIN_S}..{LEASE_MAX_S} seconds (7 days)")
+    return ttl_s
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1..65535")
+    return int(text)
+
+
+def _entry_point(text: str) -> str:
+    try:
+        parse(text)
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text

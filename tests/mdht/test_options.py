@@ -1,0 +1,82 @@
+import argparse
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdht.options import config_of, default_state_dir, key_of, parse_arguments
+
+
+def test_a_key_is_text_or_forty_digits() -> None:
+    assert key_of("office") == hashlib.sha1(b"mdht.office").digest()
+    assert key_of("0x" + "aB" * 20) == bytes.fromhex("ab" * 20)
+    for text in ("", "0x12", "0x" + "g" * 40):
+        with pytest.raises(argparse.ArgumentTypeError):
+            key_of(text)
+
+
+@given(st.text(min_size=1).filter(lambda text: not text.startswith("0x")))
+def test_any_other_text_is_a_key(text: str) -> None:
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return  # no argument of a process can hold it
+    assert len(key_of(text)) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["eat"], "invalid choice"),
+        (["get"], "KEY"),
+        (["get", ""], "a key is not empty"),
+        (["get", "0x1"], "40 hexadecimal digits"),
+        (["put", "k"], "VALUE"),
+        (["put", "k", "v", "--ttl", "0"], "not within 1..604800 seconds"),
+        (["put", "k", "v", "--ttl", "nan"], "not within 1..604800 seconds"),
+        (["put", "k", "v", "--ttl", "700000"], "not within 1..604800 seconds"),
+        (["put", "k", "v", "--name", "n" * 65], "at most 64 bytes"),
+        (["run", "--port", "0"], "not within 1..65535"),
+        (["run", "--port", "65536"], "not within 1..65535"),
+        (["run", "--bootstrap", "host:port"], "port 'port'"),
+        (["run", "--network", ""], "1 to 64 printable"),
+    ],
+)
+def test_wrong_usage_is_told_and_exits_with_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(arguments)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(["--help"])
+    assert caught.value.code == 0
+    assert "mdht put office" in capsys.readouterr().out
+
+
+def test_a_lasting_node_keeps_state_and_port_and_a_passing_one_does_not() -> None:
+    options = parse_arguments(["run", "--bootstrap", "a.example:1", "--bootstrap", "b.example", "--state-dir", "/d"])
+    lasting, passing = config_of(options, lasting=True), config_of(options, lasting=False)
+    assert (lasting.port, lasting.port_required, lasting.state_dir) == (27183, False, Path("/d"))
+    assert (passing.port, passing.port_required, passing.state_dir) == (0, False, None)
+    assert lasting.bootstrap == passing.bootstrap == ("a.example:1", "b.example")
+    named = config_of(parse_arguments(["run", "--port", "4000", "--no-presence"]), lasting=True)
+    assert (named.port, named.port_required, named.presence) == (4000, True, False)
+
+
+@given(st.text(min_size=1, max_size=64))
+def test_each_network_has_a_directory_below_ours(network: str) -> None:
+    try:
+        path = default_state_dir({"XDG_STATE_HOME": "/state"}, network)
+    except UnicodeEncodeError:
+        return  # a lone surrogate is no printable character, so no network has it
+    assert path.parent == Path("/state/mdht")
+    assert path.name not in (".", "..")
+    assert default_state_dir({"XDG_STATE_HOME": "relative"}, network).is_relative_to(Path.home())
