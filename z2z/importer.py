@@ -1,0 +1,328 @@
+"""The importer: what of the stores becomes visible on a link (thesis 4.3.2.2). A core without I/O.
+
+Values of the stores and events of the link's responder go in; registrations come out. A *slot* is one writer's value
+of one name, whichever key or store shows it; an *import* is what the link sees of it. The same service exported twice
+(two exporters on one link) is one import with two slots behind it.
+"""
+
+import hashlib
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Final, TypeAlias
+
+import msgspec
+
+from z2z.addresses import Address, Interface, Scope, classify, own_prefix
+from z2z.errors import RemoteProtocolError
+from z2z.expiry import Expiry
+from z2z.mdns_messages import Conflict, Lost, Registered, ResponderEvent
+from z2z.presence import ImportEffect, Neighbours, Presence, RegistrationId, State
+from z2z.reports import Report, ServiceStatus, endpoints, shown
+from z2z.seal import Opened, Site, unseal
+from z2z.service_item import ServiceItem
+from z2z.stores.base import StoredValue
+
+IMPORTS_MAX: Final = 800
+"Imports on one link: Avahi's cache holds 4,096 records by default and loses services beyond about 819."
+SLOTS_MAX: Final = 4_096
+"Values held, and refusals remembered: five times what can be shown, so that a flood of a key stays cheap."
+
+Slot: TypeAlias = tuple[bytes, bytes]
+"Writer and name of a stored value."
+
+
+class ImportConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of an importer."""
+
+    site: Site
+    "This site, whose own exports are not imported."
+    stale_s: float = 300.0
+    "A value not seen in its store for so long counts as gone (thesis 4.3.1)."
+    imports_max: int = IMPORTS_MAX
+
+
+class RefusedError(RemoteProtocolError):
+    """A value is sound but not for this link; another look may end otherwise."""
+
+    def __init__(self, reason: str, opened: Opened, *, expected: bool = False) -> None:
+        super().__init__(reason)
+        self.opened = opened
+        self.expected = expected
+        "Every set-up with several sites has such values: of interest only to who asks for details."
+
+
+@dataclass(slots=True)
+class _Held:
+    """One slot that stands behind an import."""
+
+    value: bytes
+    opened: Opened
+    item: ServiceItem
+    "With the addresses that this link may see."
+    sources: set[str]
+    number: int
+    "The import."
+
+
+@dataclass(slots=True)
+class _Refusal:
+    digest: bytes
+    final: bool
+    "These bytes will never be accepted, so they are not verified again."
+    report: Report
+
+
+class Importer:
+    """Decides what of the stores is published on one link."""
+
+    def __init__(self, config: ImportConfig, rng: Random) -> None:
+        self._config, self._rng = config, rng
+        self._own: tuple[Interface, ...] = ()
+        self._held: dict[Slot, _Held] = {}
+        self._imports: dict[int, Presence] = {}
+        self._backers: dict[int, list[Slot]] = {}
+        self._refusals: dict[Slot, _Refusal] = {}
+        self._expiry: Expiry[tuple[Slot, str]] = Expiry(config.stale_s)
+        self._numbers = 0
+
+    def set_own_prefixes(self, own: Iterable[Interface]) -> None:
+        """Note the addresses of this host: what lies in their prefixes is not imported from now on."""
+        self._own = tuple(own)
+
+    def seen(self, source: str, stored: StoredValue, now: float) -> list[ImportEffect]:
+        """Act on a value that a store shows under a key; `source` names both."""
+        slot = (stored.writer, stored.name)
+        held = self._held.get(slot)
+        if held is not None and held.value == stored.value:
+            held.sources.add(source)
+            self._expiry.seen((slot, source), stored.remaining_s, now)
+            return []
+        refusal = self._refusals.get(slot)
+        digest = hashlib.sha1(stored.value, usedforsecurity=False).digest()
+        if refusal is not None and refusal.final and refusal.digest == digest:
+            return []
+        try:
+            opened = self._open(stored)
+            if held is not None and opened.seq <= held.opened.seq:
+                return []  # an older copy that has not caught up yet
+            item = self._admit(opened, is_new=held is None)
+        except RemoteProtocolError as error:
+            return self._refuse(slot, digest, error)
+        self._refusals.pop(slot, None)
+        effects = self._hold(slot, stored, opened, item)
+        self._held[slot].sources.add(source)
+        self._expiry.seen((slot, source), stored.remaining_s, now)
+        return effects
+
+    def removed(self, source: str, stored: StoredValue) -> list[ImportEffect]:
+        """Act on a value that its writer took back."""
+        slot = (stored.writer, stored.name)
+        self._refusals.pop(slot, None)
+        return self._drop(slot, source, "its exporter took it back")
+
+    def snapshot(self, source: str, values: Iterable[StoredValue], now: float) -> list[ImportEffect]:
+        """Act on everything that a store has under a key now; what is missing twice in a row is gone."""
+        effects: list[ImportEffect] = []
+        present = set()
+        for stored in values:
+            present.add((stored.writer, stored.name))
+            effects += self.seen(source, stored, now)
+        for slot in [slot for slot, held in self._held.items() if source in held.sources and slot not in present]:
+            if self._expiry.missed((slot, source)):
+                effects += self._drop(slot, source, "the store has it no more")
+        return effects
+
+    def link_event(self, event: ResponderEvent, now: float) -> list[ImportEffect]:
+        """Act on what the link's responder says of a registration."""
+        presence = self._presence(event.id)
+        match event:
+            case _ if presence is None:
+                return []  # of an earlier registration
+            case Registered():
+                return presence.registered()
+            case Conflict() | Lost():
+                return presence.yielded(event, now)
+
+    def unfit(self, registration_id: RegistrationId, reason: str, now: float) -> list[ImportEffect]:
+        """Act on the link's refusal of a registration."""
+        presence = self._presence(registration_id)
+        return presence.unfit(reason, now) if presence is not None else []
+
+    def service_gone(self, service_type: str, instance: bytes, now: float) -> list[ImportEffect]:
+        """Act on a service that left the link: perhaps the one that an import stands by for."""
+        effects: list[ImportEffect] = []
+        for presence in self._imports.values():
+            if (presence.item.service_type, presence.instance.lower()) == (service_type, instance.lower()):
+                effects += presence.other_gone(now)
+        return effects
+
+    @property
+    def watched_types(self) -> frozenset[str]:
+        """Types whose services must be watched on the link, because an import stands by."""
+        return frozenset(
+            presence.item.service_type for presence in self._imports.values() if presence.state is State.STANDBY
+        )
+
+    def tick(self, now: float) -> list[ImportEffect]:
+        """Act on the passing of time: leases that ended, names to try again."""
+        effects: list[ImportEffect] = []
+        for slot, source in self._expiry.due(now):
+            effects += self._drop(slot, source, "its exporter has not refreshed it")
+        for presence in self._imports.values():
+            effects += presence.tick(now)
+        return effects
+
+    def next_deadline(self) -> float:
+        """Return when `tick` will have something to do, `math.inf` for never."""
+        wakes = min((presence.next_deadline() for presence in self._imports.values()), default=math.inf)
+        return min(self._expiry.next_deadline(), wakes)
+
+    def shutdown(self, reason: str) -> list[ImportEffect]:
+        """Take everything from the link."""
+        effects = [effect for presence in self._imports.values() for effect in presence.leave(reason)]
+        self._held.clear()
+        self._imports.clear()
+        self._backers.clear()
+        self._expiry = Expiry(self._config.stale_s)
+        return effects
+
+    def status(self) -> list[ServiceStatus]:
+        """Return one line per import and per refused value."""
+        lines = [
+            presence.status(tuple(sorted({source for slot in slots for source in self._held[slot].sources})))
+            for presence, slots in ((self._imports[number], slots) for number, slots in self._backers.items())
+        ]
+        lines += [
+            ServiceStatus(
+                role="import",
+                state="refused",
+                service=refusal.report.service,
+                service_type=refusal.report.service_type,
+                where=refusal.report.where,
+                site=refusal.report.site,
+                reason=refusal.report.reason,
+            )
+            for refusal in self._refusals.values()
+        ]
+        return lines
+
+    def _open(self, stored: StoredValue) -> Opened:
+        opened = unseal(stored.value)
+        if stored.writer and stored.writer != opened.writer:
+            raise RemoteProtocolError("it was put by somebody else than the site that signed it")
+        return opened
+
+    def _admit(self, opened: Opened, *, is_new: bool) -> ServiceItem:
+        """Return the item as this link may see it, or refuse it."""
+        item = opened.item
+        if self._config.site.id in opened.hops:
+            raise RefusedError("it is this site's own export", opened, expected=True)
+        if any(unicodedata.category(char) == "Cc" for char in item.display_name):
+            raise RefusedError("its name has control characters", opened)
+        kept, lost = self._sift(item.addresses)
+        if not kept:
+            raise RefusedError("; ".join(lost) or "it has no address", opened)
+        if is_new and len(self._held) >= SLOTS_MAX:
+            raise RefusedError(f"{SLOTS_MAX} values are held already", opened)
+        item = msgspec.structs.replace(item, addresses=kept)
+        if is_new and len(self._imports) >= self._config.imports_max and self._twin(item) is None:
+            shown_max = self._config.imports_max
+            raise RefusedError(f"this link shows {shown_max} imports already; clients' caches hold no more", opened)
+        return item
+
+    def _sift(self, addresses: Iterable[Address]) -> tuple[tuple[Address, ...], list[str]]:
+        kept, lost = [], []
+        for address in addresses:
+            scope, prefix = classify(address), own_prefix(address, self._own)
+            if scope not in {Scope.PUBLIC, Scope.PRIVATE}:
+                lost.append(f"{address} is {scope.value}")
+            elif prefix is not None:
+                lost.append(f"{address} lies in {prefix} of this host, where it is on the link already or a stranger")
+            else:
+                kept.append(address)
+        return tuple(kept), lost
+
+    def _hold(self, slot: Slot, stored: StoredValue, opened: Opened, item: ServiceItem) -> list[ImportEffect]:
+        held = self._held.get(slot)
+        if held is not None:
+            held.value, held.opened, held.item = stored.value, opened, item
+            leads = self._backers[held.number][0] == slot
+            return self._imports[held.number].change(item, opened.site) if leads else []
+        number = self._twin(item)
+        effects: list[ImportEffect] = []
+        if number is None:
+            self._numbers += 1
+            number = self._numbers
+            presence = Presence(number, item, opened.site, self._neighbours(number), self._rng)
+            self._imports[number], self._backers[number] = presence, []
+            effects = presence.appear(stored.remaining_s)
+        self._backers[number].append(slot)
+        self._held[slot] = _Held(value=stored.value, opened=opened, item=item, sources=set(), number=number)
+        return effects
+
+    def _twin(self, item: ServiceItem) -> int | None:
+        """Return the import that shows the same service, exported by somebody else."""
+        for number, presence in self._imports.items():
+            other = presence.item
+            if (
+                (other.service_type, other.instance.lower(), other.port)
+                == (item.service_type, item.instance.lower(), item.port)
+                and not set(other.addresses).isdisjoint(item.addresses)
+            ):  # fmt: skip
+                return number
+        return None
+
+    def _drop(self, slot: Slot, source: str, reason: str) -> list[ImportEffect]:
+        held = self._held.get(slot)
+        if held is None:
+            return []
+        self._expiry.forget((slot, source))
+        held.sources.discard(source)
+        if held.sources:
+            return []
+        del self._held[slot]
+        slots = self._backers[held.number]
+        slots.remove(slot)
+        if not slots:
+            del self._backers[held.number]
+            return self._imports.pop(held.number).leave(reason)
+        heir = self._held[slots[0]]
+        return self._imports[held.number].change(heir.item, heir.opened.site)
+
+    def _neighbours(self, number: int) -> Neighbours:
+        def others() -> Iterable[Presence]:
+            return (each for each in self._imports.values() if each.number != number)
+
+        def name_free(service_type: str, instance: bytes) -> bool:
+            wanted = (service_type, instance.lower())
+            return all((each.item.service_type, each.instance.lower()) != wanted for each in others())
+
+        def host_free(host: bytes, item: ServiceItem) -> bool:
+            return all(each.host != host or each.item.addresses == item.addresses for each in others())
+
+        return Neighbours(name_free=name_free, host_free=host_free, count=lambda: len(self._imports))
+
+    def _presence(self, registration_id: object) -> Presence | None:
+        number = registration_id[0] if isinstance(registration_id, tuple) else None
+        presence = self._imports.get(number) if isinstance(number, int) else None
+        return presence if presence is not None and presence.id == registration_id else None
+
+    def _refuse(self, slot: Slot, digest: bytes, error: RemoteProtocolError) -> list[ImportEffect]:
+        known = self._refusals.pop(slot, None)
+        opened = error.opened if isinstance(error, RefusedError) else None
+        report = Report(
+            event="refused",
+            service=shown(opened.item.instance) if opened else f"record {slot[1].hex() or '(no name)'}",
+            service_type=opened.item.service_type if opened else "?",
+            where=endpoints(opened.item) if opened else (),
+            site=opened.site.name if opened else "",
+            reason=str(error),
+            detail=isinstance(error, RefusedError) and error.expected,
+        )
+        if len(self._refusals) >= SLOTS_MAX:
+            self._refusals.pop(next(iter(self._refusals)))
+        self._refusals[slot] = _Refusal(digest=digest, final=opened is None, report=report)
+        return [] if known is not None and known.report == report else [report]
