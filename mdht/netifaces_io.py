@@ -53,14 +53,14 @@ def default_interface() -> str:
             return str(defaults[family][1])
     # Hosts of a lone link have no default route, but neighbours all the same.
     for name in interfaces():
-        if _is_up(name) and any(not address.is_loopback for address in interface_addresses(name)):
+        if is_up(name) and any(not address.is_loopback for address in interface_addresses(name)):
             return name
     raise LocalProtocolError(
         "no interface but loopback is up and has an address; connect one, or name it with --interface"
     )
 
 
-def _is_up(name: str) -> bool:
+def is_up(name: str) -> bool:
     """Say whether an interface is up; one that has just gone is not."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:

@@ -19,7 +19,7 @@ import zeroconf
 
 from dhtboot.ids import Address
 from mdht.errors import LocalProtocolError
-from mdht.netifaces_io import InterfaceAddress, interface_addresses
+from mdht.netifaces_io import InterfaceAddress, interface_addresses, is_up
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,17 @@ LINK_CHECK_S: Final = 5.0
 CLOSE_S: Final = 2.0
 "Goodbyes take 0.3 s; a link that vanished must not hold up the program."
 
+
+class _QuietLibrary(logging.Filter):
+    """Turns the library's warnings into details: it logs a traceback for every packet on a link that is down."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass the message on without its traceback, and stop the original."""
+        log.debug("zeroconf: %s", record.getMessage().partition("\n")[0])
+        return False
+
+
+_QUIET: Final = _QuietLibrary()
 _ID_TEXT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -94,7 +105,7 @@ class _Presence:
                     complaint = ""
                     await self._session(addresses)
                     continue
-                reason = "it has no address"
+                reason = "it is down or has no address"
             except (OSError, LocalProtocolError, zeroconf.Error) as error:
                 reason = str(error)
             if reason != complaint:
@@ -197,14 +208,20 @@ class _Presence:
 
 
 def _usable(interface: str) -> tuple[InterfaceAddress, ...]:
-    """Return the addresses to announce: IPv6 link-local ones need a scope, which our messages do not carry."""
+    """Return the addresses to announce: IPv6 link-local ones need a scope, which our messages do not carry.
+
+    None while the interface is down, so that all are announced anew when it comes up and not a TTL later.
+    """
     addresses = interface_addresses(interface)
+    if not is_up(interface):
+        return ()
     wide = tuple(each for each in addresses if each.version == 4 or not each.ip.is_link_local)
     return tuple(each for each in wide if not each.ip.is_loopback) or wide[:1]
 
 
 def _open(interface: str, addresses: tuple[InterfaceAddress, ...]) -> zeroconf.Zeroconf:
     """Start the library's thread on one interface only; runs in a worker thread."""
+    logging.getLogger("zeroconf").addFilter(_QUIET)  # the same one again is ignored
     choices: list[str | int | tuple[tuple[str, int, int], int]] = [str(each.ip) for each in addresses]
     families = {each.version for each in addresses}
     version = zeroconf.IPVersion.All if len(families) == 2 else zeroconf.IPVersion.V4Only

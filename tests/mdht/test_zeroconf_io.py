@@ -1,4 +1,6 @@
 import secrets
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -72,6 +74,45 @@ def test_two_nodes_of_one_host_find_each_other_and_hear_the_goodbye() -> None:
             assert await heard_by_one.receive() == Peer(kind="lost", node=two.hex(), addresses=found.addresses)
 
     within(20, body)
+
+
+DOWN_AND_UP = """
+import logging, subprocess, trio
+from mdht import zeroconf_io
+logging.basicConfig(format="%(message)s")
+zeroconf_io.LINK_CHECK_S = 0.2
+
+def link(state):
+    subprocess.run(["ip", "link", "set", "lab0", state], check=True)
+
+async def main():
+    present = zeroconf_io.open_presence
+    async with (
+        present(interface="lab0", node=bytes(20), port=4001, network="lab") as heard,
+        present(interface="lab0", node=bytes([1]) * 20, port=4002, network="lab"),
+    ):
+        for state in ("down", "up", None):
+            peer = await heard.receive()
+            print(peer.kind, peer.addresses, flush=True)
+            if state:
+                link(state)
+
+async def limited():
+    with trio.fail_after(30):
+        await main()
+trio.run(limited)
+"""
+
+
+def test_an_interface_that_goes_down_and_up_is_taken_up_again() -> None:
+    setup = "ip link add lab0 type bridge; ip address add 192.0.2.1/24 dev lab0; ip link set lab0 up"
+    isolate = ["unshare", "--user", "--map-root-user", "--net", "sh", "-ec", f'{setup}; exec "$0" -c "$1"']
+    done = subprocess.run([*isolate, sys.executable, DOWN_AND_UP], check=False, capture_output=True, text=True)
+    if "unshare" in done.stderr:
+        pytest.skip(f"no namespaces here: {done.stderr.strip()}")
+    where = "(('192.0.2.1', 4002),)"
+    assert done.stdout.splitlines() == [f"found {where}", f"lost {where}", f"found {where}"], done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_missing_interface_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
