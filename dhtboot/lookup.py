@@ -73,6 +73,10 @@ class Lookup:
         me: own identifier, which replies may contain and which is never asked.
         alpha: requests under way at once.
         width: closest contacts that must have answered at the end.
+
+    Attributes:
+        patient: whether late contacts are waited for at the end, until they answer or fail.
+        over: whether nothing is left to do.
     """
 
     def __init__(self, target: int, *, me: int, alpha: int, width: int) -> None:
@@ -84,6 +88,7 @@ class Lookup:
         self._known: dict[int, Candidate] = {}
         self._under_way = 0
         self._requests = 0
+        self.patient = False
         self.over = False
 
     def add(self, nodes: Iterable[NodeRef], *, hops: int = 1) -> None:
@@ -102,6 +107,7 @@ class Lookup:
         chosen: list[NodeRef] = []
         live = 0
         answered = 0
+        late = False
         for candidate in self._candidates:
             if live >= self._width:
                 break
@@ -113,18 +119,17 @@ class Lookup:
                 answered += 1
             elif state is State.LATE:
                 live -= 1  # look one contact further meanwhile
+                late = True
             elif state is State.NEW and self._under_way < self._alpha:
                 candidate.state = State.ASKED
                 self._under_way += 1
                 self._requests += 1
                 chosen.append(candidate.node)
-        if not chosen and self._under_way == 0 and answered == live and not self._awaits_late(live):
+        # With fewer answers than wanted, a late contact is waited for in any case.
+        waiting = late and (self.patient or live < self._width)
+        if not chosen and self._under_way == 0 and answered == live and not waiting:
             self.over = True
         return chosen
-
-    def _awaits_late(self, live: int) -> bool:
-        # With fewer answers than wanted, a late peer may still give one; else the lookup ends without it.
-        return live < self._width and any(c.state is State.LATE for c in self._candidates)
 
     def answered(self, node: NodeRef, nodes: Iterable[NodeRef]) -> None:
         """Take in the reply of a contact."""

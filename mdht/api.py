@@ -21,7 +21,7 @@ from dhtboot.udp import UdpDriver
 from mdht import chunks
 from mdht.errors import MdhtError, MissingChunkError, RefusalCode, RemoteProtocolError
 from mdht.operations import GetOutcome, GetRun, PutOutcome, PutRun
-from mdht.records import Copy, Record, life_s
+from mdht.records import LEASE_MAX_S, Copy, Record, life_s
 from mdht.results import Change, Explanation, Found, Hop, Receipt, Refusal, Status
 from mdht.signing import SigningKey
 from mdht.store import StoreNode
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 CHUNKS_AT_ONCE: Final = 8
 "Chunks of one value put or fetched side by side."
+LEASES_KEPT: Final = 10_000
+"Own records whose lease is remembered for their removal; one forgotten costs a look-up."
 CHANGES_BUFFERED: Final = 64
 "Changes handed to a slow reader before further ones of a slot are merged."
 
@@ -53,6 +55,7 @@ class Mdht:
         self._writer = writer
         self._network = network
         self._last_seq = 0
+        self._leases: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
         self._started_at = trio.current_time()
 
     # ---- records -------------------------------------------------------------------------------------------------
@@ -80,17 +83,27 @@ class Mdht:
             await self._put_record(chunk_key, b"", part, lease_s=lease_s, deleted=False, acks=acks)
 
         await _side_by_side([_bind(put_part, each, part) for each, part in zip(keys, parts, strict=True)])
+        self._leases[key, name] = lease_s
+        if len(self._leases) > LEASES_KEPT:
+            self._leases.popitem(last=False)
         return await self._put_record(key, name, head, lease_s=lease_s, deleted=False, acks=acks)
 
-    async def remove(self, key: bytes, name: bytes = b"", *, ttl_s: float = 3600.0) -> Receipt:
+    async def remove(self, key: bytes, name: bytes = b"") -> Receipt:
         """Remove this writer's record of that name; a tombstone keeps late copies from bringing it back.
+
+        The tombstone lasts as long as the longest lease that such a copy can have: that of the last put of this
+        process, or what the nodes hold, or the longest of all when neither is known.
 
         Args:
             key: 20 bytes.
             name: sub-name.
-            ttl_s: lease of the record to remove, or more: the tombstone must outlive it.
         """
-        return await self._put_record(key, name, b"", lease_s=math.ceil(ttl_s), deleted=True, acks=None)
+        lease_s = self._leases.pop((key, name), 0)
+        if not lease_s:
+            held = await self._get(key)
+            leases = (c.record.lease_s for c in held.copies if (c.record.writer, c.record.name) == self._slot(name))
+            lease_s = max(leases, default=LEASE_MAX_S)
+        return await self._put_record(key, name, b"", lease_s=lease_s, deleted=True, acks=None)
 
     async def get(self, key: bytes) -> list[Found]:
         """Return all live records under a key, signatures verified, chunks joined.

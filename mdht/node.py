@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final
 
+import msgspec
 import trio
 
 from dhtboot.effects import Effect, Joined, JoinFailed
@@ -66,7 +67,10 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
         saved = None if state is None else state.load(time.time())
         identity = SigningKey.generate() if saved is None else SigningKey.from_seed(saved.node_seed)
         rng = random.SystemRandom()
-        core = StoreNode(identity.public_key, config.overlay, config.store, rng, trio.current_time())
+        # What this process itself puts never makes room for others.
+        table = msgspec.structs.replace(config.store.table, pinned=frozenset((writer.public_key,)))
+        store = msgspec.structs.replace(config.store, table=table)
+        core = StoreNode(identity.public_key, config.overlay, store, rng, trio.current_time())
         if saved is not None:
             for copy in saved.copies:
                 core.table.put(copy.record, copy.remaining_s, trio.current_time(), "")

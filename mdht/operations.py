@@ -10,6 +10,7 @@ import msgspec
 
 from dhtboot.ids import Address, NodeRef, id_from
 from dhtboot.kademlia.messages import Busy
+from dhtboot.kademlia.search import Wish
 from dhtboot.lookup import LookupResult
 from mdht.errors import RefusalCode
 from mdht.messages import Get, Got, Put, Stored
@@ -167,9 +168,9 @@ class GetRun:
             on_answer=self._on_answer,
         )
 
-    def _on_answer(self, holder: NodeRef, answer: Any, now: float) -> bool:
+    def _on_answer(self, holder: NodeRef, answer: Any, now: float) -> Wish:
         if not isinstance(answer, Got) or not answer.count:
-            return False
+            return Wish.ALL  # a late contact may be the one that holds something
         self._holders.append(holder.address)
         self._take(answer.copies, now)
         self._agreeing[answer.digest] = agreeing = self._agreeing.get(answer.digest, 0) + 1
@@ -180,7 +181,7 @@ class GetRun:
                 self._node, holder, self._key, len(answer.copies), on_page=self._take, on_done=self._on_fetched
             )
             fetch.start(now, answer.digest)
-        return agreeing >= self._node.config.read_quorum
+        return Wish.ENOUGH if agreeing >= self._node.config.read_quorum else Wish.PROMPT
 
     def _take(self, copies: list[Copy] | tuple[Copy, ...], now: float) -> None:
         for copy in copies:

@@ -35,8 +35,8 @@ class TableConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     records_per_key_max: int = 1_000
     "mDHT design, section 8."
-    bytes_per_key_max: int = 262_144
-    "Names and values under one key (DHT rules)."
+    bytes_per_key_max: int = 1_048_576
+    "Names and values under one key: 1,000 records of full size. The DHT rules' 256 KiB end at 500 services of a site."
     writer_records_per_key_max: int = 1_000
     "One writer's names under a key: a z2z site may publish 1,000 services under one keyword."
     records_max: int = 100_000

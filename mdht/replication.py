@@ -1,11 +1,13 @@
 """How copies follow the overlay: hand-over to newcomers, repair after losses, republishing.
 
-Everything goes by offers (key and digest), so that what a node has already costs 30 bytes and not a transfer. Of the
-nodes that hold a key, the two closest to it that are no newcomers act at once; the others' republishing is the net
-below. Records are never extended by moving: what remains of their lease travels with them.
+Everything goes by offers (key and digest), so that what a node has already costs 30 bytes and not a transfer. All
+holders of a key serve a newcomer, one after the other by their distance to the key: not every holder knows of every
+newcomer or loss, and what an earlier one has delivered the later ones need not. Republishing is the net below. Records
+are never extended by moving: what remains of their lease travels with them.
 """
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from random import Random
@@ -23,8 +25,8 @@ from mdht.wire import PAGE_BYTES, page
 
 ENTRIES_PER_OFFER: Final = 32
 "33 bytes each: an offer fits a datagram."
-ACTING_HOLDERS: Final = 2
-"Closest holders that serve a newcomer: two, in case that one has just died or does not know it yet."
+TURN_S: Final = 0.4
+"Between two holders' turns: an offer with its transfer takes less, and the last of 8 comes within 3 s."
 REPUBLISH_AT_ONCE: Final = 8
 "Keys republished per tick; the rest waits 100 ms, so that a full node never floods its neighbours."
 
@@ -53,7 +55,8 @@ class Replication:
         self._due: dict[bytes, float] = {}
         self._heap: list[tuple[float, bytes]] = []
         self._offers = 0
-        self._waiting: list[tuple[NodeRef, list[bytes]]] = []
+        self._waiting: list[tuple[float, int, NodeRef, list[bytes]]] = []
+        self._order = itertools.count()
         self._on_idle: Callable[[], None] | None = None
 
     # ---- events --------------------------------------------------------------------------------------------------
@@ -93,6 +96,7 @@ class Replication:
                 self._pass_at = math.inf
                 if self._newcomers or self._lost:
                     self._schedule_pass(now)
+        self._start_offers(now)
         started = 0
         while self._heap and self._heap[0][0] <= now and started < REPUBLISH_AT_ONCE:
             due, key = heapq.heappop(self._heap)
@@ -106,7 +110,10 @@ class Replication:
 
     def next_deadline(self) -> float:
         """When to call `tick` next."""
-        return min(self._pass_at, self._heap[0][0] if self._heap else math.inf)
+        deadline = min(self._pass_at, self._heap[0][0] if self._heap else math.inf)
+        if self._waiting and self._offers < self._node.config.offers_under_way_max:
+            deadline = min(deadline, self._waiting[0][0])
+        return deadline
 
     def hand_over_all(self, now: float, on_done: Callable[[], None]) -> None:
         """Offer every key to its closest nodes without us; `on_done` when all have answered."""
@@ -120,7 +127,7 @@ class Replication:
                 offers.setdefault(node.id, (node, []))[1].append(key)
         self._on_idle = on_done
         for node, keys in offers.values():
-            self._offer(node, keys, now)
+            self._offer(node, keys, now, due=now)
         self._check_idle()
 
     # ---- hand-over -----------------------------------------------------------------------------------------------
@@ -136,19 +143,19 @@ class Replication:
         """One pass over the keys for all newcomers and losses since the last; yields between slices."""
         newcomers, self._newcomers = self._newcomers, {}
         lost, self._lost = self._lost, {}
-        offers: dict[int, tuple[NodeRef, list[bytes]]] = {}
+        offers: dict[tuple[int, int], tuple[NodeRef, list[bytes]]] = {}
         node = self._node
         for at, key in enumerate(node.table.keys(), start=1):
             target = id_from(key)
             closest = node.overlay.closest(target, node.config.replicas)
-            older = sorted(peer.id ^ target for peer in closest if peer.id not in newcomers)
-            if sum(distance < node.overlay.id ^ target for distance in older) < ACTING_HOLDERS:
-                for peer in self._entitled(closest, target, newcomers, lost):
-                    offers.setdefault(peer.id, (peer, []))[1].append(key)
+            own = node.overlay.id ^ target
+            turn = sum(peer.id ^ target < own and peer.id not in newcomers for peer in closest)
+            for peer in self._entitled(closest, target, newcomers, lost):
+                offers.setdefault((peer.id, turn), (peer, []))[1].append(key)
             if at % node.config.keys_per_slice == 0:
                 yield
-        for peer, keys in offers.values():
-            self._offer(peer, keys, now)
+        for (_id, turn), (peer, keys) in offers.items():
+            self._offer(peer, keys, now, due=now + turn * TURN_S)
 
     def _entitled(
         self, closest: list[NodeRef], target: int, newcomers: dict[int, NodeRef], lost: dict[int, NodeRef]
@@ -157,10 +164,13 @@ class Replication:
         for peer in closest:
             if peer.id in newcomers:
                 yield peer
-        if lost and closest and closest[-1].id not in newcomers:
+        if lost and closest:
+            # As many have moved up into the circle of replicas as were lost from it.
             reach = closest[-1].id ^ target
-            if any(gone ^ target < reach for gone in lost):
-                yield closest[-1]
+            moved_up = sum(gone ^ target < reach for gone in lost)
+            for peer in closest[len(closest) - moved_up :]:
+                if peer.id not in newcomers:
+                    yield peer
 
     # ---- republishing --------------------------------------------------------------------------------------------
 
@@ -182,21 +192,23 @@ class Replication:
 
         def done(result: LookupResult, now: float) -> None:
             for node in result.closest[: self._node.config.replicas]:
-                self._offer(node, [key], now)
+                self._offer(node, [key], now, due=now)
 
         self._node.overlay.lookup(id_from(key), now, on_done=done, width=self._node.config.locate_width)
         return True
 
     # ---- offers --------------------------------------------------------------------------------------------------
 
-    def _offer(self, node: NodeRef, keys: list[bytes], now: float) -> None:
+    def _offer(self, node: NodeRef, keys: list[bytes], now: float, *, due: float) -> None:
         for start in range(0, len(keys), ENTRIES_PER_OFFER):
-            self._waiting.append((node, keys[start : start + ENTRIES_PER_OFFER]))
+            part = keys[start : start + ENTRIES_PER_OFFER]
+            heapq.heappush(self._waiting, (due, next(self._order), node, part))
         self._start_offers(now)
 
     def _start_offers(self, now: float) -> None:
-        while self._waiting and self._offers < self._node.config.offers_under_way_max:
-            node, keys = self._waiting.pop()
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= now and self._offers < self._node.config.offers_under_way_max:
+            _due, _order, node, keys = heapq.heappop(waiting)
             entries = tuple((key, digest) for key in keys if (digest := self._node.table.digest(key)))
             if entries:
                 self._offers += 1

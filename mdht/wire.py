@@ -6,7 +6,7 @@ from dhtboot.wire import Codec
 from mdht.messages import StorePacket
 from mdht.records import Copy
 
-PAGE_BYTES: Final = 1110
+PAGE_BYTES: Final = 1130
 "Room for copies in a datagram of their own: 1,200 less headers and the fields around them."
 SHARED_PAGE_BYTES: Final = 780
 "Room for copies beside 8 contacts of IPv6."

@@ -4,7 +4,6 @@ Each node registers one instance of `_mdht._udp` and browses for those of the sa
 thread of its own; what it hears comes back into trio by `TrioToken.run_sync_soon`.
 """
 
-import hashlib
 import ipaddress
 import logging
 import re
@@ -18,6 +17,7 @@ import trio
 import zeroconf
 
 from dhtboot.ids import Address
+from dhtboot.wire import network_tag
 from mdht.errors import LocalProtocolError
 from mdht.netifaces_io import InterfaceAddress, interface_addresses, is_up
 
@@ -57,11 +57,6 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     "Where it says to be reached, IPv4 first; the last known ones when it is lost."
 
 
-def network_tag(network: str) -> str:
-    """Return the 8 hexadecimal digits by which overlays on one link tell each other apart."""
-    return hashlib.sha1(network.encode(), usedforsecurity=False).hexdigest()[:8]
-
-
 @asynccontextmanager
 async def open_presence(
     *, interface: str, node: bytes, port: int, network: str
@@ -77,7 +72,7 @@ async def open_presence(
         network: name of the overlay.
     """
     send, receive = trio.open_memory_channel[Peer](PEERS_MAX)
-    presence = _Presence(interface, node.hex(), port, network_tag(network), send)
+    presence = _Presence(interface, node.hex(), port, network_tag(network).hex(), send)
     async with send, receive, trio.open_nursery() as nursery:
         nursery.start_soon(presence.run)
         try:

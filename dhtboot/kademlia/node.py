@@ -215,7 +215,7 @@ class KademliaNode:
             on_done: called once at the end.
             width: closest contacts that must have answered; the bucket size by default.
             question: rides on every request, and is answered by everybody asked.
-            on_answer: gets every answer to the question; True ends the lookup.
+            on_answer: gets every answer to the question, and says how to go on.
             seeds: contacts to start from beside the table's.
         """
         width = width or self._config.k

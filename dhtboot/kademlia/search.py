@@ -1,6 +1,7 @@
 """One iterative lookup under way at a node: turns the bookkeeping of `dhtboot.lookup` into requests."""
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Protocol
 
 from dhtboot.ids import NodeRef
@@ -8,8 +9,20 @@ from dhtboot.kademlia.messages import Nodes
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence
 
-OnAnswer = Callable[[NodeRef, Any, float], bool]
-"Called with a peer, its answer and the time; True ends the lookup."
+
+class Wish(Enum):
+    """What the asker of a question wants after an answer."""
+
+    ALL = "all"
+    "Go on, and at the end wait for late contacts too."
+    PROMPT = "prompt"
+    "Go on, but not for the sake of late contacts."
+    ENOUGH = "enough"
+    "End the lookup."
+
+
+OnAnswer = Callable[[NodeRef, Any, float], Wish]
+"Called with a peer, its answer and the time."
 OnDone = Callable[[LookupResult, float], None]
 
 
@@ -42,6 +55,7 @@ class Search:
         self._request = request
         self._on_answer = on_answer
         self._on_done = on_done
+        lookup.patient = on_answer is not None
 
     def advance(self, now: float) -> None:
         """Ask whoever is to be asked now; report at the end."""
@@ -66,11 +80,14 @@ class Search:
         self.lookup.answered(node, message.nodes)
         if self.lookup.over:
             return
-        if message.answer is not None and self._on_answer is not None and self._on_answer(node, message.answer, now):
-            self.lookup.over = True
-            self._on_done(self.lookup.result(), now)
-        else:
-            self.advance(now)
+        if message.answer is not None and self._on_answer is not None:
+            wish = self._on_answer(node, message.answer, now)
+            self.lookup.patient = self.lookup.patient and wish is Wish.ALL
+            if wish is Wish.ENOUGH:
+                self.lookup.over = True
+                self._on_done(self.lookup.result(), now)
+                return
+        self.advance(now)
 
     def _on_fail(self, node: NodeRef, now: float) -> None:
         self.lookup.failed(node)

@@ -7,9 +7,10 @@ import pytest
 import trio
 import zeroconf
 
-from mdht.zeroconf_io import SERVICE_TYPE, Peer, _peer, network_tag, open_presence
+from dhtboot.wire import network_tag
+from mdht.zeroconf_io import SERVICE_TYPE, Peer, _peer, open_presence
 
-TAG = network_tag("lab")
+TAG = network_tag("lab").hex()
 NODE = "ab" * 20
 
 
@@ -35,7 +36,7 @@ def test_an_instance_is_read_with_its_addresses_in_order() -> None:
     "changes",
     [
         {"properties": {"v": "2", "ov": TAG, "id": NODE}},
-        {"properties": {"v": "1", "ov": network_tag("other"), "id": NODE}},
+        {"properties": {"v": "1", "ov": network_tag("other").hex(), "id": NODE}},
         {"properties": {"v": "1", "ov": TAG, "id": NODE.upper()}},
         {"properties": {"v": "1", "ov": TAG, "id": NODE + "\n"}},
         {"properties": {"v": "1", "ov": TAG}},
