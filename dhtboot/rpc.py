@@ -41,6 +41,7 @@ class Pending:
         "on_fail",
         "on_late",
         "on_reply",
+        "reopened",
         "request",
         "request_id",
         "sent_at",
@@ -63,6 +64,7 @@ class Pending:
         self.on_fail = on_fail
         self.on_late = on_late
         self.attempt = 0
+        self.reopened = False
         self.sent_at = math.nan
         self.deadline = math.inf
         "When to look at it next: when it is late, or when this attempt is given up."
@@ -105,13 +107,20 @@ class RpcTable:
         Raises:
             LocalProtocolError: more requests are under way than the limit.
         """
-        if len(self._pending) >= self._pending_max:
+        if self.full:
             raise LocalProtocolError(f"more than {self._pending_max} requests under way; wait for some to end")
-        request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1  # 0 means: no answer is due
-        pending = Pending(request_id, node, request, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
-        self._pending[request_id] = pending
+        pending = Pending(self._draw(), node, request, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
+        self._pending[pending.request_id] = pending
         self._schedule(pending, now, self.rtt.timeout_s(node.address))
         return pending
+
+    @property
+    def full(self) -> bool:
+        """Whether `open` would refuse another request."""
+        return len(self._pending) >= self._pending_max
+
+    def _draw(self) -> int:
+        return self._rng.getrandbits(REQUEST_ID_BITS) or 1  # 0 means: no answer is due
 
     def _schedule(self, pending: Pending, now: float, timeout_s: float) -> None:
         pending.attempt += 1
@@ -126,10 +135,23 @@ class RpcTable:
         pending.deadline = deadline
         heapq.heappush(self._deadlines, (deadline, pending.request_id))
 
-    def reopen(self, pending: Pending, now: float) -> None:
-        """Wait anew for a request that must be sent again for another reason than silence (a cookie)."""
+    def reopen(self, pending: Pending, now: float) -> bool:
+        """Wait anew for a request that must be sent again for another reason than silence (a cookie).
+
+        Once only: a peer that wants another cookie each time would keep us asking for ever. Under an identifier of
+        its own: a late copy of the first response must not pass for the second.
+
+        Returns:
+            Whether the request is open again; False when that was its second life.
+        """
+        if pending.reopened:
+            return False
+        pending.reopened = True
+        pending.request_id = self._draw()
+        pending.attempt = 0
         self._pending[pending.request_id] = pending
         self._schedule(pending, now, self.rtt.timeout_s(pending.node.address))
+        return True
 
     def match(self, request_id: int, sender: int, address: tuple[str, int], now: float) -> Pending | None:
         """Close and return the request that a response belongs to; None when nobody waits for it.

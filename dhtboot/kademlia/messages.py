@@ -4,11 +4,11 @@
 A question may ride on a `FindNode`, so that an iterative lookup asks on its way instead of a second time at its end.
 """
 
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from dhtboot.ids import NodeRef
+from dhtboot.ids import ID_BYTES, NodeRef
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -31,8 +31,7 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=2):
 class FindNode(msgspec.Struct, Generic[Q], frozen=True, array_like=True, tag=3):
     """Which contacts closest to `target` do you know?"""
 
-    target: bytes
-    "20 bytes."
+    target: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
     question: Q | None = None
     "A question to answer on the way."
 

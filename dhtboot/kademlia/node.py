@@ -38,8 +38,8 @@ from dhtboot.limits import SourceLimiter
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
-UNVERIFIED_NODES: Final = 3
-"Contacts in a reply to an unverified address: the reply stays below three times the request."
+UNVERIFIED_NODES: Final = 1
+"Contacts in a reply to an unverified address: below three times the shortest request, also with IPv6."
 CONTACTS_MAX: Final = 32
 "Entry points and lost siblings that are tried again; the newest ones."
 WITNESSES_MAX: Final = 32
@@ -99,6 +99,7 @@ class KademliaNode:
         self._contacts: tuple[NodeRef, ...] = ()
         self._pings: set[Address] = set()
         self._seen: dict[int, bytes] = {}
+        self._turned_away: list[tuple[NodeRef, OnSilence]] = []
         self._retry_at = math.inf
         self._upkeep = Upkeep(self, config, rng, now)
 
@@ -132,6 +133,9 @@ class KademliaNode:
                 self.counters["timeouts"] += 1
                 self._on_dead(pending.node, now)
                 pending.on_fail(pending.node, now)
+        turned_away, self._turned_away = self._turned_away, []
+        for node, on_fail in turned_away:
+            on_fail(node, now)
         if now >= self._retry_at:
             self._retry_at = math.inf
             self._on_join_input(JoinInput.RETRY_DUE, now)
@@ -140,11 +144,9 @@ class KademliaNode:
 
     def next_deadline(self) -> float:
         """When to call `tick` next."""
-        return min(
-            self._rpc.next_deadline(),
-            self._retry_at,
-            self._upkeep.next_deadline(),
-        )
+        if self._turned_away:
+            return -math.inf
+        return min(self._rpc.next_deadline(), self._retry_at, self._upkeep.next_deadline())
 
     def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
         """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
@@ -249,7 +251,11 @@ class KademliaNode:
         on_fail: OnSilence,
         on_late: OnSilence | None = None,
     ) -> None:
-        """Send one request and wait for its response."""
+        """Send one request and wait for its response; with too many under way it fails at the next tick."""
+        if self._rpc.full:
+            self.counters["requests_turned_away"] += 1
+            self._turned_away.append((node, on_fail))
+            return
         pending = self._rpc.open(node, request, now, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
         self._transmit(pending)
 
@@ -275,11 +281,14 @@ class KademliaNode:
         def respond(response: Any) -> None:
             self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
 
+        verified = not self._config.verify_contacts or self._cookies.check(packet.cookie, source, now)
+        if not (verified or packet.sender or isinstance(message, FindNode)):
+            self.counters["anonymous_requests"] += 1  # so short that any answer is more than three times as long
+            return
         if not self._limiter.take(source, now):
             self.counters["rate_limited"] += 1
             respond(Busy(self._limiter.wait_s(source, now)))
             return
-        verified = not self._config.verify_contacts or self._cookies.check(packet.cookie, source, now)
         cookie = b"" if verified else self._cookies.make(source, now)
         sender = NodeRef(id_from(packet.sender), source)
         match message:
@@ -303,16 +312,15 @@ class KademliaNode:
 
     def _on_response(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
         sender_id = id_from(packet.sender)
-        pending = self._rpc.match(packet.request_id, sender_id, source, now)
+        # A response without sender would put identifier 0 into the table.
+        pending = self._rpc.match(packet.request_id, sender_id, source, now) if packet.sender else None
         if pending is None:
             self.counters["unexpected_responses"] += 1
             return
         cookie = b"" if isinstance(message, Reply | Busy) else message.cookie
         if cookie:
-            first = self._cookies.for_peer(source) != cookie
             self._cookies.keep(source, cookie)
-            if first and not isinstance(message, Pong):
-                self._rpc.reopen(pending, now)
+            if not isinstance(message, Pong) and self._rpc.reopen(pending, now):
                 self._transmit(pending)
                 return
         node = NodeRef(sender_id, source)
