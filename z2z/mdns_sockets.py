@@ -7,12 +7,14 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from mdht.errors import LocalProtocolError
+from mdht.netifaces_io import interface_addresses
 from z2z.errors import LinkError
 from z2z.mdns_messages import MDNS_PORT
 
@@ -114,6 +116,7 @@ class LinkSockets:
         self.sockets: list[socket.socket] = []
         self.sent = self.unsent = 0
         "Datagrams that went out, and those that the kernel did not take."
+        self._networks = _networks(interface)
         self._echoes: dict[tuple[int, bytes], int] = {}
         self._echo_order: deque[tuple[int, bytes]] = deque()
         try:
@@ -158,16 +161,19 @@ class LinkSockets:
             raise failures[0]
 
     def unicast(self, data: bytes, to: str, port: int) -> None:
-        """Send to one address.
+        """Send to one address of the link; another one could be a victim whose address somebody borrowed (11).
 
         Raises:
             OSError: one of `GONE_ERRORS`.
         """
+        address = ip_address(to.partition("%")[0])
+        if not any(address in network for network in self._networks):
+            self.unsent += 1
+            return
         family = socket.AF_INET6 if ":" in to else socket.AF_INET
         for sock in self.sockets:
             if sock.family == family:
-                address = (to.partition("%")[0], port, 0, self.state.index) if ":" in to else (to, port)
-                self._send(sock, data, address)
+                self._send(sock, data, (str(address), port, 0, self.state.index) if ":" in to else (to, port))
 
     def _send(self, sock: socket.socket, data: bytes, address: tuple[str, int] | tuple[str, int, int, int]) -> None:
         try:
@@ -204,6 +210,13 @@ class LinkSockets:
                 continue
             if not self._forget_echo((sock.family, data)):
                 yield Datagram(data, address[0], address[1])
+
+
+def _networks(interface: str) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [address.network for address in interface_addresses(interface)]
+    except LocalProtocolError:  # it has just gone: opening the sockets will say so
+        return []
 
 
 def _open(interface: str, family: socket.AddressFamily, index: int) -> socket.socket:

@@ -1,0 +1,85 @@
+import pytest
+import trio
+import trio.testing
+
+from tests.z2z.memory_link import item
+from z2z.errors import LinkError
+from z2z.mdns_io import open_link
+from z2z.mdns_mailbox import BUFFER, Mailbox, latest, merge_service_events
+from z2z.mdns_messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
+
+OLD, NEW = item(port=1), item(port=2)
+LOST = ServiceLost(service_type="_daap._tcp", instance=OLD.instance)
+REFUSED = ServiceRefused(service_type="_daap._tcp", instance=OLD.instance, reason="port 0")
+
+
+def test_interface_that_does_not_exist_is_one_clear_line() -> None:
+    async def main() -> None:
+        with pytest.raises(LinkError, match=r"^interface 'nowhere0' does not exist; this machine has .*lo"):
+            async with open_link("nowhere0"):
+                pass
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "new", "merged"),
+    [
+        (ServiceFound(OLD), ServiceChanged(NEW), ServiceFound(NEW)),
+        (ServiceFound(OLD), LOST, None),
+        (ServiceChanged(OLD), LOST, LOST),
+        (ServiceChanged(OLD), ServiceChanged(NEW), ServiceChanged(NEW)),
+        (LOST, ServiceFound(NEW), ServiceChanged(NEW)),
+        (REFUSED, REFUSED, REFUSED),
+    ],
+)
+def test_events_merge_to_the_same_picture(
+    waiting: ServiceEvent, new: ServiceEvent, merged: ServiceEvent | None
+) -> None:
+    assert merge_service_events(waiting, new) == merged
+
+
+def test_slow_reader_gets_the_last_state_of_everything() -> None:
+    async def main() -> None:
+        mailbox = Mailbox[int](latest)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mailbox.run)
+            for value in range(10):
+                for key in range(100):
+                    mailbox.put(key, key * 10 + value)
+                await trio.testing.wait_all_tasks_blocked()
+            state: dict[int, int] = {}
+            count = 0
+            while len(state) < 100 or any(value % 10 != 9 for value in state.values()):
+                value = await mailbox.channel.receive()
+                state[value // 10] = value
+                count += 1
+            assert count <= 100 + BUFFER + 1
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=5))
+
+
+def test_what_came_and_went_unseen_is_not_told() -> None:
+    async def main() -> None:
+        mailbox = Mailbox[ServiceEvent](merge_service_events)
+        mailbox.put("a", ServiceFound(OLD))
+        mailbox.put("a", LOST)
+        mailbox.put("b", ServiceFound(NEW))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mailbox.run)
+            assert await mailbox.channel.receive() == ServiceFound(NEW)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_mailbox_ends_with_its_reader() -> None:
+    async def main() -> None:
+        mailbox = Mailbox[int](latest)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mailbox.run)
+            mailbox.channel.close()
+            mailbox.put(1, 1)
+
+    trio.run(main)
