@@ -8,7 +8,7 @@ of one name, whichever key or store shows it; an *import* is what the link sees 
 import hashlib
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
@@ -19,7 +19,7 @@ from z2z.addresses import Address, Interface, Scope, classify, own_prefix
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
 from z2z.mdns_messages import Conflict, Lost, Registered, ResponderEvent
-from z2z.presence import ImportEffect, Neighbours, Presence, RegistrationId, State
+from z2z.presence import ImportEffect, Neighbours, Presence, State
 from z2z.reports import Report, ServiceStatus, endpoints, shown
 from z2z.seal import Opened, Site, unseal
 from z2z.service_item import ServiceItem
@@ -146,7 +146,7 @@ class Importer:
             case Conflict() | Lost():
                 return presence.yielded(event, now)
 
-    def unfit(self, registration_id: RegistrationId, reason: str, now: float) -> list[ImportEffect]:
+    def unfit(self, registration_id: Hashable, reason: str, now: float) -> list[ImportEffect]:
         """Act on the link's refusal of a registration."""
         presence = self._presence(registration_id)
         return presence.unfit(reason, now) if presence is not None else []
@@ -305,7 +305,7 @@ class Importer:
 
         return Neighbours(name_free=name_free, host_free=host_free, count=lambda: len(self._imports))
 
-    def _presence(self, registration_id: object) -> Presence | None:
+    def _presence(self, registration_id: Hashable) -> Presence | None:
         number = registration_id[0] if isinstance(registration_id, tuple) else None
         presence = self._imports.get(number) if isinstance(number, int) else None
         return presence if presence is not None and presence.id == registration_id else None

@@ -194,7 +194,8 @@ class Presence:
     def unfit(self, reason: str, now: float) -> list[ImportEffect]:
         """Act on the link's refusal of a registration."""
         self.reason = reason
-        return self._step(Input.UNFIT, now)
+        gone = self._withdraw()  # after a change, the earlier data are still there
+        return [*gone, *self._step(Input.UNFIT, now)]
 
     def other_gone(self, now: float) -> list[ImportEffect]:
         """Act on the end of the importer that we stand by for: take over in a moment."""

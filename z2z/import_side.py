@@ -1,0 +1,174 @@
+"""Runs an importer between stores and a link."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from z2z.addresses import Interface
+from z2z.errors import LocalProtocolError, StoreError
+from z2z.export_side import PATIENCE_S, TICK_MIN_S
+from z2z.importer import Importer
+from z2z.mdns_messages import ServiceLost
+from z2z.presence import Check, ImportEffect, Register, Update, Withdraw
+from z2z.reports import Report
+from z2z.sides import Alarm, Link, Say
+from z2z.stores.base import Store
+
+log = logging.getLogger(__name__)
+
+SAFETY_POLLS: Final = 3
+"A store that pushes is asked once in so many poll intervals, in case a push was lost."
+LISTEN_AGAIN_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One key of one store."""
+
+    label: str
+    "What the user calls it: `office`."
+    store: Store
+    key: bytes
+
+
+class ImportSide:
+    """One importer at work."""
+
+    def __init__(
+        self, importer: Importer, link: Link, say: Say, own_prefixes: Callable[[], Iterable[Interface]]
+    ) -> None:
+        """Make it.
+
+        Args:
+            importer: the core.
+            link: where imports appear.
+            say: tells the user.
+            own_prefixes: reads the addresses of this host; they change while the program runs.
+        """
+        self.importer = importer
+        self._link, self._say, self._own_prefixes = link, say, own_prefixes
+        self._alarm = Alarm()
+        self._watchers: dict[str, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, sources: Iterable[Source], poll_s: float) -> None:
+        """Import from these sources until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self.importer.set_own_prefixes(self._own_prefixes())
+            nursery.start_soon(self._follow_link)
+            nursery.start_soon(self._follow_prefixes, poll_s)
+            for source in sources:
+                if source.store.pushes:
+                    nursery.start_soon(self._listen, source)
+                nursery.start_soon(self._poll, source, poll_s)
+            while True:
+                self._perform(self.importer.tick(trio.current_time()))
+                await trio.sleep(TICK_MIN_S)
+                await self._alarm.sleep_until(self.importer.next_deadline())
+
+    async def look(self, source: Source) -> None:
+        """Ask a source once.
+
+        Raises:
+            StoreError: it did not answer.
+        """
+        try:
+            with trio.fail_after(PATIENCE_S):
+                values = await source.store.get(source.key)
+        except trio.TooSlowError as error:
+            raise StoreError(f"the store did not answer within {PATIENCE_S:.0f} s") from error
+        self._perform(self.importer.snapshot(source.label, values, trio.current_time()))
+
+    def close(self, reason: str) -> None:
+        """Take everything from the link; to be called after `run` was cancelled."""
+        self._nursery = None
+        self._perform(self.importer.shutdown(reason))
+
+    async def _poll(self, source: Source, poll_s: float) -> None:
+        interval_s = poll_s * SAFETY_POLLS if source.store.pushes else poll_s
+        failing = False
+        while True:
+            if source.store.pushes:  # what is there already comes by the subscription
+                await trio.sleep(interval_s)
+            try:
+                await self.look(source)
+                failing = False
+            except StoreError as error:
+                if not failing:
+                    log.warning("looking for %s: %s; trying again every %.0f s", source.label, error, interval_s)
+                failing = True
+            if not source.store.pushes:
+                await trio.sleep(interval_s)
+
+    async def _listen(self, source: Source) -> None:
+        while True:
+            try:
+                async with source.store.listen(source.key) as changes:
+                    async for change in changes:
+                        now = trio.current_time()
+                        if change.kind == "removed":
+                            self._perform(self.importer.removed(source.label, change.stored))
+                        else:
+                            self._perform(self.importer.seen(source.label, change.stored, now))
+            except StoreError as error:
+                log.warning("listening for %s: %s; trying again in %.0f s", source.label, error, LISTEN_AGAIN_S)
+            await trio.sleep(LISTEN_AGAIN_S)
+
+    async def _follow_link(self) -> None:
+        async for event in self._link.events:
+            self._perform(self.importer.link_event(event, trio.current_time()))
+
+    async def _follow_prefixes(self, poll_s: float) -> None:
+        while True:
+            await trio.sleep(poll_s)
+            self.importer.set_own_prefixes(self._own_prefixes())
+
+    async def _watch(self, service_type: str, scope: trio.CancelScope) -> None:
+        with scope:
+            async with self._link.browse(service_type) as events:
+                async for event in events:
+                    if isinstance(event, ServiceLost):
+                        now = trio.current_time()
+                        self._perform(self.importer.service_gone(event.service_type, event.instance, now))
+
+    async def _check(self, check: Check) -> None:
+        if not await self._link.confirm(check.service_type, check.instance):
+            self._perform(self.importer.service_gone(check.service_type, check.instance, trio.current_time()))
+
+    def _perform(self, effects: Iterable[ImportEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Register() | Update():
+                    self._publish(effect)
+                case Withdraw(id=registration_id):
+                    self._link.withdraw(registration_id)
+                case Check() if self._nursery is not None:
+                    self._nursery.start_soon(self._check, effect)
+                case Report():
+                    self._say(effect)
+        self._watch_what_stands_by()
+        self._alarm.ring()
+
+    def _publish(self, effect: Register | Update) -> None:
+        try:
+            match effect:
+                case Register(registration=registration):
+                    self._link.register(registration)
+                case Update(id=registration_id, item=item):
+                    self._link.update(registration_id, item)
+        except LocalProtocolError as error:
+            number = effect.registration.id if isinstance(effect, Register) else effect.id
+            self._perform(self.importer.unfit(number, str(error), trio.current_time()))
+
+    def _watch_what_stands_by(self) -> None:
+        wanted = self.importer.watched_types if self._nursery is not None else frozenset()
+        for service_type in set(self._watchers) - wanted:
+            self._watchers.pop(service_type).cancel()
+        for service_type in wanted - set(self._watchers):
+            scope = self._watchers[service_type] = trio.CancelScope()
+            if self._nursery is not None:
+                self._nursery.start_soon(self._watch, service_type, scope)

@@ -1,0 +1,124 @@
+"""The overlay store: the embedded mDHT, which needs no server (thesis ch. 3)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from mdht import results
+from mdht.errors import LocalProtocolError as MdhtLocalError
+from mdht.errors import MdhtError
+from mdht.node import Mdht, MdhtConfig, open_mdht
+from mdht.signing import SigningKey
+from z2z.errors import LocalProtocolError, StoreError
+from z2z.stores.base import Change, Receipt, StoredValue
+
+CHANGES_MAX: Final = 64
+"Changes on their way to the importer; behind them mdht merges changes of one record."
+
+
+class OverlayStore:
+    """One node of the overlay as a store."""
+
+    pushes = True
+
+    def __init__(self, node: Mdht, *, ends_soon: bool) -> None:
+        """Wrap a node.
+
+        Args:
+            node: the running node.
+            ends_soon: this program ends after its puts, so a copy that only it holds is as good as none.
+        """
+        self.node = node
+        self._ends_soon = ends_soon
+
+    def describe(self) -> str:
+        """Return how the node stands, as `joined, 3 nodes known`."""
+        status = self.node.status()
+        return f"{status.phase}, {status.contacts} nodes known, {status.records} records held"
+
+    async def put(self, key: bytes, name: bytes, value: bytes, lease_s: float) -> Receipt:
+        """Write or replace this writer's value."""
+        try:
+            receipt = _receipt(await self.node.put(key, value, ttl_s=lease_s, name=name))
+        except MdhtError as error:
+            raise StoreError(str(error)) from error
+        if receipt.stored == 0:
+            raise StoreError("; ".join(receipt.refused) or "no node of the overlay answered")
+        if self._ends_soon and receipt.stored < 2:
+            raise StoreError("no other node answered, and this one is about to end")
+        return receipt
+
+    async def get(self, key: bytes) -> list[StoredValue]:
+        """Return the live values under a key."""
+        try:
+            return [_stored(found) for found in await self.node.get(key)]
+        except MdhtError as error:
+            raise StoreError(str(error)) from error
+
+    async def remove(self, key: bytes, name: bytes) -> Receipt:
+        """Remove this writer's value at once."""
+        try:
+            return _receipt(await self.node.remove(key, name))
+        except MdhtError as error:
+            raise StoreError(str(error)) from error
+
+    @asynccontextmanager
+    async def listen(self, key: bytes) -> AsyncIterator[trio.MemoryReceiveChannel[Change]]:
+        """Subscribe to a key; changes arrive within a second."""
+        send, receive = trio.open_memory_channel[Change](CHANGES_MAX)
+        async with self.node.watch(key) as changes, trio.open_nursery() as nursery, receive:
+
+            async def forward() -> None:
+                async for change in changes:
+                    await send.send(Change(kind=change.kind, stored=_stored(change.found)))
+
+            nursery.start_soon(forward)
+            try:
+                yield receive
+            finally:
+                nursery.cancel_scope.cancel()
+
+
+def _stored(found: results.Found) -> StoredValue:
+    return StoredValue(writer=found.writer, name=found.name, value=found.value, remaining_s=found.remaining_s)
+
+
+def _receipt(receipt: results.Receipt) -> Receipt:
+    return Receipt(
+        stored=receipt.stored,
+        refused=tuple(f"{refusal.node}: {refusal.code.name.lower()}" for refusal in receipt.refused),
+    )
+
+
+@asynccontextmanager
+async def open_overlay(
+    writer: SigningKey,
+    *,
+    bootstrap: tuple[str, ...],
+    interface: str | None,
+    presence: bool,
+    state_dir: Path,
+    ends_soon: bool,
+) -> AsyncIterator[OverlayStore]:
+    """Run a node of the overlay while the context lasts.
+
+    Args:
+        writer: the site's identity.
+        bootstrap: entry points, `HOST:PORT` or a domain; none on a link whose peers are found by DNS-SD.
+        interface: the link.
+        presence: announce the node on the link and join peers found there.
+        state_dir: where contacts and records survive a restart; one running program each.
+        ends_soon: see `OverlayStore`.
+
+    Raises:
+        LocalProtocolError: an entry point or the directory cannot be used.
+    """
+    config = MdhtConfig(bootstrap=bootstrap, interface=interface, presence=presence, state_dir=state_dir)
+    try:
+        async with open_mdht(config, writer) as node:
+            yield OverlayStore(node, ends_soon=ends_soon)
+    except MdhtLocalError as error:
+        raise LocalProtocolError(str(error)) from error
