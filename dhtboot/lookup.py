@@ -17,6 +17,9 @@ from dhtboot.ids import NodeRef
 CANDIDATES_MAX: Final = 256
 "Contacts remembered in one lookup: many times the longest lists of honest peers; the farthest is forgotten first."
 
+REQUESTS_MAX: Final = 256
+"Requests of one lookup, five times what it takes among 10^6 nodes: liars may invent closer contacts without end."
+
 
 class State(Enum):
     """What became of a contact."""
@@ -120,14 +123,15 @@ class Lookup:
             elif state is State.LATE:
                 live -= 1  # look one contact further meanwhile
                 late = True
-            elif state is State.NEW and self._under_way < self._alpha:
+            elif state is State.NEW and self._under_way < self._alpha and self._requests < REQUESTS_MAX:
                 candidate.state = State.ASKED
                 self._under_way += 1
                 self._requests += 1
                 chosen.append(candidate.node)
         # With fewer answers than wanted, a late contact is waited for in any case.
         waiting = late and (self.patient or live < self._width)
-        if not chosen and self._under_way == 0 and answered == live and not waiting:
+        complete = answered == live or self._requests >= REQUESTS_MAX
+        if not chosen and self._under_way == 0 and complete and not waiting:
             self.over = True
         return chosen
 
