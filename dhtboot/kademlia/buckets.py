@@ -91,6 +91,7 @@ class RoutingTable:
         former = self._addresses.get(node.address)
         if former is not None:
             self.remove(former)
+            bucket = self._buckets.setdefault(index, bucket)  # it may have been the only one in this very bucket
         if len(bucket.contacts) >= self._k:  # the former contact stood in another bucket
             self._wait(bucket, node)
             return False
