@@ -1,6 +1,6 @@
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhtboot.ids import NodeRef, random_id
@@ -44,11 +44,12 @@ def test_the_closest_near_to_me_are_those_of_a_full_search(me: int, seed: int, b
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["add", "add", "add", "touch", "remove"]), st.integers(0, 15), st.integers(1, 12)),
+    st.tuples(st.sampled_from(["add", "add", "add", "touch", "remove"]), st.integers(0, 15), st.integers(1, 6)),
     max_size=80,
 )
 
 
+@settings(max_examples=400)
 @given(steps, st.integers(1, 5), st.integers(1, 3))
 def test_one_contact_per_identifier_and_per_address_within_bounds(
     todo: list[tuple[str, int, int]], b: int, k: int
