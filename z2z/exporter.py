@@ -202,6 +202,11 @@ class Exporter:
         """Whether every service found so far is in the store."""
         return all(export.announced for export in self._exports.values())
 
+    @property
+    def count(self) -> int:
+        """How many services are exported or about to be."""
+        return len(self._exports)
+
     def status(self) -> list[ServiceStatus]:
         """Return one line per service, exported or not."""
         exported = [

@@ -189,6 +189,11 @@ class Importer:
         self._expiry = Expiry(self._config.stale_s)
         return effects
 
+    @property
+    def count(self) -> int:
+        """How many imports there are."""
+        return len(self._imports)
+
     def status(self) -> list[ServiceStatus]:
         """Return one line per import and per refused value."""
         lines = [

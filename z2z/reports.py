@@ -8,7 +8,17 @@ from z2z.addresses import endpoint
 from z2z.service_item import ServiceItem
 
 EventName: TypeAlias = Literal[
-    "exported", "updated", "withdrawn", "skipped", "imported", "removed", "renamed", "standby", "refused", "failed"
+    "exported",
+    "updated",
+    "withdrawn",
+    "skipped",
+    "imported",
+    "found",
+    "removed",
+    "renamed",
+    "standby",
+    "refused",
+    "failed",
 ]
 
 
@@ -27,6 +37,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shown_as: str = ""
     "Instance name on this link, where it differs."
     reason: str = ""
+    dry_run: bool = False
+    "It would have happened."
     detail: bool = False
     "Of interest only to who asks for details: expected in every set-up with several sites."
 
@@ -62,7 +74,8 @@ def printable(text: str) -> str:
 
 def line(report: Report) -> str:
     """Return the line for the terminal: `exported Tom's Music (_daap._tcp) 198.51.100.7:3689 as office`."""
-    words = [report.event, report.service, f"({report.service_type})", *report.where[:1]]
+    words = ["dry run:"] if report.dry_run else []
+    words += [report.event, report.service, f"({report.service_type})", *report.where[:1]]
     if len(report.where) > 1:
         words.append(f"(+{len(report.where) - 1} more)")
     if report.keys:

@@ -81,3 +81,7 @@ async def _open_stream(settings: StoreSettings) -> AsyncIterator[OpenStore]:
 
 STORES: Final[dict[str, Opener]] = {"mdht": _open_mdht, "stream": _open_stream, "memory": _open_memory}
 DEFAULT_STORE: Final = "mdht"
+ONE_WAY: Final = frozenset({"stream"})
+"Stores that need one instance for each role."
+KEYLESS: Final = frozenset({"stream"})
+"Stores that can be imported from without a key: they carry only what was meant for the reader."

@@ -1,0 +1,127 @@
+"""The command `z2z`."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from mdht.errors import MdhtError
+from mdht.signing import SigningKey
+from z2z.bridge import Bridge, BridgeConfig
+from z2z.cli_look import browse, status
+from z2z.cli_options import BridgeOptions, BrowseOptions, Options, StatusOptions, parse_arguments
+from z2z.cli_output import Terminal, set_up_logging
+from z2z.errors import Z2zError
+from z2z.seal import Site, site_id
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED: Final = 130
+"Exit status after Ctrl-C, as shells have it (128 + SIGINT)."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    Args:
+        argv: arguments without the program's name; those of the process if None.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names are UTF-8, terminals may not be
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    set_up_logging(options.verbosity)
+    try:
+        return trio.run(_run, options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseExceptionGroup as group:
+        expected, rest = group.split((Z2zError, MdhtError))
+        if rest is not None or expected is None:
+            raise
+        error: BaseException = expected
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        log.error("%s", error)  # noqa: TRY400 - one line is what the user gets
+    except (Z2zError, MdhtError) as error:
+        log.error("%s", error)  # noqa: TRY400 - as above
+    return 1
+
+
+async def _run(options: Options) -> int:
+    """Run one command until it is done or a signal ends it."""
+    stop = _Stop()
+    code = 0
+    async with trio.open_nursery() as nursery:
+        await nursery.start(stop.watch)
+        match options:
+            case BridgeOptions():
+                code = await _bridge(options, stop.event)
+            case BrowseOptions():
+                nursery.start_soon(stop.cancel, nursery.cancel_scope)
+                code = await browse(options, _terminal(options))
+            case StatusOptions():
+                nursery.start_soon(stop.cancel, nursery.cancel_scope)
+                code = await status(options, _terminal(options))
+        nursery.cancel_scope.cancel()
+    return code if stop.status is None else stop.status
+
+
+class _Stop:
+    """The wish to end, by signal."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.status: int | None = None
+
+    async def watch(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take signals: the first one asks to end, a second Ctrl-C ends at once."""
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if self.event.is_set() and number == signal.SIGINT:
+                    os._exit(INTERRUPTED)  # the user does not want to wait for any clean-up
+                self.status = INTERRUPTED if number == signal.SIGINT else 0
+                self.event.set()
+
+    async def cancel(self, scope: trio.CancelScope) -> None:
+        """End work that has nothing to clean up."""
+        await self.event.wait()
+        scope.cancel()
+
+
+def _terminal(options: Options) -> Terminal:
+    stdout_is_data = isinstance(options, BridgeOptions) and "stream" in dict(options.exports)
+    return Terminal(sys.stderr if stdout_is_data else sys.stdout, json=options.json, verbosity=options.verbosity)
+
+
+async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
+    signer = SigningKey.load_or_create(options.identity)
+    config = BridgeConfig(
+        exports=options.exports,
+        imports=options.imports,
+        keys=options.keys,
+        site=Site(id=site_id(signer.public_key), name=options.site_name),
+        signer=signer,
+        state_dir=options.state_dir,
+        ttl_s=options.ttl_s,
+        refresh_s=options.refresh_s,
+        poll_s=options.poll_s,
+        stale_s=options.stale_s,
+        interface=options.interface,
+        local_only=options.local_only,
+        bootstrap=options.bootstrap,
+        allow_private=options.allow_private,
+        force_type=options.force_type,
+        once=options.once,
+        dry_run=options.dry_run,
+    )
+    terminal = _terminal(options)
+    return await Bridge(config, terminal.say, terminal.note).run(stop)

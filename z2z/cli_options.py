@@ -1,0 +1,295 @@
+"""The command line of `z2z`, taken apart and checked; nothing is opened here."""
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+from mdht.errors import LocalProtocolError as MdhtLocalError
+from mdht.rendezvous import parse as parse_entry_point
+from z2z.errors import Z2zError
+from z2z.keys import normalise
+from z2z.policy import sensitive_reason
+from z2z.seal import LEASE_MAX_S, SITE_ID_BYTES, Site
+from z2z.service_item import check_service_type
+from z2z.stores.registry import DEFAULT_STORE, KEYLESS, STORES
+
+T = TypeVar("T")
+
+DESCRIPTION: Final = "Shows DNS-SD services of one link on another, through a store that needs no server."
+EXAMPLES: Final = """\
+examples:
+  z2z --export _daap._tcp --key office         put the music shares of this link into the overlay, as "office"
+  z2z --import --key office                    show on this link what others exported as "office"
+  z2z --import --key "Joe's Music"             every service is also found by its own name
+  z2z --export:stream _ipp._tcp | ssh far z2z --import:stream
+                                               a complete bridge over one ssh connection
+  z2z --export:stream _ipp._tcp > services.txt keep them in a file; z2z --import:stream < services.txt shows them
+  z2z --import --key office --bootstrap peer.example.org:27183
+                                               join the overlay elsewhere when no peer is on this link
+  z2z --export _ipp._tcp --dry-run             who would see what, without telling anybody
+  z2z browse                                   what this link shows; z2z browse _ipp._tcp for one type
+  z2z status                                   what the running z2z export, import and refuse, and why
+
+Keys compare by their letters and digits only: "Joe's Music" is "joesmusic".
+Stores: mdht (default, the overlay), stream (JSON lines on stdout or stdin), memory (this process, for trying out).
+A pipe that ends ends the import: all is withdrawn, exit status 0. What a file says stays until z2z is ended.
+--once ends after the first puts and leaves them to live for --ttl; on import it prints what is found.
+Ctrl-C and SIGTERM take everything back first, for at most 5 s; a second Ctrl-C ends at once.
+exit status: 0 done, or ended by SIGTERM; 1 failed; 2 wrong usage; 130 ended by Ctrl-C
+"""
+TTL_MIN_S: Final = 10
+REFRESH_MIN_S: Final = 1.0
+POLL_MIN_S: Final = 0.2
+"Faster polling would only load the store; stores that push do not need it."
+
+
+class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`z2z --export ... --import ...`."""
+
+    exports: tuple[tuple[str, str], ...]
+    imports: tuple[str, ...]
+    keys: tuple[str, ...]
+    ttl_s: int
+    refresh_s: float
+    poll_s: float
+    stale_s: float
+    interface: str | None
+    local_only: bool
+    bootstrap: tuple[str, ...]
+    site_name: str
+    identity: Path
+    allow_private: bool
+    force_type: bool
+    once: bool
+    dry_run: bool
+    state_dir: Path
+    json: bool
+    verbosity: int
+    "-1 quiet, 0 normal, 1 details, 2 everything."
+
+
+class BrowseOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`z2z browse [TYPE]`."""
+
+    service_type: str | None
+    interface: str | None
+    seconds: float
+    json: bool
+    verbosity: int = 0
+
+
+class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`z2z status`."""
+
+    state_dir: Path
+    json: bool
+    verbosity: int = 0
+
+
+Options = BridgeOptions | BrowseOptions | StatusOptions
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _StoreAction(argparse.Action):
+    """`--export[:STORE] TYPE` and `--import[:STORE]`: the store is part of the option's name."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        store = (option_string or "").partition(":")[2] or DEFAULT_STORE
+        entry = (store, values) if self.dest == "exports" else store
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), entry))
+
+
+def parse_arguments(argv: Sequence[str]) -> Options:
+    """Return the checked options.
+
+    Raises:
+        SystemExit: with status 2 after one line that says what is wrong, 0 after `--help`.
+    """
+    if argv[:1] == ["browse"]:
+        return _browse_options(argv[1:])
+    if argv[:1] == ["status"]:
+        return _status_options(argv[1:])
+    parser = _bridge_parser()
+    for argument in argv:
+        role, colon, store = argument.partition("=")[0].partition(":")
+        if role in {"--export", "--import"} and colon and store not in STORES:
+            parser.error(f"unknown store {store!r} in {argument}: this version has {', '.join(STORES)}")
+    args = parser.parse_args(argv)
+    if not args.exports and not args.imports:
+        parser.error("nothing to do: give --export TYPE, --import, browse or status")
+    keyless = [store for store in args.imports if store not in KEYLESS]
+    if keyless and not args.key:
+        parser.error("--import needs a --key to look for, as in --import --key office")
+    if args.refresh * 2 > args.ttl:
+        parser.error(
+            f"--refresh {args.refresh:g} must be at most half of --ttl {args.ttl}, or one lost put ends a service"
+        )
+    if not args.force_type:
+        for reason in filter(None, (sensitive_reason(service_type) for _, service_type in args.exports)):
+            parser.error(reason)
+    return BridgeOptions(
+        exports=tuple(dict.fromkeys(args.exports)),
+        imports=tuple(dict.fromkeys(args.imports)),
+        keys=tuple({normalise(key): key for key in reversed(args.key)}.values())[::-1],
+        ttl_s=args.ttl,
+        refresh_s=args.refresh,
+        poll_s=args.poll,
+        stale_s=args.stale,
+        interface=args.interface,
+        local_only=args.local_only,
+        bootstrap=tuple(args.bootstrap),
+        site_name=args.site or default_site_name(),
+        identity=args.identity or args.state_dir / "identity.pem",
+        allow_private=args.allow_private,
+        force_type=args.force_type,
+        once=args.once,
+        dry_run=args.dry_run,
+        state_dir=args.state_dir,
+        json=args.json,
+        verbosity=-1 if args.quiet else args.verbose,
+    )
+
+
+def default_site_name() -> str:
+    """Return the short name of this host."""
+    name = socket.gethostname().partition(".")[0]
+    try:
+        return Site(id=bytes(SITE_ID_BYTES), name=name).name
+    except Z2zError:
+        return "site"
+
+
+def default_state_dir() -> Path:
+    """Return `$XDG_STATE_HOME/z2z`, by default `~/.local/state/z2z`."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state") / "z2z"
+
+
+def _bridge_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="z2z",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="z2z [--export[:STORE] TYPE]... [--import[:STORE]]... [--key KEY]... [options] | z2z browse | z2z status",
+    )
+    parser.set_defaults(exports=(), imports=())
+    add = parser.add_argument
+    stores = [f":{store}" for store in STORES]
+    add("--export", dest="exports", metavar="TYPE", action=_StoreAction, type=_service_type,
+        help="export services of this type, as _daap._tcp; --export:STORE for another store; repeatable")  # fmt: skip
+    add("--import", dest="imports", nargs=0, action=_StoreAction,
+        help="import what was exported under the keys; --import:STORE for another store")  # fmt: skip
+    for suffix in stores:
+        add(f"--export{suffix}", dest="exports", action=_StoreAction, type=_service_type, help=argparse.SUPPRESS)
+        add(f"--import{suffix}", dest="imports", nargs=0, action=_StoreAction, help=argparse.SUPPRESS)
+    add(
+        "--key", action="append", default=[], type=_checked(_key), help="a word to export as or to look for; repeatable"
+    )
+    add("--ttl", type=_within(int, TTL_MIN_S, LEASE_MAX_S), default=300, metavar="S", help="lease of an export (300)")
+    add("--refresh", type=_within(float, REFRESH_MIN_S, LEASE_MAX_S), default=60.0, metavar="S",
+        help="seconds between two puts of a living service (60)")  # fmt: skip
+    add("--poll", type=_within(float, POLL_MIN_S, 86_400), default=10.0, metavar="S",
+        help="seconds between two looks into a store (10)")  # fmt: skip
+    add("--stale", type=_within(float, 1, LEASE_MAX_S), default=300.0, metavar="S",
+        help="withdraw what the store has not shown for so long (300)")  # fmt: skip
+    add("--local-only", action="store_true", help="show imports to programs of this machine only")
+    add("--bootstrap", action="append", default=[], type=_checked(_entry_point), metavar="HOST:PORT|DOMAIN",
+        help="an entry point into the overlay; repeatable; peers on the link are found without")  # fmt: skip
+    add("--site", type=_checked(_site_name), metavar="NAME", help="what others call this place (the host's name)")
+    add("--identity", type=Path, metavar="FILE", help="the site's key; created when there is none")
+    add("--allow-private", action="store_true", help="export private addresses too")
+    add("--force-type", action="store_true", help="export types for remote control and login too")
+    add("--once", action="store_true", help="put or look once, then end")
+    add("--dry-run", action="store_true", help="say what would be exported and imported, and change nothing")
+    add("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
+    add("-q", "--quiet", action="store_true", help="say only what goes wrong")
+    _common(parser, interface=True, state_dir=True)
+    return parser
+
+
+def _browse_options(argv: Sequence[str]) -> BrowseOptions:
+    parser = _Parser(prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False)
+    parser.add_argument("type", nargs="?", type=_service_type, metavar="TYPE", help="only this type, as _ipp._tcp")
+    parser.add_argument("--seconds", type=_within(float, 0.5, 3600), default=3.0, help="how long to look (3)")
+    _common(parser, interface=True)
+    args = parser.parse_args(argv)
+    return BrowseOptions(service_type=args.type, interface=args.interface, seconds=args.seconds, json=args.json)
+
+
+def _status_options(argv: Sequence[str]) -> StatusOptions:
+    parser = _Parser(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
+    _common(parser, state_dir=True)
+    args = parser.parse_args(argv)
+    return StatusOptions(state_dir=args.state_dir, json=args.json)
+
+
+def _common(parser: argparse.ArgumentParser, *, interface: bool = False, state_dir: bool = False) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    if interface:
+        parser.add_argument("--interface", metavar="IF", help="the link (that of the default route)")
+    if state_dir:
+        parser.add_argument(
+            "--state-dir", type=Path, default=default_state_dir(), metavar="DIR", help=f"default {default_state_dir()}"
+        )
+
+
+def _checked(check: Callable[[str], T]) -> Callable[[str], T]:
+    """Turn our errors into argparse's, which names the option."""
+
+    def convert(text: str) -> T:
+        try:
+            return check(text)
+        except (Z2zError, MdhtLocalError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not within {low:g}..{high:g} seconds")
+        return value
+
+    return convert
+
+
+def _service_type(text: str) -> str:
+    return _checked(check_service_type)(text)
+
+
+def _key(text: str) -> str:
+    normalise(text)
+    return text
+
+
+def _site_name(text: str) -> str:
+    return Site(id=bytes(SITE_ID_BYTES), name=text).name
+
+
+def _entry_point(text: str) -> str:
+    parse_entry_point(text)
+    return text
