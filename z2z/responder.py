@@ -6,6 +6,7 @@ name silently as soon as a device claims it. And the machine may run another res
 get the unicast answers: probes ask for multicast ones.
 """
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -50,8 +51,8 @@ DEFER_S: Final = 1.0
 ANNOUNCE_S: Final = 1.0
 "Between the two announcements (section 8.3)."
 ANNOUNCEMENTS: Final = 2
-START_SLOTS: Final = 26
-"Random starts fall on multiples of 10 ms, so that the probes of many registrations share packets."
+START_SLOTS_PER_S: Final = 40
+"Random starts fall on multiples of 25 ms, so that the probes of many registrations share packets."
 CONGESTED_S: Final = 0.05
 "Wait of a probe or announcement while older packets still wait for the budget."
 _TimerKey: TypeAlias = tuple[Literal["claim"], Name] | tuple[Literal["announce"], Hashable]
@@ -62,7 +63,7 @@ class ResponderConfig:
     """Settings of a responder."""
 
     packets_per_minute: int = 1_200
-    "Multicast packets of this responder, sustained: 0.2 % of a 100 Mbit/s link, and rest for sleeping radios."
+    "Multicast messages, sustained (each a packet per address family): about a fifth of a slow radio link's air time."
     burst: int = 400
     "After a quiet time; 800 imports become visible with about as many packets."
     answer_patience_s: float = 2.0
@@ -232,7 +233,8 @@ class Responder:
         return [SendMulticast(message) for message in self._outbox.take(now)]
 
     def _start(self, claim: Claim, now: float) -> None:
-        self._timers.set(("claim", claim.key), now + self._rng.randrange(START_SLOTS) * PROBE_S / (START_SLOTS - 1))
+        slot = math.floor((now + self._rng.uniform(0, PROBE_S)) * START_SLOTS_PER_S)
+        self._timers.set(("claim", claim.key), max(now, slot / START_SLOTS_PER_S))
 
     def _probe(self, claims: Iterable[Claim]) -> None:
         questions: list[Question] = []
