@@ -47,7 +47,7 @@ class InterfaceState(msgspec.Struct, frozen=True, kw_only=True):
     ipv4: IPv4Address | None
     "Its first IPv4 address."
     ipv6: IPv6Address | None
-    "Its link-local IPv6 address (on `lo`: `::1`), once it may be used."
+    "Its link-local IPv6 address, once it may be used; `lo` has none, and no route for IPv6 groups."
 
 
 class Datagram(msgspec.Struct, frozen=True):
@@ -89,8 +89,7 @@ def _link_local_address(interface: str) -> IPv6Address | None:
     for line in lines:
         digits, _index, _length, _scope, flags, name = line.split()
         address = IPv6Address(bytes.fromhex(digits))
-        usable = address.is_link_local or address.is_loopback
-        if name == interface and usable and not int(flags, 16) & _IFA_F_TENTATIVE:
+        if name == interface and address.is_link_local and not int(flags, 16) & _IFA_F_TENTATIVE:
             return address
     return None
 
@@ -123,19 +122,11 @@ class LinkSockets:
             if state.ipv4 is not None:
                 self.sockets.append(_open(interface, socket.AF_INET, state.index))
             if state.ipv6 is not None:
-                self._open_ipv6(state.index)
+                self.sockets.append(_open(interface, socket.AF_INET6, state.index))
         except OSError as error:
             self.close()
             _explain(interface, error)
             raise
-
-    def _open_ipv6(self, index: int) -> None:
-        try:
-            self.sockets.append(_open(self.interface, socket.AF_INET6, index))
-        except OSError as error:
-            # `lo` has no route for IPv6 groups: one family is enough.
-            if not self.sockets or error.errno not in GONE_ERRORS:
-                raise
 
     def close(self) -> None:
         """Close the sockets; leaves the groups."""
