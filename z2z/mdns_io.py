@@ -142,13 +142,15 @@ class MdnsLink:
                     self._querier.stop_browse_types()
 
     async def confirm(self, service_type: str, instance: bytes) -> bool:
-        """Ask the link now whether an instance is alive; takes up to about 2 s to say no, then it is reported lost.
+        """Ask the link now whether an instance is alive; takes up to about 2 s to say no.
 
-        While the interface is down the question waits for it, up to `CONFIRM_PATIENCE_S`.
+        An instance that is not is reported lost, and found again when it answers later. While the interface is down
+        the question waits for it, up to `CONFIRM_PATIENCE_S`.
         """
         with trio.move_on_after(CONFIRM_PATIENCE_S):
             await self._up.wait()
         if self._sockets is None:
+            self._perform(self._querier.give_up(service_type, instance, trio.current_time()))
             return False
         key = (service_type, instance)
         waiting = self._confirming.get(key)

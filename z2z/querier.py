@@ -162,10 +162,10 @@ class Querier:
 
     def stop_browse_types(self) -> None:
         """Stop looking for types."""
-        if self._browses.pop(_ALL_TYPES, None) is not None:
-            self._timers.cancel(("browse", _ALL_TYPES))
-            self._cache.drop(ENUMERATION, RR_PTR)
-            self._types.clear()
+        self._browses.pop(_ALL_TYPES, None)
+        self._timers.cancel(("browse", _ALL_TYPES))
+        self._cache.drop(ENUMERATION, RR_PTR)
+        self._types.clear()
 
     def confirm(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
         """Ask now whether an instance lives; `Confirmed` or `Unconfirmed` follows (RFC 6762 section 10.4)."""
@@ -173,19 +173,28 @@ class Querier:
         self._confirming.add(one.key)
         return self._work(now)
 
+    def give_up(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
+        """Take an instance for gone, and ask for its type anew, so that it is found again should it live."""
+        one = self._instances.add(instance_name(instance, service_type), service_type)
+        self._confirming.remove(one.key)
+        self._timers.cancel(("confirm", one.key))
+        effects: list[QuerierEffect] = [Unconfirmed(service_type=one.service_type, instance=one.name[0])]
+        self._instances.drop_pointer(one)
+        self._lose(one, effects)
+        if service_type in self._browses:
+            self._start(service_type, now)
+        return effects
+
     def restart(self, now: float) -> list[QuerierEffect]:
         """Begin the queries anew after the interface was down."""
-        self._asked_at.clear()
         for service_type in self._browses:
             self._start(service_type, now)
         return []
 
     def receive(self, message: MdnsMessage, now: float) -> list[QuerierEffect]:
         """Act on a message from the link; the caller has made sure that it was sent on the link, from port 5353."""
-        if not message.is_response:
-            return []
         effects: list[QuerierEffect] = []
-        records = (*message.answers, *message.additionals)
+        records = (*message.answers, *message.additionals) if message.is_response else ()
         touched: dict[Name, Instance] = {}
         # Pointers first: they tell which of the other records matter, and these which addresses do.
         for record in records:
@@ -328,29 +337,26 @@ class Querier:
             return
         self._resolving.remove(name)
         self._timers.cancel(("resolve", name))
-        if one.item is None:
-            effects.append(ServiceFound(item))
-        elif item != one.item:
-            effects.append(ServiceChanged(item))
+        if item != one.item:
+            effects.append(ServiceFound(item) if one.item is None else ServiceChanged(item))
         one.item, one.refusal = item, ""
 
-    def _refuse(self, one: Instance, reason: str, effects: list[QuerierEffect]) -> None:
+    def _unreport(self, one: Instance, effects: list[QuerierEffect]) -> None:
         self._resolving.remove(one.key)
         self._timers.cancel(("resolve", one.key))
         if one.item is not None:
             one.item = None
             effects.append(ServiceLost(service_type=one.service_type, instance=one.name[0]))
+
+    def _refuse(self, one: Instance, reason: str, effects: list[QuerierEffect]) -> None:
+        self._unreport(one, effects)
         if reason != one.refusal:
             one.refusal = reason
             effects.append(ServiceRefused(service_type=one.service_type, instance=one.name[0], reason=reason))
 
     def _lose(self, one: Instance, effects: list[QuerierEffect]) -> None:
         """Report a loss, and forget the instance unless somebody waits for its confirmation."""
-        self._resolving.remove(one.key)
-        self._timers.cancel(("resolve", one.key))
-        if one.item is not None:
-            one.item = None
-            effects.append(ServiceLost(service_type=one.service_type, instance=one.name[0]))
+        self._unreport(one, effects)
         if not one.is_pointed_at and one.key not in self._confirming:
             self._instances.forget(one)
 
@@ -384,10 +390,7 @@ class Querier:
             self._confirming.remove(name)
             return
         if tries >= self._config.confirm_tries:
-            self._confirming.remove(name)
-            effects.append(Unconfirmed(service_type=one.service_type, instance=one.name[0]))
-            self._instances.drop_pointer(one)
-            self._lose(one, effects)
+            effects += self.give_up(one.service_type, one.name[0], now)
             return
         if tries == 0:
             one.confirm_since = now - FRESH_S

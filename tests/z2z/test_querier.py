@@ -296,6 +296,20 @@ def test_confirmation_counts_what_was_heard_just_before() -> None:
     assert Confirmed in kinds(station)
 
 
+def test_instance_that_was_given_up_is_found_again_when_it_answers() -> None:
+    link, station = browsing()
+    announcer = link.station()
+    announcer.register("Sleeper")
+    link.run(3_000)
+    link.drop = lambda _sender, _receiver: True
+    station.do(station.querier.confirm(TYPE, b"Sleeper", link.now))
+    link.run(2.5)
+    assert kinds(station) == [ServiceFound, Unconfirmed, ServiceLost]
+    link.drop = lambda _sender, _receiver: False
+    link.run(10)
+    assert kinds(station)[3:] == [ServiceFound]
+
+
 def test_goodbye_is_no_confirmation() -> None:
     link, station = browsing()
     say(station, *ALL)
