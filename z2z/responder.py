@@ -336,8 +336,7 @@ class Responder:
             if isinstance(record.data, Ptr) and fold(record.data.target) in self._claims:
                 touched.setdefault(fold(record.data.target), []).append(record)
         for key, theirs in touched.items():
-            claim = self._claims.get(key)
-            if claim is None:
+            if (claim := self._claims.get(key)) is None:
                 continue
             if not claim.is_host and not is_import(theirs):
                 effects += self._yield(claim, ConflictReason.LOCAL_DEVICE, theirs, source)
@@ -351,8 +350,7 @@ class Responder:
         effects: list[ResponderEffect] = []
         records = [record for record in (*message.answers, *message.additionals) if record.ttl_s > 0]
         for key, theirs in self._claimed(records).items():
-            claim = self._claims.get(key)
-            if claim is None:
+            if (claim := self._claims.get(key)) is None:
                 continue
             ours = self._proposals(claim)
             contradiction = differing(ours, theirs)
