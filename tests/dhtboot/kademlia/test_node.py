@@ -110,7 +110,7 @@ def test_two_parts_grow_together_when_a_cut_heals() -> None:
     left = [address_of(n) for n in range(20)]
     right = [address_of(n) for n in range(20, 40)]
     overlay.network.cut(left, right)
-    overlay.network.run(600.0)
+    overlay.network.run(3000.0)  # until neither part knows anybody of the other
     for source, target, result in overlay.random_lookups(30):
         part = left if source in left else right
         assert result.answered[0].id == overlay.closest(source, target, among=part)[0]
