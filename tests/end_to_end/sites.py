@@ -1,6 +1,7 @@
 """What the end-to-end tests share: laboratories under watch, and the programs of this distribution on their hosts."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,17 @@ def lacks(name: str) -> Callable[[list[BrowsedService]], bool]:
     return lambda services: name not in instances(services)
 
 
+def holds(condition: Callable[[], object], duration_s: float, explain: Callable[[], str]) -> None:
+    """Check that a condition is true now and stays true."""
+    end = time.monotonic() + duration_s
+
+    def look() -> bool:
+        assert condition(), explain()
+        return time.monotonic() >= end
+
+    wait_until(look, duration_s + PATIENCE_S, "end of the watch")
+
+
 def wait_line(process: Process, *words: str, timeout_s: float = PATIENCE_S) -> str:
     """Wait for a line of a program's log that has all these words, and return it."""
 
@@ -114,3 +126,10 @@ def wait_line(process: Process, *words: str, timeout_s: float = PATIENCE_S) -> s
         return found or (alive(process) and "") or ""
 
     return wait_until(look, timeout_s, f"line with {words}", lambda: f":\n{process.log}")
+
+
+def bridge(host: Host, *arguments: str) -> Process:
+    """Start `z2z` on a host and wait until it says what it does."""
+    process = host.z2z(*arguments)
+    wait_line(process, "(site ")
+    return process
