@@ -297,7 +297,9 @@ class Bridge:
 
     def _say(self, report: Report) -> None:
         if self._config.dry_run:
-            report = msgspec.structs.replace(report, dry_run=True)
+            audience = f"everybody who imports {' or '.join(report.keys)} would see it"
+            reason = audience if report.event == "exported" else report.reason
+            report = msgspec.structs.replace(report, dry_run=True, reason=reason)
         elif self._config.once and report.event == "imported":  # looking once announces nothing
             report = msgspec.structs.replace(report, event="found")
         self._user(report)

@@ -154,6 +154,8 @@ class StreamReader:
         number = 0
         async for data in self._lines():
             number += 1
+            if not data.strip():
+                continue
             try:
                 event = decode_line(data)
                 await self._apply(event)
@@ -172,7 +174,7 @@ class StreamReader:
             data = await trio.to_thread.run_sync(os.read, self._descriptor, LINE_MAX, abandon_on_cancel=True)
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                if not skipping and line.strip():
+                if not skipping:
                     yield line
                 skipping = False
             if len(rest) > LINE_MAX:
@@ -180,7 +182,7 @@ class StreamReader:
                     yield rest  # refused for its length, and so reported once
                 rest, skipping = b"", True
             if not data:
-                if rest.strip() and not skipping:
+                if rest and not skipping:
                     yield rest
                 return
 
