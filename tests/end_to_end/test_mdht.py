@@ -1,4 +1,5 @@
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -39,6 +40,13 @@ def world() -> Iterator[World]:
         there = lab.subnet("there", "203.0.113.0/24", "2001:db8:2::/64")
         a, b, c = lab.host("a", here), lab.host("b", here), lab.host("c", there)
         yield World(a, b, c, lab.router("router", here, there))
+
+
+@pytest.fixture(autouse=True)
+def _fresh(world: World) -> None:
+    """Let no node remember the dead neighbours of an earlier test."""
+    for host in (world.a, world.b, world.c):
+        shutil.rmtree(host.directory / "state" / "mdht", ignore_errors=True)
 
 
 def node(host: Host, *arguments: str) -> Process:
