@@ -61,7 +61,7 @@ class LookupResult(msgspec.Struct, frozen=True, kw_only=True):
     answered: tuple[NodeRef, ...]
     "Contacts that answered, closest first."
     closest: tuple[NodeRef, ...]
-    "Contacts that did not fail, asked or not, closest first."
+    "Contacts that did not fail, asked or not, closest first; who needs them alive has to try."
     hops: int
     "Longest chain of replies behind one of the answered `width` closest."
     requests: int

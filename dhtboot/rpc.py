@@ -83,6 +83,7 @@ class RpcTable:
 
     def __init__(self, timeouts: TimeoutConfig, *, attempts: int, pending_max: int, rng: Random) -> None:
         self.rtt = RttEstimator(timeouts)
+        self._timeouts = timeouts
         self._attempts = attempts
         self._pending_max = pending_max
         self._rng = rng
@@ -124,7 +125,10 @@ class RpcTable:
 
     def _schedule(self, pending: Pending, now: float, timeout_s: float) -> None:
         pending.attempt += 1
-        pending.sent_at = now
+        if pending.attempt == 1:
+            pending.sent_at = now
+        if pending.attempt == self._attempts:
+            timeout_s = max(timeout_s, self._timeouts.death_min_s)
         pending.gives_up_at = now + timeout_s
         wait_s = timeout_s
         if pending.attempt == 1 and pending.on_late is not None:
@@ -163,8 +167,9 @@ class RpcTable:
         if pending is None or pending.node.address != address or pending.node.id not in (0, sender):
             return None
         del self._pending[request_id]
-        if pending.attempt == 1:  # Karn: a retransmitted request gives no sample
-            self.rtt.sample(address, now - pending.sent_at)
+        # After a retransmission too, measured from the first: an upper bound. Without it (Karn) a timeout that has once
+        # become too short for a busy peer would never grow again.
+        self.rtt.sample(address, now - pending.sent_at)
         return pending
 
     def overdue(self, now: float) -> Iterator[tuple[Pending, Overdue]]:

@@ -16,12 +16,15 @@ class TimeoutConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Floor; below it a busy event loop looks like a dead peer."
     max_s: float = 1.5
     "Ceiling: the RPC timeout of the thesis' experiments."
+    death_min_s: float = 0.5
+    """The last attempt is given so long at least: whoever was merely busy must not be taken for dead, for each node
+    that is struck off and found again costs its neighbours more work, which makes more of them busy."""
     peers_max: int = 4096
     "Peers whose own estimate is kept."
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_s <= self.initial_s <= self.max_s:
-            raise ValueError("timeouts must satisfy 0 < min_s <= initial_s <= max_s")
+        if not 0 < self.min_s <= self.initial_s <= self.max_s or self.death_min_s < 0:
+            raise ValueError("timeouts must satisfy 0 < min_s <= initial_s <= max_s and 0 <= death_min_s")
 
 
 class RttEstimator:

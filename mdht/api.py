@@ -108,23 +108,12 @@ class Mdht:
     async def get(self, key: bytes) -> list[Found]:
         """Return all live records under a key, signatures verified, chunks joined.
 
-        Raises:
-            MissingChunkError: records were found, but none of them is whole.
+        Anybody may write under a key, so a record that is not whole (a chunk is gone, or its bytes are none of ours)
+        is left out, logged and counted; it must not keep the others from their readers.
         """
         outcome = await self._get(key)
-        found = []
-        broken: MissingChunkError | RemoteProtocolError | None = None
-        for copy in outcome.copies:
-            if copy.record.deleted:
-                continue
-            try:
-                found.append(await self._whole(copy))
-            except (MissingChunkError, RemoteProtocolError) as error:
-                log.warning("record %s of %s: %s", copy.record.name.hex(), copy.record.writer.hex()[:16], error)
-                broken = error
-        if broken is not None and not found:
-            raise MissingChunkError(str(broken)) from broken
-        return found
+        found = [await self._whole(copy) for copy in outcome.copies if not copy.record.deleted]
+        return [each for each in found if each is not None]
 
     async def get_first(self, key: bytes) -> Found | None:
         """Return the first live record that anybody answers with, None when all closest nodes hold none."""
@@ -276,11 +265,27 @@ class Mdht:
         await done.wait()
         return outcomes[0]
 
-    async def _whole(self, copy: Copy) -> Found:
+    async def _whole(self, copy: Copy) -> Found | None:
+        """The record with its chunks joined; None, logged and counted, when that cannot be done."""
         record = copy.record
-        head = record.value
+        try:
+            value = await self._join(record)
+        except (MissingChunkError, RemoteProtocolError) as error:
+            self._core.counters["broken_values"] += 1
+            log.warning("record %r of writer %s: %s", record.name, record.writer.hex()[:16], error)
+            return None
+        return Found(
+            writer=record.writer,
+            name=record.name,
+            seq=record.seq,
+            value=value,
+            lease_s=record.lease_s,
+            remaining_s=copy.remaining_s,
+        )
+
+    async def _join(self, record: Record) -> bytes:
         parts: list[bytes | None] = []
-        keys = chunks.chunk_keys(head)
+        keys = chunks.chunk_keys(record.value)
         if keys:
             parts = [None] * len(keys)
 
@@ -291,28 +296,15 @@ class Mdht:
                         parts[at] = candidate.record.value
 
             await _side_by_side([_bind(fetch, at) for at in range(len(keys))])
-        return Found(
-            writer=record.writer,
-            name=record.name,
-            seq=record.seq,
-            value=chunks.join(head, parts),
-            lease_s=record.lease_s,
-            remaining_s=copy.remaining_s,
-        )
+        return chunks.join(record.value, parts)
 
     async def _deliver(self, pending: "_PendingChanges", send: trio.MemorySendChannel[Change]) -> None:
         async with send:
             while True:
                 kind, record, remaining_s = await pending.next()
-                if kind == "removed":
-                    found = _bare(record)
-                else:
-                    try:
-                        found = await self._whole(Copy(record, remaining_s))
-                    except (MissingChunkError, RemoteProtocolError) as error:
-                        log.warning("record %s of %s: %s", record.name.hex(), record.writer.hex()[:16], error)
-                        continue
-                await send.send(Change(kind=kind, found=found))
+                found = _bare(record) if kind == "removed" else await self._whole(Copy(record, remaining_s))
+                if found is not None:
+                    await send.send(Change(kind=kind, found=found))
 
     def _hops(self, lookup: LookupResult) -> tuple[Hop, ...]:
         return tuple(
@@ -356,8 +348,11 @@ class _PendingChanges:
 
 
 def _bare(record: Record) -> Found:
-    """What is left to say of a removed record: its value may not be fetched any more."""
-    value = b"" if chunks.is_manifest(record.value) or not record.value else chunks.join(record.value)
+    """What is left to say of a removed record: its value, unless that was in chunks, which may be gone as well."""
+    try:
+        value = b"" if chunks.is_manifest(record.value) else chunks.join(record.value)
+    except RemoteProtocolError:
+        value = b""
     return Found(
         writer=record.writer, name=record.name, seq=record.seq, value=value, lease_s=record.lease_s, remaining_s=0.0
     )

@@ -32,6 +32,11 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Records of shorter half lease are the writer's alone to refresh."
     hand_over_delay_s: float = 0.25
     "Newcomers of so long are served in one pass over the keys."
+    settle_s: float = 5.0
+    "A node that has just started with records serves nobody before: to it everybody is a newcomer."
+    keys_per_s: int = 2000
+    """Keys looked at for newcomers and losses per second, 2 to 3 % of a core: after a mass restart everybody is a
+    newcomer to everybody, and repair must not keep the nodes from answering."""
     keys_per_slice: int = 256
     "Keys looked at between two events, about 3 ms."
     offers_under_way_max: int = 64

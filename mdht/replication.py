@@ -45,12 +45,13 @@ class Holder(Protocol):
 class Replication:
     """Moves copies of one node's table to where they belong."""
 
-    def __init__(self, node: Holder, rng: Random) -> None:
+    def __init__(self, node: Holder, rng: Random, now: float) -> None:
         self._node = node
         self._rng = rng
         self._newcomers: dict[int, NodeRef] = {}
         self._lost: dict[int, NodeRef] = {}
         self._pass_at = math.inf
+        self._rested_at = now + node.config.settle_s
         self._pass: Iterator[None] | None = None
         self._due: dict[bytes, float] = {}
         self._heap: list[tuple[float, bytes]] = []
@@ -134,13 +135,15 @@ class Replication:
 
     def _schedule_pass(self, now: float) -> None:
         if self._pass is None and self._pass_at == math.inf and len(self._node.table):
-            self._pass_at = now + self._node.config.hand_over_delay_s * (0.5 + self._rng.random())
+            delay_s = self._node.config.hand_over_delay_s * (0.5 + self._rng.random())
+            self._pass_at = max(now + delay_s, self._rested_at)
         elif not len(self._node.table):
             self._newcomers.clear()
             self._lost.clear()
 
     def _hand_over(self, now: float) -> Iterator[None]:
         """One pass over the keys for all newcomers and losses since the last; yields between slices."""
+        self._rested_at = now + len(self._node.table) / self._node.config.keys_per_s
         newcomers, self._newcomers = self._newcomers, {}
         lost, self._lost = self._lost, {}
         offers: dict[tuple[int, int], tuple[NodeRef, list[bytes]]] = {}

@@ -25,7 +25,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["added", "updated", "removed"]
     found: Found
-    "The new state; for `removed` the last known one with no time remaining."
+    "The new state; for `removed` the last known one with no time remaining, its value only if it was not in chunks."
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

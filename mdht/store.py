@@ -56,7 +56,7 @@ class StoreNode:
         self.verify = Verifier()
         self.table = RecordTable(config.table, self.verify)
         self.overlay = KademliaNode(hash_id(public_key), overlay, rng, now, self)
-        self._replication = Replication(self, rng)
+        self._replication = Replication(self, rng, now)
         self._subscribers: dict[bytes, OrderedDict[Address, float]] = {}
         self._subscriptions = 0
         self._watchers: dict[bytes, list[Watcher]] = {}

@@ -40,6 +40,7 @@ class Watch:
         self._renew_at = math.inf
         self._subscribed: dict[int, NodeRef] = {}
         self._answers_due = 0
+        self._spare: list[NodeRef] = []
         self._fetching = False
         self._stopped = False
 
@@ -125,18 +126,17 @@ class Watch:
         self._subscribed = {}
         # Jitter: all that started together (after a power cut) must not renew together for ever.
         self._renew_at = now + config.listen_lease_s * (0.4 + 0.2 * self._node.rng.random())
-        closest = result.closest[: config.replicas]
-        self._answers_due = len(closest)
-        if not closest:
+        self._spare = list(reversed(result.closest[config.replicas :]))
+        self._answers_due = 0
+        if not result.closest:
             self._renew_at = now + config.listen_retry_s
-        for node in closest:
-            self._node.overlay.ask(
-                node,
-                Listen(self._key, config.listen_lease_s),
-                now,
-                on_reply=self._on_listening,
-                on_fail=self._on_silence,
-            )
+        for node in result.closest[: config.replicas]:
+            self._subscribe(node, now)
+
+    def _subscribe(self, node: NodeRef, now: float) -> None:
+        self._answers_due += 1
+        listen = Listen(self._key, self._node.config.listen_lease_s)
+        self._node.overlay.ask(node, listen, now, on_reply=self._on_listening, on_fail=self._on_silence)
 
     def _on_listening(self, node: NodeRef, answer: Any, now: float) -> None:
         if self._stopped:
@@ -153,7 +153,9 @@ class Watch:
 
     def _on_silence(self, _node: NodeRef, now: float) -> None:
         self._answers_due -= 1
-        if not self._answers_due and not self._subscribed:
+        if self._spare and not self._stopped:
+            self._subscribe(self._spare.pop(), now)
+        elif not self._answers_due and not self._subscribed:
             self._renew_at = now + self._node.config.listen_retry_s
 
     def _on_page(self, copies: tuple[Copy, ...], now: float) -> None:

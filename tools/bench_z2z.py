@@ -8,38 +8,45 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random, SystemRandom
+from typing import Final
 
 import trio
+import trio.testing
 
 from dhtboot.ids import NodeRef, id_from
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.udp import UdpDriver, open_sockets
+from mdht import chunks
 from mdht.api import Mdht
 from mdht.config import StoreConfig
+from mdht.records import Copy, Record
 from mdht.signing import SigningKey
 from mdht.store import StoreNode
 from mdht.wire import store_codec
 from tools.bench_work import Figures, Stopwatch, Work, progress, report, resident_kib
 
-TTL_S = 3600.0
+TTL_S: Final = 3600.0
+RESTART_LIMIT_S: Final = 120.0
+IDLE_SHARE: Final = 0.1
+"Of one core, over all nodes: what they use when nothing happens."
 
 
 class Member:
     """One node of the laboratory."""
 
-    def __init__(self, identity: SigningKey) -> None:
+    def __init__(self, identity: SigningKey, port: int = 0) -> None:
         self.core = StoreNode(identity.public_key, KademliaConfig(), StoreConfig(), SystemRandom(), trio.current_time())
         self.identity = identity
+        self._port = port
         self.alive = trio.CancelScope()
         self.driver: UdpDriver
         self.api: Mdht
 
-    async def run(self, entry: Member | None, task_status: trio.TaskStatus[Member]) -> None:
+    async def run(self, contacts: list[NodeRef], task_status: trio.TaskStatus[Member]) -> None:
         """Be a node until killed: no goodbye, the socket is closed."""
-        async with open_sockets("127.0.0.1", 0, fall_back=True) as sockets:
+        async with open_sockets("127.0.0.1", self._port, fall_back=False) as sockets:
             self.driver = UdpDriver(self.core, store_codec("bench"), sockets, lambda _event: None)
             self.api = Mdht(self.core, self.driver, self.identity, "bench")
-            contacts = [] if entry is None else [NodeRef(0, entry.driver.addresses[0])]
             self.driver.perform(self.core.overlay.join(contacts, trio.current_time()))
             with self.alive:
                 task_status.started(self)
@@ -56,10 +63,26 @@ class Laboratory:
     async def add(self, count: int) -> None:
         """Start more nodes; all join through the first."""
         for _ in range(count):
-            entry = self.members[0] if self.members else None
+            entry = [NodeRef(0, member.driver.addresses[0]) for member in self.members[:1]]
             member = Member(SigningKey.generate())
             await self._nursery.start(member.run, entry)
             self.members.append(member)
+
+    async def restart(self, rng: Random) -> None:
+        """Kill all, start all again with identity, port, records and 16 contacts, as from state directories."""
+        old = [(member, member.driver.addresses[0]) for member in self.members]
+        for member, _address in old:
+            member.alive.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        self.members = []
+        for member, address in old:
+            again = Member(member.identity, address[1])
+            for copy in member.core.table.copies(trio.current_time()):
+                again.core.table.put(copy.record, copy.remaining_s, trio.current_time(), "")
+            self.members.append(again)
+        for again in self.members:
+            known = [NodeRef(each.core.overlay.id, address) for each, address in rng.sample(old, 16)]
+            await self._nursery.start(again.run, known)
 
     def kill(self, count: int, rng: Random) -> None:
         """End nodes without goodbye."""
@@ -69,9 +92,12 @@ class Laboratory:
 
     def held(self, key: bytes, count: int) -> int:
         """How many of the `count` nodes closest to a key hold something under it."""
+        return sum(bool(member.core.table.get(key, trio.current_time())) for member in self.closest(key, count))
+
+    def closest(self, key: bytes, count: int) -> list[Member]:
+        """The living nodes closest to a key."""
         target = id_from(key)
-        closest = sorted(self.members, key=lambda member: member.core.overlay.id ^ target)[:count]
-        return sum(bool(member.core.table.get(key, trio.current_time())) for member in closest)
+        return sorted(self.members, key=lambda member: member.core.overlay.id ^ target)[:count]
 
 
 @asynccontextmanager
@@ -175,6 +201,35 @@ async def measure_more(work: Work, figures: Figures) -> None:
         extra["half_dead_missed"], extra["half_dead_gone"] = missed, gone
 
 
+async def measure_restart(work: Work, figures: Figures) -> None:
+    """All nodes, each with about 1,000 records of others, start at the same moment."""
+    rng = work.rng()
+    async with laboratory(work.nodes) as lab:
+        writer = SigningKey.generate()
+        keys = [rng.randbytes(20) for _ in range(work.nodes * 1000 // 8)]
+        for key in keys:
+            record = Record.signed(
+                key=key, writer=writer, seq=1, lease_s=int(TTL_S), value=chunks.split(rng.randbytes(100))[0]
+            )
+            for member in lab.closest(key, 8):
+                member.core.store(Copy(record, TTL_S), "", trio.current_time())
+        progress(f"z2z: all {work.nodes} nodes restart with {len(keys) * 8 // work.nodes} records each")
+        await lab.restart(rng)
+        started = trio.current_time()
+        delivered = 0.0
+        while delivered < 0.95 and trio.current_time() < started + RESTART_LIMIT_S:
+            asked = rng.sample(keys, 100)
+            found = [bool(await rng.choice(lab.members).api.get(key)) for key in asked]
+            delivered = sum(found) / len(found)
+        figures.extra["restart_delivery_s"] = trio.current_time() - started
+        busy = 1.0
+        while busy > IDLE_SHARE and trio.current_time() < started + RESTART_LIMIT_S:
+            cpu_s = time.process_time()
+            await trio.sleep(1.0)
+            busy = time.process_time() - cpu_s
+        figures.extra["restart_idle_s"] = trio.current_time() - started
+
+
 async def _hundred_values(lab: Laboratory, rng: Random, work: Work) -> float:
     key = rng.randbytes(20)
     for at in range(100):
@@ -231,6 +286,7 @@ async def main(work: Work) -> None:
     figures = Figures("z2z (mdht)", work.nodes)
     await measure(work, figures)
     await measure_more(work, figures)
+    await measure_restart(work, figures)
     report(figures)
 
 

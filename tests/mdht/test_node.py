@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from mdht.api import Mdht
+from mdht.chunks import split
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.node import open_mdht
@@ -101,6 +102,20 @@ def test_a_watcher_hears_what_is_there_then_each_change() -> None:
                 await first.remove(KEY)
                 change = await changes.receive()
                 assert (change.kind, change.found.remaining_s) == ("removed", 0.0)
+
+    run(test)
+
+
+def test_a_broken_value_hides_no_other() -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            first, second = await neighbours(stack, 2)
+            for name, head in ((b"garbage", b"?"), (b"lost chunks", split(bytes(2000))[0])):
+                await first._put_record(KEY, name, head, lease_s=60, deleted=False, acks=2)
+            assert await second.get(KEY) == []
+            await first.put(KEY, b"good", ttl_s=60)
+            assert [found.value for found in await second.get(KEY)] == [b"good"]
+            assert second.status().counters["broken_values"] == 4
 
     run(test)
 
