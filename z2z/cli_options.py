@@ -147,7 +147,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
     return BridgeOptions(
         exports=tuple(dict.fromkeys(args.exports)),
         imports=tuple(dict.fromkeys(args.imports)),
-        keys=tuple({normalise(key): key for key in reversed(args.key)}.values())[::-1],
+        keys=_distinct(args.key),
         ttl_s=args.ttl,
         refresh_s=args.refresh,
         poll_s=args.poll,
@@ -165,6 +165,13 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         json=args.json,
         verbosity=-1 if args.quiet else args.verbose,
     )
+
+
+def _distinct(keys: Sequence[str]) -> tuple[str, ...]:
+    found: dict[str, str] = {}
+    for key in keys:
+        found.setdefault(normalise(key), key)
+    return tuple(found.values())
 
 
 def default_site_name() -> str:

@@ -120,11 +120,11 @@ def test_without_pushes_it_takes_one_poll():
     on_virtual_time(main, Polled)
 
 
-def test_a_living_service_stays_for_hours_and_a_changed_one_changes():
+def test_a_living_service_stays_while_it_lives_and_a_changed_one_changes():
     async def main(world):
         world.bridge()
         world.a.publish(item())
-        await trio.sleep(2 * 3600)
+        await trio.sleep(1_200)
         assert world.b.names() == [b"Tom's Music"]
         world.a.publish(item(port=4000))
         await trio.sleep(1)

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+
+from z2z.cli_options import (
+    BridgeOptions,
+    BrowseOptions,
+    StatusOptions,
+    default_site_name,
+    default_state_dir,
+    parse_arguments,
+)
+
+
+def parse(line: str) -> BridgeOptions:
+    options = parse_arguments(line.split())
+    assert isinstance(options, BridgeOptions)
+    return options
+
+
+def test_the_store_is_part_of_the_option():
+    options = parse("--export _daap._tcp --export:stream _IPP._tcp.local. --import --import:memory --key office")
+    assert options.exports == (("mdht", "_daap._tcp"), ("stream", "_ipp._tcp"))
+    assert options.imports == ("mdht", "memory")
+
+
+def test_the_thesis_intervals_are_the_defaults():
+    options = parse("--export _daap._tcp --key office")
+    assert (options.ttl_s, options.refresh_s, options.poll_s, options.stale_s) == (300, 60, 10, 300)
+    assert (options.keys, options.interface, options.bootstrap) == (("office",), None, ())
+    assert options.identity == options.state_dir / "identity.pem"
+
+
+def test_equal_keys_count_once_and_stay_as_typed_first():
+    assert parse("--import --key Office --key home --key o-f-f-i-c-e").keys == ("Office", "home")
+
+
+def test_a_stream_needs_no_key():
+    assert parse("--import:stream").keys == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "nothing to do"),
+        ("--export daap", "not a DNS-SD service type"),
+        ("--export _daap", "not a DNS-SD service type"),
+        ("--export _seventeencharact._tcp", "not a DNS-SD service type"),
+        ("--export _x._tcp --key -", "no letter and no digit"),
+        ("--import", "needs a --key"),
+        ("--import:memory", "needs a --key"),
+        ("--export:opendht _x._tcp", "unknown store 'opendht'"),
+        ("--import: --key x", "unknown store ''"),
+        ("--export _ssh._tcp", "--force-type"),
+        ("--export _x._tcp --ttl 5", "not within 10"),
+        ("--export _x._tcp --ttl x", "not a number"),
+        ("--export _x._tcp --ttl 100 --refresh 60", "at most half"),
+        ("--export _x._tcp --refresh nan", "not within"),
+        ("--import --key x --poll 0", "not within"),
+        ("--import --key x --bootstrap host:0", "port '0'"),
+        ("--import --key x --bootstrap host:65536", "port '65536'"),
+        ("--import --key x --site \x07", "site name"),
+        ("--import --key x --secret y", "unrecognized"),
+        ("--exp _x._tcp", "unrecognized"),
+        ("browse daap", "not a DNS-SD service type"),
+        ("browse --seconds 0", "not within"),
+        ("status extra", "unrecognized"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(line, reason, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(line.split(" ") if line else [])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.count("\n") == 1
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["--help"])
+    assert stop.value.code == 0
+    assert "z2z --export _daap._tcp --key office" in capsys.readouterr().out
+
+
+def test_sensitive_types_pass_when_asked_for_twice():
+    assert parse("--export _ssh._tcp --force-type").force_type
+
+
+def test_the_commands_that_look():
+    assert parse_arguments(["browse"]) == BrowseOptions(service_type=None, interface=None, seconds=3.0, json=False)
+    assert parse_arguments(["browse", "_ipp._tcp", "--json"]).json
+    status = parse_arguments(["status", "--state-dir", "/x"])
+    assert status == StatusOptions(state_dir=Path("/x"), json=False)
+
+
+def test_quiet_and_verbose():
+    assert [parse(f"--import:stream {flag}").verbosity for flag in ("-q", "", "-v", "-vv")] == [-1, 0, 1, 2]
+
+
+def test_the_state_directory_follows_the_environment(monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/x")
+    assert default_state_dir() == Path("/var/x/z2z")
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    monkeypatch.setenv("HOME", "/home/tom")
+    assert default_state_dir() == Path("/home/tom/.local/state/z2z")
+
+
+def test_the_site_is_named_after_the_host(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "lab7.example.org")
+    assert default_site_name() == "lab7"
+    monkeypatch.setattr("socket.gethostname", lambda: "")
+    assert default_site_name() == "site"
