@@ -6,6 +6,7 @@ async with open_mdht(MdhtConfig(), writer) as node:
 """
 
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S: Final = 1.0
 "A node that is killed loses at most so much of what it heard; others hold it as well."
+CONTACTS_SAVE_S: Final = 300.0
+"Unchanged neighbours are written so often; every second would wear out a router's flash."
 LEAVE_S: Final = 2.0
 "For handing records over at the end; a user who pressed Ctrl-C waits no longer."
 RESOLVE_RETRY_S: Final = 30.0
@@ -76,11 +79,11 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
                 core.table.put(copy.record, copy.remaining_s, trio.current_time(), "")
         try:
             async with open_sockets(config.host, config.port, fall_back=not config.port_required) as sockets:
-                driver = UdpDriver(core, store_codec(config.network), sockets, _EventLog())
+                driver = UdpDriver(core, store_codec(config.network), sockets, _EventLog(config.bootstrap))
                 running = _Running(config, core, driver, rng)
                 contacts = () if saved is None else saved.contacts[:SAVED_CONTACTS]
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(driver.run)
+                    nursery.start_soon(running.drive)
                     await running.join([NodeRef(id_from(c.id), (c.host, c.port)) for c in contacts])
                     for text in config.bootstrap:
                         nursery.start_soon(running.follow_entry_point, text)
@@ -95,6 +98,7 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
                             await running.leave()
                             if state is not None:
                                 await running.save(state)
+                        running.carrier.cancel()
                         nursery.cancel_scope.cancel()
         except SocketError as error:
             raise LocalProtocolError(str(error)) from error
@@ -117,8 +121,9 @@ def _link(config: MdhtConfig) -> str | None:
 class _EventLog:
     """One line for each change, not one for each attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, bootstrap: tuple[str, ...]) -> None:
         self._failing = False
+        self._where = f" (entry points: {', '.join(bootstrap)})" if bootstrap else ""
 
     def __call__(self, event: Effect) -> None:
         match event:
@@ -127,7 +132,7 @@ class _EventLog:
                 log.info("joined the overlay with %d contacts", contacts)
             case JoinFailed(retry_in_s=retry_in_s):
                 level = logging.DEBUG if self._failing else logging.WARNING
-                log.log(level, "no other node answers; trying again every %.0f s", retry_in_s)
+                log.log(level, "no other node answers%s; going on alone, trying every %.0f s", self._where, retry_in_s)
                 self._failing = True
 
 
@@ -139,7 +144,16 @@ class _Running:
         self._core = core
         self._driver = driver
         self._rng = rng
+        self.carrier = trio.CancelScope(shield=True)
+        "Ends the driver; shielded, because records are still handed over when all else is cancelled."
         self._saved: dict[tuple[bytes, bytes, bytes], int] = {}
+        self._saved_contacts: frozenset[bytes] = frozenset()
+        self._contacts_saved_at = -math.inf
+
+    async def drive(self) -> None:
+        """Carry packets until the very end."""
+        with self.carrier:
+            await self._driver.run()
 
     async def join(self, known: list[NodeRef]) -> None:
         """Join by the entry points given as numbers and by contacts of an earlier run."""
@@ -209,15 +223,26 @@ class _Running:
             if self._saved.get(slot) != record.seq:
                 changed.append(copy)
         batch = Batch(
-            contacts=tuple(
-                SavedContact(id=id_bytes(node.id), host=node.address[0], port=node.address[1], seen_at=wall_s)
-                for node in self._core.overlay.neighbours
-            ),
+            contacts=self._contacts_to_save(now, wall_s),
             copies=tuple(changed),
             dropped=tuple(slot for slot in self._saved if slot not in held),
         )
         self._saved = held
+        if not (batch.contacts or batch.copies or batch.dropped):
+            return
         try:
             await trio.to_thread.run_sync(state.save, batch, wall_s)
         except LocalProtocolError as error:
             log.warning("state not saved: %s", error)
+
+    def _contacts_to_save(self, now: float, wall_s: float) -> tuple[SavedContact, ...]:
+        """The neighbours, when they are others than before; else now and then, for the time they were last seen."""
+        neighbours = self._core.overlay.neighbours
+        identifiers = frozenset(id_bytes(node.id) for node in neighbours)
+        if identifiers == self._saved_contacts and now < self._contacts_saved_at + CONTACTS_SAVE_S:
+            return ()
+        self._saved_contacts, self._contacts_saved_at = identifiers, now
+        return tuple(
+            SavedContact(id=id_bytes(node.id), host=node.address[0], port=node.address[1], seen_at=wall_s)
+            for node in neighbours
+        )
