@@ -30,7 +30,9 @@ RETRY_FIRST_S: Final = 2.0
 RETRY_MAX_S: Final = 30.0
 "A put that failed is tried again after 2, 4 ... 30 s: the store is a network that comes back by itself."
 SPREAD: Final = 0.1
-"Refreshes are drawn from the last tenth of the interval, so that a link's services do not all ask at once."
+"Refreshes are drawn from the last tenth of the interval, so that a link's services do not fall into step."
+FIRST_SPREAD: Final = 0.8
+"The first refresh comes after a fifth to all of the interval: services found in one burst are never asked in one."
 
 ServiceId: TypeAlias = tuple[str, bytes]
 "Type and instance label in lower case (names compare without regard to ASCII case, RFC 6762 section 16)."
@@ -101,6 +103,8 @@ class _Export:
     name: bytes
     value: bytes
     refresh_at: float
+    asked: bool = False
+    "A `Confirm` is under way."
     targets: dict[bytes, _Target] = field(default_factory=dict)
     announced: bool = False
     "The user was told that it is exported."
@@ -158,6 +162,7 @@ class Exporter:
             return []
         if not alive:  # the link asked twice before it said so
             return self._withdraw(service, "it does not answer any more")
+        export.asked = False
         return list(self._puts(service, export))
 
     def put_done(self, put: Put, error: str | None, now: float) -> list[ExportEffect]:
@@ -180,7 +185,9 @@ class Exporter:
         for service, export in self._exports.items():
             if export.refresh_at <= now:
                 export.refresh_at = self._next_refresh(now)
-                effects.append(Confirm(service_type=export.item.service_type, instance=export.item.instance))
+                if not export.asked:  # else the link is behind with its answers
+                    export.asked = True
+                    effects.append(Confirm(service_type=export.item.service_type, instance=export.item.instance))
             for key, target in export.targets.items():
                 if target.retry_at <= now:
                     target.retry_at = math.inf
@@ -246,7 +253,11 @@ class Exporter:
         )
         if export is None:
             export = self._exports[service] = _Export(
-                item=item, keys=keys, name=self._name(service), value=value, refresh_at=self._next_refresh(now)
+                item=item,
+                keys=keys,
+                name=self._name(service),
+                value=value,
+                refresh_at=self._next_refresh(now, FIRST_SPREAD),
             )
             export.targets = {dht_key(key): _Target() for key in keys}
             report = [self._report("updated", export, reason=f"not carried: {lost}", detail=True)] if lost else []
@@ -297,8 +308,8 @@ class Exporter:
         text = self._signer.public_key + service_type.encode() + b"\0" + instance
         return hashlib.sha1(text, usedforsecurity=False).digest()
 
-    def _next_refresh(self, now: float) -> float:
-        return now + self._config.refresh_s * (1 - SPREAD * self._rng.random())
+    def _next_refresh(self, now: float, spread: float = SPREAD) -> float:
+        return now + self._config.refresh_s * (1 - spread * self._rng.random())
 
     def _report(self, event: EventName, export: _Export, *, reason: str = "", detail: bool = False) -> Report:
         # The instance name is always a key, so the line names it only where there is no other (thesis 4.3.1).

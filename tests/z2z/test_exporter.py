@@ -78,11 +78,23 @@ def test_a_service_that_leaves_is_removed_under_all_keys_at_once():
 def test_a_living_service_is_refreshed_after_it_answered():
     core = exporter()
     core.found(item(), 0)
-    assert 54 <= core.next_deadline() <= 60
-    assert core.tick(53) == []
+    assert 12 <= core.next_deadline() <= 60
+    assert core.tick(11) == []
     assert core.tick(60) == [Confirm(service_type="_daap._tcp", instance=b"Tom's Music")]
     assert core.tick(60) == []
+    assert 114 <= core.next_deadline() <= 120
+    assert core.tick(120) == []  # the first question is not answered yet
     assert len(of(Put, core.confirmed("_daap._tcp", b"Tom's Music", alive=True))) == 2
+    assert of(Confirm, core.tick(180))
+
+
+def test_services_found_in_one_burst_are_not_asked_in_one():
+    core = exporter()
+    for number in range(100):
+        core.found(item(b"%d" % number), 0)
+    asked = [len(core.tick(second)) for second in range(61)]
+    assert sum(asked) == 100
+    assert max(asked) <= 10
 
 
 def test_a_silent_service_counts_as_gone():
