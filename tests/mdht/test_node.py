@@ -142,7 +142,7 @@ def test_two_programs_with_one_identity_do_not_lock_each_other_out() -> None:
             first = await stack.enter_async_context(open_mdht(ALONE, writer))
             config = msgspec.structs.replace(ALONE, bootstrap=first.status().addresses)
             second = await stack.enter_async_context(open_mdht(config, writer))
-            while not second.status().contacts:
+            while not (first.status().contacts and second.status().contacts):
                 await trio.lowlevel.checkpoint()
             for at in range(3):
                 for node in (first, second):
