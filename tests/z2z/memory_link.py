@@ -1,96 +1,120 @@
-"""A link in memory: devices on it, one importer's registrations on it, and the events that a real link would tell."""
+"""A link in memory: responders and queriers on one wire, virtual time, every message through the codec."""
 
-from contextlib import asynccontextmanager
+import math
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address
+from random import Random
 
-import trio
+from z2z.dns_records import decode_message, encode_message
+from z2z.mdns_messages import (
+    MDNS_PORT,
+    MdnsMessage,
+    QuerierEffect,
+    Registration,
+    ResponderEffect,
+    SendMulticast,
+    SendUnicast,
+)
+from z2z.querier import Querier, QuerierConfig
+from z2z.responder import Responder, ResponderConfig
+from z2z.service_item import ServiceItem
 
-from z2z.errors import LocalProtocolError
-from z2z.mdns_messages import Conflict, ConflictReason, Registered, ServiceFound, ServiceLost
 
-PROBING_S = 0.75
+def item(name: str = "Tom's Music", **changes: object) -> ServiceItem:
+    values: dict[str, object] = {
+        "instance": name.encode(),
+        "service_type": "_daap._tcp",
+        "host": b"toms-mac",
+        "port": 3689,
+        "txt": b"\x09txtvers=1",
+        "addresses": (ip_address("198.51.100.7"),),
+    }
+    return ServiceItem(**(values | changes))  # type: ignore[arg-type]
+
+
+def registration(
+    name: str = "Tom's Music", host: bytes = b"z2z-198-51-100-7-office", **changes: object
+) -> Registration:
+    return Registration(id=name, item=item(name, **changes), host_label=host, ttl_s=120)
+
+
+class Station:
+    """One host: a responder, a querier and what they reported."""
+
+    def __init__(self, link: "MemoryLink", address: str, seed: int, **config: int) -> None:
+        self.link = link
+        self.address = address
+        self.responder = Responder(ResponderConfig(**config), Random(seed))
+        self.responder.set_addresses(IPv4Address(address), None)
+        self.querier = Querier(QuerierConfig(), Random(seed + 1))
+        self.events: list[tuple[float, object]] = []
+        self.unicast: list[tuple[str, int, MdnsMessage]] = []
+
+    def do(self, effects: list[ResponderEffect] | list[QuerierEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case SendMulticast(message=message):
+                    for data in encode_message(message):
+                        self.link.carry(self, data)
+                case SendUnicast(message=message, to=to, port=port):
+                    self.unicast.append((to, port, message))
+                case _:
+                    self.events.append((self.link.now, effect))
+
+    def register(self, *args: object, **kwargs: object) -> None:
+        self.do(self.responder.register(registration(*args, **kwargs), self.link.now))  # type: ignore[arg-type]
+
+    def happened(self, kind: type) -> list[object]:
+        return [event for _, event in self.events if isinstance(event, kind)]
+
+    def hear(self, message: MdnsMessage, port: int = MDNS_PORT, source: str = "192.0.2.200") -> None:
+        self.do(self.responder.receive(message, source, port, self.link.now))
+        if port == MDNS_PORT:
+            self.do(self.querier.receive(message, self.link.now))
 
 
 class MemoryLink:
-    """Satisfies `z2z.sides.Link`."""
+    """The wire. Datagrams arrive a millisecond after they were sent; `drop` may lose some."""
 
-    def __init__(self):
-        self.devices = {}
-        "Services of devices: by type and name in lower case."
-        self.imports = {}
-        "Registrations that are visible."
-        self.refuses = ""
-        "Why no registration fits, if so."
-        self.questions = 0
-        self._browsers = []
-        self._send, self.events = trio.open_memory_channel(1_000)
-        self._pending = []
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.stations: list[Station] = []
+        self.sent: list[tuple[float, Station, MdnsMessage]] = []
+        self.drop: Callable[[Station, Station], bool] = lambda _sender, _receiver: False
+        self._flying: list[tuple[float, Station, bytes]] = []
 
-    def publish(self, item):
-        self.devices[item.service_type, item.instance.lower()] = item
-        self._tell(item.service_type, ServiceFound(item))
+    def station(self, address: str = "", **config: int) -> Station:
+        number = len(self.stations) + 1
+        station = Station(self, address or f"192.0.2.{number}", number * 10, **config)
+        self.stations.append(station)
+        return station
 
-    def withdraw_device(self, item, *, silently=False):
-        del self.devices[item.service_type, item.instance.lower()]
-        if not silently:
-            self._tell(item.service_type, ServiceLost(service_type=item.service_type, instance=item.instance))
+    def carry(self, sender: Station, data: bytes) -> None:
+        self.sent.append((self.now, sender, decode_message(data)))
+        self._flying.append((self.now + 0.001, sender, data))
 
-    def names(self):
-        return sorted(each.item.instance for each in self.imports.values())
-
-    async def run(self):
-        """Let probing end in its time."""
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
         while True:
-            await trio.sleep(PROBING_S)
-            pending, self._pending = self._pending, []
-            for registration in pending:
-                key = (registration.item.service_type, registration.item.instance.lower())
-                if key in self.devices:
-                    reason = ConflictReason.LOCAL_DEVICE
-                    self._send.send_nowait(Conflict(id=registration.id, reason=reason, seen=(), source="192.0.2.1"))
-                else:
-                    self.imports[registration.id] = registration
-                    self._send.send_nowait(Registered(id=registration.id, instance=registration.item.instance))
+            deadlines = [when for when, _, _ in self._flying]
+            for station in self.stations:
+                deadlines += [station.responder.next_deadline(), station.querier.next_deadline()]
+            when = max(min(deadlines, default=math.inf), self.now)
+            if when > end:
+                self.now = end
+                return
+            self.now = when
+            self._step()
 
-    def register(self, registration):
-        if self.refuses:
-            raise LocalProtocolError(self.refuses)
-        self._pending.append(registration)
-
-    def update(self, registration_id, item):
-        for registration in [each for each in self._pending if each.id == registration_id]:
-            self._pending.remove(registration)
-            self._pending.append(type(registration)(**{**as_dict(registration), "item": item}))
-        if registration_id in self.imports:
-            self.imports[registration_id] = type(self.imports[registration_id])(
-                **{**as_dict(self.imports[registration_id]), "item": item}
-            )
-
-    def withdraw(self, registration_id):
-        self.imports.pop(registration_id, None)
-        self._pending = [each for each in self._pending if each.id != registration_id]
-
-    @asynccontextmanager
-    async def browse(self, service_type):
-        send, receive = trio.open_memory_channel(1_000)
-        for item in self.devices.values():
-            if item.service_type == service_type:
-                send.send_nowait(ServiceFound(item))
-        self._browsers.append((service_type, send))
-        try:
-            yield receive
-        finally:
-            self._browsers.remove((service_type, send))
-
-    async def confirm(self, service_type, instance):
-        self.questions += 1
-        await trio.sleep(0.1)
-        return (service_type, instance.lower()) in self.devices
-
-    def _tell(self, service_type, event):
-        for wanted, send in self._browsers:
-            if wanted == service_type:
-                send.send_nowait(event)
-
-
-def as_dict(registration):
-    return {field: getattr(registration, field) for field in registration.__struct_fields__}
+    def _step(self) -> None:
+        landing = [flight for flight in self._flying if flight[0] <= self.now]
+        self._flying = [flight for flight in self._flying if flight[0] > self.now]
+        for _, sender, data in landing:
+            for station in self.stations:
+                if station is not sender and not self.drop(sender, station):
+                    station.hear(decode_message(data), source=sender.address)
+        for station in self.stations:
+            if station.responder.next_deadline() <= self.now:
+                station.do(station.responder.tick(self.now))
+            if station.querier.next_deadline() <= self.now:
+                station.do(station.querier.tick(self.now))

@@ -7,8 +7,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.z2z.bridge_link import MemoryLink
 from tests.z2z.exports import item, signer, site
-from tests.z2z.memory_link import MemoryLink
 from z2z.dry_run import ReadOnlyStore, SilentLink
 from z2z.errors import StoreError
 from z2z.export_side import ExportSide
