@@ -22,6 +22,7 @@ from z2z.mdns_messages import (
     subtype_name,
     type_name,
 )
+from z2z.mdns_overheard import Overheard
 from z2z.service_item import SUBTYPES_MAX, ServiceItem
 
 KNOWN_SUBTYPES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -67,6 +68,7 @@ class Instances:
         "Subtype labels by folded instance name; may come before the instance does."
         self._hosts: dict[Name, set[Name]] = {}
         "Instances by the folded host name in their SRV."
+        self._overheard = Overheard()
 
     def get(self, key: Name) -> Instance | None:
         """Return an instance by its folded name."""
@@ -137,12 +139,17 @@ class Instances:
             return None
         if isinstance(record.data, Srv):
             self._link_host(one, self._srv(one))
+            for overheard, at in self._overheard.of(fold(record.data.target), now):
+                self._cache.put(overheard, at)
         return one
 
     def hear_address(self, record: Record, now: float) -> list[Instance]:
         """Take an address of a host of interest; returns the instances that live there."""
         keys = self._hosts.get(fold(record.name))
-        if not keys or not self._cache.put(record, now):
+        if not keys:
+            self._overheard.hear(record, now)
+            return []
+        if not self._cache.put(record, now):
             return []
         return [self._by_key[key] for key in keys]
 

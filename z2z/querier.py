@@ -227,7 +227,7 @@ class Querier:
                 case ("browse", service_type):
                     self._query(service_type, now)
                 case ("settle", name):
-                    self._settle(name, effects)
+                    self._settle(name, now, effects)
                 case ("resolve", name):
                     self._resolve(name, now, effects)
                 case ("confirm", name):
@@ -250,8 +250,7 @@ class Querier:
 
     def _query(self, service_type: str, now: float) -> None:
         browse = self._browses[service_type]
-        for owner in browse.owners:
-            self._ask(owner, RR_PTR, now)
+        self._ask_all(((owner, RR_PTR) for owner in browse.owners), now)
         self._timers.set(("browse", service_type), now + browse.interval_s)
         browse.interval_s = min(browse.interval_s * 2, INTERVAL_MAX_S)
 
@@ -264,6 +263,10 @@ class Querier:
         self._asked_at[key] = now
         if len(self._asked_at) > ASKED_MAX:
             self._asked_at = {asked: when for asked, when in self._asked_at.items() if now - when < ASK_MIN_S}
+
+    def _ask_all(self, questions: Iterable[tuple[Name, int]], now: float) -> None:
+        for name, rrtype in questions:
+            self._ask(name, rrtype, now)
 
     def _work(self, now: float) -> list[QuerierEffect]:
         """Begin waiting jobs, then send what is to be asked."""
@@ -319,7 +322,7 @@ class Querier:
         """Look at an instance again soon."""
         self._timers.set(("settle", one.key), min(now + SETTLE_S, self._timers.get(("settle", one.key))))
 
-    def _settle(self, name: Name, effects: list[QuerierEffect]) -> None:
+    def _settle(self, name: Name, now: float, effects: list[QuerierEffect]) -> None:
         """Report what an instance has become, or set out to complete it."""
         one = self._instances.get(name)
         if one is None:
@@ -334,6 +337,8 @@ class Querier:
             return
         if item is None:
             self._resolving.add(name)
+            if self._resolving.is_running(name):  # what an announcement leads to does not wait for the next attempt
+                self._ask_all(self._instances.missing(one), now)
             return
         self._resolving.remove(name)
         self._timers.cancel(("resolve", name))
@@ -362,15 +367,13 @@ class Querier:
 
     def _resolve(self, name: Name, now: float, effects: list[QuerierEffect]) -> None:
         """Ask for what an instance lacks, or give it up until its next announcement."""
-        one = self._instances.get(name)
-        tries = self._resolving.attempt(name)
+        one, tries = self._instances.get(name), self._resolving.attempt(name)
         if one is None or tries >= len(self._config.resolve_waits_s):
             self._resolving.remove(name)
             if one is not None:
                 self._lose(one, effects)
             return
-        for question, rrtype in self._instances.missing(one):
-            self._ask(question, rrtype, now)
+        self._ask_all(self._instances.missing(one), now)
         self._timers.set(("resolve", name), now + self._config.resolve_waits_s[tries])
 
     def _confirm_if_fresh(self, one: Instance, now: float, effects: list[QuerierEffect]) -> None:
@@ -384,8 +387,7 @@ class Querier:
 
     def _ask_to_confirm(self, name: Name, now: float, effects: list[QuerierEffect]) -> None:
         """Ask for SRV and addresses again, or conclude that nobody answers for the instance."""
-        one = self._instances.get(name)
-        tries = self._confirming.attempt(name)
+        one, tries = self._instances.get(name), self._confirming.attempt(name)
         if one is None:
             self._confirming.remove(name)
             return
@@ -394,6 +396,5 @@ class Querier:
             return
         if tries == 0:
             one.confirm_since = now - FRESH_S
-        for question, rrtype in ((one.name, RR_SRV), *self._instances.address_questions(one)):
-            self._ask(question, rrtype, now)
+        self._ask_all(((one.name, RR_SRV), *self._instances.address_questions(one)), now)
         self._timers.set(("confirm", name), now + ASK_AGAIN_S)

@@ -115,6 +115,44 @@ def test_what_is_missing_is_asked_for_step_by_step() -> None:
     assert kinds(station) == [ServiceFound]
 
 
+def test_addresses_are_asked_for_as_soon_as_an_announcement_names_the_host() -> None:
+    link, station = browsing()
+    link.run(0.2)
+    say(
+        station, POINTER
+    )  # some responders send it while they still probe, and answer nothing else before they are done
+    link.run(0.2)
+    since = len(link.sent)
+    say(station, *ALL[1:3])
+    link.run(0.1)
+    assert asked(link, since) == [(HOST, RR_A), (HOST, RR_AAAA)]
+    say(station, ALL[3])
+    link.run(0.1)
+    assert kinds(station) == [ServiceFound]
+
+
+def test_addresses_that_were_announced_just_before_the_service_are_not_asked_for() -> None:
+    link, station = browsing()
+    link.run(0.2)
+    since = len(link.sent)
+    say(station, ALL[3])
+    link.run(0.5)
+    say(station, *ALL[:3])
+    link.run(0.1)
+    assert kinds(station) == [ServiceFound]
+    assert (HOST, RR_A) not in asked(link, since)
+
+
+def test_addresses_that_were_announced_long_before_the_service_are_asked_for() -> None:
+    link, station = browsing()
+    say(station, ALL[3])
+    link.run(2.5)
+    since = len(link.sent)
+    say(station, *ALL[:3])
+    link.run(0.1)
+    assert (HOST, RR_A) in asked(link, since)
+
+
 def test_resolving_is_tried_four_times_and_again_after_the_next_announcement() -> None:
     link, station = browsing()
     say(station, POINTER)
