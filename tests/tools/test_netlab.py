@@ -84,7 +84,7 @@ def test_txt_with_a_zero_byte_and_subtypes_go_by_a_service_file(world: World) ->
     watch = world.avahi_b.watch("_color._sub._ipp._tcp")
     txt = ["rp=ipp", b"key=\0\1\xff"]
     publication = world.avahi_a.publish("Zero & <One>", "_ipp._tcp", 631, txt, ["_color._sub._ipp._tcp"])
-    watch.wait_for(bool, 5)
+    watch.wait_for(lambda services: bool(services) and all(service.port for service in services), 5)
     (seen,) = {(s.instance, s.port, s.txt_strings) for s in watch.services()}
     assert seen == ("Zero & <One>", 631, (b"rp=ipp", b"key=\0\1\xff"))
     assert publication.name == "Zero & <One>"
