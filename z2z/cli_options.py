@@ -132,18 +132,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         if role in {"--export", "--import"} and colon and store not in STORES:
             parser.error(f"unknown store {store!r} in {argument}: this version has {', '.join(STORES)}")
     args = parser.parse_args(argv)
-    if not args.exports and not args.imports:
-        parser.error("nothing to do: give --export TYPE, --import, browse or status")
-    keyless = [store for store in args.imports if store not in KEYLESS]
-    if keyless and not args.key:
-        parser.error("--import needs a --key to look for, as in --import --key office")
-    if args.refresh * 2 > args.ttl:
-        parser.error(
-            f"--refresh {args.refresh:g} must be at most half of --ttl {args.ttl}, or one lost put ends a service"
-        )
-    if not args.force_type:
-        for reason in filter(None, (sensitive_reason(service_type) for _, service_type in args.exports)):
-            parser.error(reason)
+    _check_together(parser, args)
     return BridgeOptions(
         exports=tuple(dict.fromkeys(args.exports)),
         imports=tuple(dict.fromkeys(args.imports)),
@@ -165,6 +154,22 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         json=args.json,
         verbosity=-1 if args.quiet else args.verbose,
     )
+
+
+def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse options that are sound one by one but not together."""
+    if not args.exports and not args.imports:
+        parser.error("nothing to do: give --export TYPE, --import, browse or status")
+    keyless = [store for store in args.imports if store not in KEYLESS]
+    if keyless and not args.key:
+        parser.error("--import needs a --key to look for, as in --import --key office")
+    if args.refresh * 2 > args.ttl:
+        parser.error(
+            f"--refresh {args.refresh:g} must be at most half of --ttl {args.ttl}, or one lost put ends a service"
+        )
+    if not args.force_type:
+        for reason in filter(None, (sensitive_reason(service_type) for _, service_type in args.exports)):
+            parser.error(reason)
 
 
 def _distinct(keys: Sequence[str]) -> tuple[str, ...]:
@@ -227,10 +232,14 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--force-type", action="store_true", help="export types for remote control and login too")
     add("--once", action="store_true", help="put or look once, then end")
     add("--dry-run", action="store_true", help="say what would be exported and imported, and change nothing")
-    add("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
-    add("-q", "--quiet", action="store_true", help="say only what goes wrong")
     _common(parser, interface=True, state_dir=True)
+    _volume(parser)
     return parser
+
+
+def _volume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what goes wrong")
 
 
 def _browse_options(argv: Sequence[str]) -> BrowseOptions:
