@@ -205,14 +205,13 @@ def _bridge_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(exports=(), imports=())
     add = parser.add_argument
-    stores = [f":{store}" for store in STORES]
     add("--export", dest="exports", metavar="TYPE", action=_StoreAction, type=_service_type,
         help="export services of this type, as _daap._tcp; --export:STORE for another store; repeatable")  # fmt: skip
     add("--import", dest="imports", nargs=0, action=_StoreAction,
         help="import what was exported under the keys; --import:STORE for another store")  # fmt: skip
-    for suffix in stores:
-        add(f"--export{suffix}", dest="exports", action=_StoreAction, type=_service_type, help=argparse.SUPPRESS)
-        add(f"--import{suffix}", dest="imports", nargs=0, action=_StoreAction, help=argparse.SUPPRESS)
+    for store in STORES:
+        add(f"--export:{store}", dest="exports", action=_StoreAction, type=_service_type, help=argparse.SUPPRESS)
+        add(f"--import:{store}", dest="imports", nargs=0, action=_StoreAction, help=argparse.SUPPRESS)
     add(
         "--key", action="append", default=[], type=_checked(_key), help="a word to export as or to look for; repeatable"
     )
@@ -230,14 +229,16 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--identity", type=Path, metavar="FILE", help="the site's key; created when there is none")
     add("--allow-private", action="store_true", help="export private addresses too")
     add("--force-type", action="store_true", help="export types for remote control and login too")
-    add("--once", action="store_true", help="put or look once, then end")
-    add("--dry-run", action="store_true", help="say what would be exported and imported, and change nothing")
     _common(parser, interface=True, state_dir=True)
-    _volume(parser)
+    _manner(parser)
     return parser
 
 
-def _volume(parser: argparse.ArgumentParser) -> None:
+def _manner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="put or look once, then end")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be exported and imported, and change nothing"
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what goes wrong")
 
