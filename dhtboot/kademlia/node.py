@@ -8,12 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from dhtboot.compact import pack_address, unpack_address
+from dhtboot.compact import unpack_address
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
 from dhtboot.errors import RemoteProtocolError
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
+from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.cookies import CookieJar
@@ -38,30 +39,12 @@ from dhtboot.limits import SourceLimiter
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
-UNVERIFIED_NODES: Final = 1
-"Contacts in a reply to an unverified address: below three times the shortest request, also with IPv6."
 CONTACTS_MAX: Final = 32
 "Entry points and lost siblings that are tried again; the newest ones."
 WITNESSES_MAX: Final = 32
 "Nodes whose view of our address is kept."
 REQUESTS: Final = (FindNode, Ask, Ping)
 RESPONSES: Final = (Nodes, Reply, Pong, Challenge, Busy)
-
-
-class Application(Protocol):
-    """What the layer above answers and wants to know."""
-
-    def on_question(self, question: Any, sender: NodeRef, *, with_nodes: bool, now: float) -> Any:
-        """Answer a question; `with_nodes` says that the answer shares its datagram with contacts."""
-
-    def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
-        """Take in a note."""
-
-    def on_contact(self, node: NodeRef, now: float) -> None:
-        """A live node has entered the table or the siblings."""
-
-    def on_contact_lost(self, node: NodeRef, now: float) -> None:
-        """A known node counts as dead."""
 
 
 class KademliaNode:
@@ -291,22 +274,9 @@ class KademliaNode:
             return
         cookie = b"" if verified else self._cookies.make(source, now)
         sender = NodeRef(id_from(packet.sender), source)
-        match message:
-            case FindNode():
-                target = id_from(message.target)
-                count = self._config.reply_nodes if verified else UNVERIFIED_NODES
-                nodes = tuple(node for node in self.closest(target, count + 1) if node.id != sender.id)[:count]
-                answer = None
-                if verified and message.question is not None and self._application is not None:
-                    answer = self._application.on_question(message.question, sender, with_nodes=True, now=now)
-                respond(Nodes(nodes, answer, cookie))
-            case Ask() if not verified:
-                respond(Challenge(cookie))
-            case Ask():
-                if self._application is not None:
-                    respond(Reply(self._application.on_question(message.question, sender, with_nodes=False, now=now)))
-            case _:
-                respond(Pong(pack_address(source), cookie))
+        response = answer(message, sender, self.closest, self._application, config=self._config, cookie=cookie, now=now)
+        if response is not None:
+            respond(response)
         if packet.sender:
             self._heard(sender, now, verified=verified)
 

@@ -84,7 +84,7 @@ def test_a_joiner_nobody_answers_tries_again_for_ever() -> None:
     network.run(60.0)
     assert set(events) == {JoinFailed(5.0)}
     assert 5 <= len(events) <= 12
-    assert network.counters["sent"] <= 2 * len(events) + 4
+    assert network.counters["sent"] <= 3 * len(events) + 6
 
 
 def test_a_node_that_lost_everybody_seeks_its_entry_points_again() -> None:
