@@ -59,10 +59,8 @@ def test_a_service_that_was_there_before_and_one_that_changes(sites: TwoSites) -
     bridge(sites.b, "--import", "--key", "changes", "--bootstrap", sites.entry)
     wait_shown(sites, "_ipp._tcp", {("Early", 631, (b"v=1",))})
     publication.withdraw()
-    changed = sites.avahi_a.publish("Early", "_ipp._tcp", 632, ["v=2"])
+    sites.avahi_a.publish("Early", "_ipp._tcp", 632, ["v=2"])
     wait_shown(sites, "_ipp._tcp", {("Early", 632, (b"v=2",))})
-    changed.withdraw()
-    wait_shown(sites, "_ipp._tcp", set())
 
 
 def wait_shown(sites: TwoSites, service_type: str, wanted: set[tuple[str, int, tuple[bytes, ...]]]) -> None:
@@ -85,11 +83,9 @@ def test_any_instance_name_arrives_as_it_is(sites: TwoSites) -> None:
     bridge(sites.a, "--export", "_http._tcp", "--key", "names")
     bridge(sites.b, "--import", "--key", "names", "--bootstrap", sites.entry)
     watch = sites.avahi_b.watch("_http._tcp")
-    publications = [sites.avahi_a.publish(name, "_http._tcp", 80, ["path=/"]) for name in wanted]
+    for name in wanted:
+        sites.avahi_a.publish(name, "_http._tcp", 80, ["path=/"])
     watch.wait_for(names(*wanted), PATIENCE_S)
-    for publication in publications:
-        publication.withdraw()
-    watch.wait_for(names(), PATIENCE_S)
 
 
 def test_a_browser_of_a_subtype_sees_the_import(sites: TwoSites) -> None:
@@ -98,14 +94,11 @@ def test_a_browser_of_a_subtype_sees_the_import(sites: TwoSites) -> None:
     bridge(sites.b, "--import", "--key", "subtypes", "--bootstrap", sites.entry)
     watches = [sites.avahi_b.watch(subtype) for subtype in subtypes]
     other = sites.avahi_b.watch("_scanner._sub._http._tcp")
-    publication = sites.avahi_a.publish("Web printer", "_http._tcp", 80, ["a=b"], subtypes)
+    sites.avahi_a.publish("Web printer", "_http._tcp", 80, ["a=b"], subtypes)
     for watch in watches:
         watch.wait_for(names("Web printer"), PATIENCE_S)
     assert other.services() == []
     assert "Web" in sites.avahi_b.browse_raw("_printer._sub._http._tcp")
-    publication.withdraw()
-    for watch in watches:
-        watch.wait_for(names(), PATIENCE_S)
 
 
 def test_a_large_txt_with_any_bytes_arrives_byte_for_byte(sites: TwoSites) -> None:
@@ -119,12 +112,20 @@ def test_a_large_txt_with_any_bytes_arrives_byte_for_byte(sites: TwoSites) -> No
     bridge(sites.a, "--export", "_raw._tcp", "--key", "raw")
     bridge(sites.b, "--import", "--key", "raw", "--bootstrap", sites.entry)
     watch = sites.avahi_b.watch("_raw._tcp")
-    publication = sites.avahi_a.publish("Raw", "_raw._tcp", 9, txt)
+    sites.avahi_a.publish("Raw", "_raw._tcp", 9, txt)
     watch.wait_for(bool, PATIENCE_S)
     for avahi in (sites.avahi_a, sites.avahi_b):
         assert {service.txt_strings for service in avahi.browse("_raw._tcp")} == {tuple(txt)}
-    publication.withdraw()
-    watch.wait_for(names(), PATIENCE_S)
+
+
+def test_a_service_too_large_for_one_record_of_the_overlay_arrives_in_pieces(sites: TwoSites) -> None:
+    txt = [b"%03d=" % number + b"x" * 240 for number in range(5)]  # Avahi sends no record beyond a packet of 1,500
+    bridge(sites.a, "--export", "_huge._tcp", "--key", "huge")
+    bridge(sites.b, "--import", "--key", "huge", "--bootstrap", sites.entry)
+    watch = sites.avahi_b.watch("_huge._tcp")
+    sites.avahi_a.publish("Huge", "_huge._tcp", 9, txt)
+    watch.wait_for(bool, PATIENCE_S)
+    assert {service.txt_strings for service in watch.services()} == {tuple(txt)}
 
 
 def test_ipv6_addresses_are_carried_over_an_overlay_that_speaks_ipv6(sites: TwoSites) -> None:
@@ -132,8 +133,8 @@ def test_ipv6_addresses_are_carried_over_an_overlay_that_speaks_ipv6(sites: TwoS
     bridge(sites.b, "--import", "--key", "six", "--bootstrap", f"[{sites.a.ipv6}]:27183")
     watch = sites.avahi_b.watch("_six._tcp")
     sites.avahi_a.publish_address("only-six.local", "2001:db8:1::66")
-    both = sites.avahi_a.publish("Both", "_six._tcp", 1)
-    six = sites.avahi_a.publish("Only six", "_six._tcp", 2, host="only-six.local")
+    sites.avahi_a.publish("Both", "_six._tcp", 1)
+    sites.avahi_a.publish("Only six", "_six._tcp", 2, host="only-six.local")
     watch.wait_for(names("Both", "Only six"), PATIENCE_S)
     hosts = {service.instance: service.host for service in watch.services()}
     for name, version, address in (
@@ -143,9 +144,6 @@ def test_ipv6_addresses_are_carried_over_an_overlay_that_speaks_ipv6(sites: TwoS
     ):
         resolved = sites.b.run("avahi-resolve", version, "-n", hosts[name]).stdout.split()
         assert resolved == [hosts[name], address]
-    both.withdraw()
-    six.withdraw()
-    watch.wait_for(names(), PATIENCE_S)
 
 
 def test_private_addresses_stay_unless_they_are_allowed(sites: TwoSites) -> None:
@@ -153,11 +151,11 @@ def test_private_addresses_stay_unless_they_are_allowed(sites: TwoSites) -> None
     first = bridge(sites.a, "--export", "_inner._tcp", "--key", "inner")
     bridge(sites.b, "--import", "--key", "inner", "--bootstrap", sites.entry)
     watch = sites.avahi_b.watch("_inner._tcp")
-    inner = sites.avahi_a.publish("Inner", "_inner._tcp", 7, host="inner.local")
+    sites.avahi_a.publish("Inner", "_inner._tcp", 7, host="inner.local")
     line = wait_line(first, "skipped Inner")
     assert "192.168.7.7 is private" in line
     assert "--allow-private" in line
-    outer = sites.avahi_a.publish("Outer", "_inner._tcp", 8)
+    sites.avahi_a.publish("Outer", "_inner._tcp", 8)
     watch.wait_for(names("Outer"), PATIENCE_S)
     assert first.log.count("skipped Inner") == 1
     assert first.stop() == 0
@@ -167,14 +165,11 @@ def test_private_addresses_stay_unless_they_are_allowed(sites: TwoSites) -> None
     )
     watch.wait_for(names("Inner", "Outer"), PATIENCE_S)
     assert ("Inner", "192.168.7.7") in {(service.instance, service.address) for service in watch.services()}
-    inner.withdraw()
-    outer.withdraw()
-    watch.wait_for(names(), PATIENCE_S)
 
 
 def test_a_service_is_found_by_its_name_and_by_each_key(sites: TwoSites) -> None:
     bridge(sites.a, "--export", "_keys._tcp", "--key", "Joe's Office", "--key", "second")
-    publication = sites.avahi_a.publish("Joe's Music", "_keys._tcp", 5)
+    sites.avahi_a.publish("Joe's Music", "_keys._tcp", 5)
     watch = sites.avahi_b.watch("_keys._tcp")
     for key in ("joes office", "SECOND!", "joesmusic"):
         importer = bridge(sites.b, "--import", "--key", key, "--bootstrap", sites.entry)
@@ -187,14 +182,11 @@ def test_a_service_is_found_by_its_name_and_by_each_key(sites: TwoSites) -> None
     assert instances(watch.services()) == {"Joe's Music"}
     assert "imported" not in wrong.log
     right.stop()
-    publication.withdraw()
 
 
 def test_without_a_key_the_instance_name_is_the_key(sites: TwoSites) -> None:
     bridge(sites.a, "--export", "_alone._tcp")
-    publication = sites.avahi_a.publish("Scanner 12", "_alone._tcp", 5)
+    sites.avahi_a.publish("Scanner 12", "_alone._tcp", 5)
     bridge(sites.b, "--import", "--key", "scanner12", "--bootstrap", sites.entry)
     watch = sites.avahi_b.watch("_alone._tcp")
     watch.wait_for(names("Scanner 12"), PATIENCE_S)
-    publication.withdraw()
-    watch.wait_for(names(), PATIENCE_S)
