@@ -27,6 +27,12 @@ ENTRIES_PER_OFFER: Final = 32
 "33 bytes each: an offer fits a datagram."
 TURN_S: Final = 0.4
 "Between two holders' turns: an offer with its transfer takes less, and the last of 8 comes within 3 s."
+ABSENCE_S: Final = 60.0
+"Whoever is back so soon was busy or cut off, and still holds what it held; what it missed, republishing brings."
+ABSENT_MAX: Final = 1024
+LATE_S: Final = 0.05
+SLOWNESS_MAX: Final = 64.0
+"With 1,000 keys then half a minute between two passes."
 REPUBLISH_AT_ONCE: Final = 8
 "Keys republished per tick; the rest waits 100 ms, so that a full node never floods its neighbours."
 
@@ -38,8 +44,8 @@ class Holder(Protocol):
     table: RecordTable
     overlay: KademliaNode
 
-    def is_replica(self, key: bytes) -> bool:
-        """Whether the node should hold a key."""
+    def is_replica(self, key: bytes, slack: int = 0) -> bool:
+        """Whether the node should hold a key, or is one of `slack` behind those that should."""
 
 
 class Replication:
@@ -50,7 +56,9 @@ class Replication:
         self._rng = rng
         self._newcomers: dict[int, NodeRef] = {}
         self._lost: dict[int, NodeRef] = {}
+        self._absent: dict[int, float] = {}
         self._pass_at = math.inf
+        self._slowness = 1.0
         self._rested_at = now + node.config.settle_s
         self._pass: Iterator[None] | None = None
         self._due: dict[bytes, float] = {}
@@ -65,13 +73,18 @@ class Replication:
     def on_contact(self, node: NodeRef, now: float) -> None:
         """A node has become known."""
         self._lost.pop(node.id, None)
-        self._newcomers[node.id] = node
-        self._schedule_pass(now)
+        lost_at = self._absent.pop(node.id, -math.inf)
+        if now > lost_at + ABSENCE_S:
+            self._newcomers[node.id] = node
+            self._schedule_pass(now)
 
     def on_contact_lost(self, node: NodeRef, now: float) -> None:
         """A node is gone."""
         self._newcomers.pop(node.id, None)
         self._lost[node.id] = node
+        self._absent[node.id] = now
+        if len(self._absent) > ABSENT_MAX:
+            del self._absent[next(iter(self._absent))]
         self._schedule_pass(now)
 
     def on_stored(self, record: Record, now: float) -> None:
@@ -143,20 +156,23 @@ class Replication:
 
     def _hand_over(self, now: float) -> Iterator[None]:
         """One pass over the keys for all newcomers and losses since the last; yields between slices."""
-        self._rested_at = now + len(self._node.table) / self._node.config.keys_per_s
+        # Late by itself: this machine has more to do than it can. Repair is what can wait.
+        late = now > self._pass_at + LATE_S
+        self._slowness = min(self._slowness * 2.0, SLOWNESS_MAX) if late else max(self._slowness / 2.0, 1.0)
+        self._rested_at = now + self._slowness * len(self._node.table) / self._node.config.keys_per_s
         newcomers, self._newcomers = self._newcomers, {}
         lost, self._lost = self._lost, {}
         offers: dict[tuple[int, int], tuple[NodeRef, list[bytes]]] = {}
         node = self._node
-        for at, key in enumerate(node.table.keys(), start=1):
+        for at, key in enumerate(node.table.keys()):
+            if at and at % node.config.keys_per_slice == 0:
+                yield
             target = id_from(key)
             closest = node.overlay.closest(target, node.config.replicas)
             own = node.overlay.id ^ target
             turn = sum(peer.id ^ target < own and peer.id not in newcomers for peer in closest)
             for peer in self._entitled(closest, target, newcomers, lost):
                 offers.setdefault((peer.id, turn), (peer, []))[1].append(key)
-            if at % node.config.keys_per_slice == 0:
-                yield
         for (_id, turn), (peer, keys) in offers.items():
             self._offer(peer, keys, now, due=now + turn * TURN_S)
 

@@ -29,6 +29,9 @@ class Watcher(Protocol):
     def on_record(self, record: Record, remaining_s: float, now: float) -> None:
         """Take in a verified record."""
 
+    def on_contact(self, node: NodeRef, now: float) -> None:
+        """A node has become known."""
+
     def tick(self, now: float) -> None:
         """Act on the time."""
 
@@ -114,8 +117,11 @@ class StoreNode:
                     self._tell_watchers(copy.record, copy.remaining_s, now)
 
     def on_contact(self, node: NodeRef, now: float) -> None:
-        """A node has become known: it may have to hold what we hold."""
+        """A node has become known: it may have to hold what we hold, and to push what we listen to."""
         self._replication.on_contact(node, now)
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.on_contact(node, now)
 
     def on_contact_lost(self, node: NodeRef, now: float) -> None:
         """A node is gone: others may have to hold what it held."""
@@ -144,11 +150,12 @@ class StoreNode:
         if not watchers:
             del self._watchers[key]
 
-    def is_replica(self, key: bytes) -> bool:
-        """Whether this node is one of those that should hold a key, as far as it knows."""
+    def is_replica(self, key: bytes, slack: int = 0) -> bool:
+        """Whether this node is one of those that should hold a key, as far as it knows, or one of `slack` behind."""
         target = id_from(key)
-        closest = self.overlay.closest(target, self.config.replicas)
-        return len(closest) < self.config.replicas or closest[-1].id ^ target > self.overlay.id ^ target
+        count = self.config.replicas + slack
+        closest = self.overlay.closest(target, count)
+        return len(closest) < count or closest[-1].id ^ target > self.overlay.id ^ target
 
     def hand_over_all(self, now: float, on_done: Callable[[], None]) -> None:
         """Offer everything held to those who should hold it when this node is gone."""
@@ -174,7 +181,8 @@ class StoreNode:
         for position, (key, digest) in enumerate(entries):
             if len(key) != KEY_BYTES:
                 continue
-            if self.table.digest(key) != digest:
+            # Who offers may not know yet that many others are closer than we; but it may know of losses that we do not.
+            if self.table.digest(key) != digest and self.is_replica(key, slack=self.config.replicas):
                 positions.append(position)
             self._replication.on_offered(key, sender, now)
         return Wanted(tuple(positions))

@@ -17,6 +17,9 @@ ChangeKind = Literal["added", "updated", "removed"]
 OnChange = Callable[[ChangeKind, Record, float], None]
 "Called with the kind, the record (the last live one for `removed`) and its remaining seconds."
 
+RENEW_SOON_S: Final = 0.1
+RENEW_PAUSE_S: Final = 1.0
+"A node that joins meets many newcomers: so long after a renewal before the next one for their sake."
 SLOTS_MAX: Final = 2048
 "Slots in one view: twice the records that a key may hold, tombstones included."
 
@@ -38,6 +41,7 @@ class Watch:
         self._expiries: list[tuple[float, tuple[bytes, bytes]]] = []
         self._digest = 0
         self._renew_at = math.inf
+        self._renewed_at = -math.inf
         self._subscribed: dict[int, NodeRef] = {}
         self._answers_due = 0
         self._spare: list[NodeRef] = []
@@ -75,6 +79,15 @@ class Watch:
                     self._on_change("removed", known[0], 0.0)
         if now >= self._renew_at:
             self._renew(now)
+
+    def on_contact(self, node: NodeRef, now: float) -> None:
+        """A newcomer that belongs to the closest nodes of the key may be the first to hear of a change."""
+        target = id_from(self._key)
+        subscribed = sorted(identifier ^ target for identifier in self._subscribed)
+        replicas = self._node.config.replicas
+        if len(subscribed) < replicas or node.id ^ target < subscribed[replicas - 1]:
+            soon = now + RENEW_SOON_S * (0.5 + self._node.rng.random())
+            self._renew_at = min(self._renew_at, max(soon, self._renewed_at + RENEW_PAUSE_S))
 
     def next_deadline(self) -> float:
         """When to call `tick` next."""
@@ -115,6 +128,7 @@ class Watch:
 
     def _renew(self, now: float) -> None:
         self._renew_at = math.inf
+        self._renewed_at = now
         self._node.overlay.lookup(
             id_from(self._key), now, on_done=self._on_located, width=self._node.config.locate_width
         )
@@ -125,11 +139,12 @@ class Watch:
         config = self._node.config
         self._subscribed = {}
         # Jitter: all that started together (after a power cut) must not renew together for ever.
-        self._renew_at = now + config.listen_lease_s * (0.4 + 0.2 * self._node.rng.random())
+        regular = now + config.listen_lease_s * (0.4 + 0.2 * self._node.rng.random())
+        self._renew_at = min(self._renew_at, regular)  # a contact met on the way may have made it sooner
         self._spare = list(reversed(result.closest[config.replicas :]))
         self._answers_due = 0
         if not result.closest:
-            self._renew_at = now + config.listen_retry_s
+            self._renew_at = min(self._renew_at, now + config.listen_retry_s)
         for node in result.closest[: config.replicas]:
             self._subscribe(node, now)
 

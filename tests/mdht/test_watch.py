@@ -92,6 +92,15 @@ def test_a_subscription_outlives_the_death_of_its_holders() -> None:
     assert listener.heard == [("added", b"later")]
 
 
+def test_a_listener_that_was_alone_hears_through_the_first_newcomer() -> None:
+    stores = Stores(1, seed=27)
+    listener = Listener(stores, stores.addresses[0])
+    (newcomer,) = stores.add(1, settle_s=2.0)
+    stores.put(newcomer, record(1, KEY, b"first"))
+    stores.network.run(0.9)
+    assert listener.heard == [("added", b"first")]
+
+
 def test_after_the_end_nothing_is_pushed_any_more() -> None:
     stores = Stores(12, seed=26)
     at = stores.addresses[5]
