@@ -41,6 +41,10 @@ class SilentLink:
         """Browse the real link."""
         return self._link.browse(service_type)
 
+    def expect(self, service_type: str, instance: bytes) -> None:
+        """Look out for it on the real link."""
+        self._link.expect(service_type, instance)
+
     async def confirm(self, service_type: str, instance: bytes) -> bool:
         """Ask the real link."""
         return await self._link.confirm(service_type, instance)

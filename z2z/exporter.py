@@ -160,7 +160,7 @@ class Exporter:
         export = self._exports.get(service)
         if export is None:
             return []
-        if not alive:  # the link asked twice before it said so
+        if not alive:  # the link asked three times before it said so
             return self._withdraw(service, "it does not answer any more")
         export.asked = False
         return list(self._puts(service, export))

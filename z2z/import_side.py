@@ -52,6 +52,7 @@ class ImportSide:
         self._link, self._say, self._own_prefixes = link, say, own_prefixes
         self._alarm = Alarm()
         self._watchers: dict[str, trio.CancelScope] = {}
+        self._stood_by_for: frozenset[tuple[str, bytes]] = frozenset()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, sources: Iterable[Source], poll_s: float) -> None:
@@ -130,6 +131,7 @@ class ImportSide:
     async def _watch(self, service_type: str, scope: trio.CancelScope) -> None:
         with scope:
             async with self._link.browse(service_type) as events:
+                self._expect(each for each in self._stood_by_for if each[0] == service_type)
                 async for event in events:
                     if isinstance(event, ServiceLost):
                         now = trio.current_time()
@@ -165,10 +167,20 @@ class ImportSide:
             self._perform(self.importer.unfit(number, str(error), trio.current_time()))
 
     def _watch_what_stands_by(self) -> None:
-        wanted = self.importer.watched_types if self._nursery is not None else frozenset()
+        before, self._stood_by_for = (
+            self._stood_by_for,
+            self.importer.stood_by_for if self._nursery is not None else frozenset(),
+        )
+        wanted = {service_type for service_type, _ in self._stood_by_for}
+        self._expect(each for each in self._stood_by_for - before if each[0] in self._watchers)
         for service_type in set(self._watchers) - wanted:
             self._watchers.pop(service_type).cancel()
         for service_type in wanted - set(self._watchers):
             scope = self._watchers[service_type] = trio.CancelScope()
             if self._nursery is not None:
                 self._nursery.start_soon(self._watch, service_type, scope)
+
+    def _expect(self, services: Iterable[tuple[str, bytes]]) -> None:
+        """Let the link know what it has just met, so that its end is noticed even if it comes at once."""
+        for service_type, instance in services:
+            self._link.expect(service_type, instance)

@@ -160,10 +160,12 @@ class Importer:
         return effects
 
     @property
-    def watched_types(self) -> frozenset[str]:
-        """Types whose services must be watched on the link, because an import stands by."""
+    def stood_by_for(self) -> frozenset[tuple[str, bytes]]:
+        """Types and names of the services that must be watched on the link, because an import stands by for them."""
         return frozenset(
-            presence.item.service_type for presence in self._imports.values() if presence.state is State.STANDBY
+            (presence.item.service_type, presence.instance)
+            for presence in self._imports.values()
+            if presence.state is State.STANDBY
         )
 
     def tick(self, now: float) -> list[ImportEffect]:

@@ -14,6 +14,7 @@ from z2z.mdns_messages import (
     Address4,
     Address6,
     Name,
+    Nsec,
     Ptr,
     Record,
     Srv,
@@ -50,6 +51,10 @@ class Instance:
         "Why it was refused, as reported last."
         self.host: Name | None = None
         "Folded target of its SRV, while that is cached."
+        self.has_left = False
+        "Its owner took its SRV back, and nothing complete was heard since."
+        self.report_by = math.inf
+        "When it is reported (seconds) even if one address family is all that its host has shown."
         self.confirm_since = math.inf
         "What was heard since then (seconds) counts for the confirmation that runs."
 
@@ -68,6 +73,8 @@ class Instances:
         "Subtype labels by folded instance name; may come before the instance does."
         self._hosts: dict[Name, set[Name]] = {}
         "Instances by the folded host name in their SRV."
+        self._exists: dict[Name, tuple[int, ...]] = {}
+        "Record types of a folded host name among `_hosts`, where an NSEC said which there are."
         self._overheard = Overheard()
 
     def get(self, key: Name) -> Instance | None:
@@ -84,7 +91,7 @@ class Instances:
 
     def forget(self, one: Instance) -> None:
         """Drop an instance and its records."""
-        self._link_host(one, None)
+        self._link_host(one, None, now=-math.inf)
         self._cache.drop(one.key, RR_SRV)
         self._cache.drop(one.key, RR_TXT)
         self._by_key.pop(one.key, None)
@@ -104,17 +111,20 @@ class Instances:
 
     def drop_pointer(self, one: Instance) -> None:
         """Take an instance off the offer, though its pointer's lifetime has not ended (RFC 6762 section 10.4)."""
-        for cached in self._cache.get(type_name(one.service_type), RR_PTR):
-            if isinstance(cached.record.data, Ptr) and fold(cached.record.data.target) == one.key:
-                self._cache.discard(cached)
+        for cached in self._pointers(one):
+            self._cache.discard(cached)
         one.is_pointed_at = False
 
     def hear_pointer(self, record: Record, target: Name, service_type: str, now: float) -> Instance | None:
         """Take a pointer of a browsed type; returns the instance if it is one."""
         if fold(target[1:]) != type_name(service_type) or not self._cache.put(record, now):
             return None
+        is_new = fold(target) not in self._by_key
         one = self.add(target, service_type)
         one.is_pointed_at = True
+        if is_new:
+            for overheard, at in self._overheard.of(one.key, (Srv, Txt), now):
+                self.hear_service(overheard, at)
         return one
 
     def hear_subtype(self, record: Record, target: Name, service_type: str, now: float) -> Instance | None:
@@ -135,25 +145,58 @@ class Instances:
     def hear_service(self, record: Record, now: float) -> Instance | None:
         """Take SRV or TXT of an instance of interest."""
         one = self._by_key.get(fold(record.name))
-        if one is None or not self._cache.put(record, now):
+        if one is None:
+            self._overheard.hear(record, now)
+            return None
+        if not self._cache.put(record, now):
             return None
         if isinstance(record.data, Srv):
-            self._link_host(one, self._srv(one))
-            for overheard, at in self._overheard.of(fold(record.data.target), now):
-                self._cache.put(overheard, at)
+            self._link_host(one, self._srv(one), now)
         return one
 
-    def hear_address(self, record: Record, now: float) -> list[Instance]:
-        """Take an address of a host of interest; returns the instances that live there."""
-        keys = self._hosts.get(fold(record.name))
+    def hear_host(self, record: Record, now: float) -> list[Instance]:
+        """Take an address or NSEC of a host of interest; returns the instances that live there."""
+        host = fold(record.name)
+        keys = self._hosts.get(host)
         if not keys:
             self._overheard.hear(record, now)
             return []
-        if not self._cache.put(record, now):
+        if isinstance(record.data, Nsec):
+            self._exists[host] = record.data.rrtypes
+        elif not self._cache.put(record, now):
             return []
         return [self._by_key[key] for key in keys]
 
-    def expire(self, cached: Cached) -> list[Instance]:
+    def depart(self, goodbyes: Iterable[Record], now: float) -> list[Instance]:
+        """Drop at once what the owner of an instance has taken back; returns these instances.
+
+        A goodbye is given a second, in case another host still has the record and says so (RFC 6762 section 10.1).
+        That is meant for shared records. An SRV with the cache-flush bit belongs to one host, so its word is final;
+        so is a goodbye of pointer and SRV together, which leaves nothing that another host could stand for. The
+        pointer alone keeps its second.
+
+        Args:
+            goodbyes: records with lifetime 0 of one message, which the cache has taken note of.
+            now: seconds.
+        """
+        left = []
+        for record in goodbyes:
+            one = self._by_key.get(fold(record.name)) if isinstance(record.data, Srv) else None
+            known = self._cache.get(one.key, RR_SRV) if one is not None else []
+            if one is None or not known or any(cached.remaining_s(now) > GOODBYE_S for cached in known):
+                continue  # of no interest, or replaced by another SRV
+            is_pointer_leaving = all(cached.remaining_s(now) <= GOODBYE_S for cached in self._pointers(one))
+            if not record.unique and not is_pointer_leaving:
+                continue
+            one.has_left = True
+            self._cache.drop(one.key, RR_SRV)
+            self._link_host(one, None, now)
+            if is_pointer_leaving:
+                self.drop_pointer(one)
+            left.append(one)
+        return left
+
+    def expire(self, cached: Cached, now: float) -> list[Instance]:
         """Take note that a record has run out; returns the instances that it belonged to."""
         match cached.record.data:
             case Ptr(target=target):
@@ -171,7 +214,7 @@ class Instances:
             case Srv() | Txt():
                 one = self._by_key.get(cached.key[0])
                 if one is not None:
-                    self._link_host(one, self._srv(one))
+                    self._link_host(one, self._srv(one), now)
                 return [one] if one is not None else []
         return [self._by_key[key] for key in self._hosts.get(cached.key[0], ())]
 
@@ -184,6 +227,17 @@ class Instances:
         """Return the questions for the addresses of its host, none while that is unknown."""
         srv = self._srv(one)
         return [(srv.target, rrtype) for rrtype in (RR_A, RR_AAAA)] if srv is not None else []
+
+    def other_family(self, one: Instance) -> list[tuple[Name, int]]:
+        """Return the question for the address family that its host has not shown; none where there is no such."""
+        srv = self._srv(one)
+        host = fold(srv.target) if srv is not None else ()
+        exists = self._exists.get(host, (RR_A, RR_AAAA))
+        return [
+            (name, rrtype)
+            for name, rrtype in self.address_questions(one)
+            if rrtype in exists and not self._cache.get(host, rrtype)
+        ]
 
     def is_fresh(self, one: Instance, now: float) -> bool:
         """Tell whether SRV and an address were heard since the confirmation began, and no goodbye after them."""
@@ -218,6 +272,13 @@ class Instances:
             addresses=(*ipv4, *ipv6),
         )
 
+    def _pointers(self, one: Instance) -> list[Cached]:
+        return [
+            cached
+            for cached in self._cache.get(type_name(one.service_type), RR_PTR)
+            if isinstance(cached.record.data, Ptr) and fold(cached.record.data.target) == one.key
+        ]
+
     def _srv(self, one: Instance) -> Srv | None:
         for cached in self._cache.get(one.key, RR_SRV):
             if isinstance(cached.record.data, Srv):
@@ -231,7 +292,7 @@ class Instances:
         host = fold(srv.target)
         return self._cache.get(host, RR_A) + self._cache.get(host, RR_AAAA)
 
-    def _link_host(self, one: Instance, srv: Srv | None) -> None:
+    def _link_host(self, one: Instance, srv: Srv | None, now: float) -> None:
         host = fold(srv.target) if srv is not None else None
         if host == one.host:
             return
@@ -242,6 +303,12 @@ class Instances:
                 del self._hosts[one.host]
                 self._cache.drop(one.host, RR_A)
                 self._cache.drop(one.host, RR_AAAA)
+                self._exists.pop(one.host, None)
         one.host = host
-        if host is not None:
-            self._hosts.setdefault(host, set()).add(one.key)
+        if host is None:
+            return
+        is_new = host not in self._hosts
+        self._hosts.setdefault(host, set()).add(one.key)
+        if is_new:
+            for overheard, at in self._overheard.of(host, (Address4, Address6, Nsec), now):
+                self.hear_host(overheard, at)

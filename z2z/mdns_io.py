@@ -141,8 +141,12 @@ class MdnsLink:
                 if not self._type_mail:
                     self._querier.stop_browse_types()
 
+    def expect(self, service_type: str, instance: bytes) -> None:
+        """Take an instance of a browsed type for offered, because the responder has just met it."""
+        self._perform(self._querier.expect(service_type, instance, trio.current_time()))
+
     async def confirm(self, service_type: str, instance: bytes) -> bool:
-        """Ask the link now whether an instance is alive; takes up to about 2 s to say no.
+        """Ask the link now whether an instance is alive; takes up to about 3 s to say no.
 
         An instance that is not is reported lost, and found again when it answers later. While the interface is down
         the question waits for it, up to `CONFIRM_PATIENCE_S`.

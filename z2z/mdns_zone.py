@@ -4,7 +4,6 @@ import math
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Final
 
-from z2z.dns_wire import PAYLOAD_HARD_MAX
 from z2z.errors import LocalProtocolError
 from z2z.mdns_messages import (
     ENUMERATION,
@@ -30,8 +29,6 @@ from z2z.mdns_messages import (
 from z2z.service_item import LABEL_MAX
 
 NEVER: Final = -math.inf
-RECORD_OVERHEAD: Final = 22
-"Bytes of a message's and a record's header."
 TTL_MAX_S: Final = 4_500
 "Lifetime that RFC 6762 section 10 gives to lasting records; nothing here lives longer."
 
@@ -204,8 +201,3 @@ def check_registration(registration: Registration) -> None:
         raise LocalProtocolError(f"lifetime of {registration.ttl_s} s; 1 to {TTL_MAX_S} s can be announced")
     if not item.addresses:
         raise LocalProtocolError(f"{item.display_name!r} has no address to publish")
-    owner = sum(map(len, instance_name(item.instance, item.service_type))) + 5
-    if len(item.txt) + owner + RECORD_OVERHEAD > PAYLOAD_HARD_MAX:
-        raise LocalProtocolError(
-            f"{item.display_name!r} has {len(item.txt)} bytes of TXT data; a multicast answer cannot carry it"
-        )

@@ -18,10 +18,10 @@ from z2z.reports import EventName, Report, ServiceStatus, endpoints, shown
 from z2z.seal import Site
 from z2z.service_item import ServiceItem
 
-TAKE_OVER_MAX_S: Final = 0.4
+TAKE_OVER_MAX_S: Final = 0.2
 "An importer that stood by waits up to this long before it probes, so that several do not probe at once."
 CHECK_S: Final = 5.0
-"Seconds between two looks at the importer that we stand by for; one look asks twice."
+"Seconds between two looks at the importer that we stand by for; one look asks three times."
 RETRY_S: Final = 60.0
 "Seconds until an import that found no name tries again."
 

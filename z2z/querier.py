@@ -12,7 +12,7 @@ from random import Random
 from typing import Final, Literal, TypeAlias
 
 from z2z.errors import LocalProtocolError, RemoteProtocolError
-from z2z.mdns_cache import Cache, Cached
+from z2z.mdns_cache import Cache
 from z2z.mdns_instances import KNOWN_SUBTYPES, Instance, Instances
 from z2z.mdns_messages import (
     ENUMERATION,
@@ -23,9 +23,9 @@ from z2z.mdns_messages import (
     Confirmed,
     MdnsMessage,
     Name,
+    Nsec,
     Ptr,
     QuerierEffect,
-    Question,
     Record,
     SendMulticast,
     ServiceChanged,
@@ -34,16 +34,15 @@ from z2z.mdns_messages import (
     ServiceRefused,
     Srv,
     Txt,
-    TypeFound,
-    TypeLost,
     Unconfirmed,
     fold,
     instance_name,
     subtype_name,
     type_name,
 )
-from z2z.mdns_outbox import pack_questions
+from z2z.mdns_questions import Questions
 from z2z.mdns_slots import Slots
+from z2z.mdns_types import Types
 from z2z.service_item import ServiceItem, check_service_type
 from z2z.timers import Timers
 
@@ -53,14 +52,14 @@ INTERVAL_MAX_S: Final = 3_600.0
 "Between queries, which begin a second apart and double (section 5.2)."
 SETTLE_S: Final = 0.050
 "Between a change and its report: the records of one change come in several packets and by two address families."
+FAMILY_S: Final = 0.150
+"Wait for the other address family: hosts speak by each in its own time, answers up to 120 ms apart (section 6)."
+EXPECTED_S: Final = 10
+"Lifetime of a pointer taken for granted: the browse soon brings the real one; too short for a known answer (7.1)."
 ASK_AGAIN_S: Final = 1.0
 "Between repetitions of a question (section 5.2)."
-ASK_MIN_S: Final = 0.9
-"A question that several needs ask for is not repeated sooner."
 FRESH_S: Final = 1.0
 "A record heard this shortly before a confirmation counts: its owner may not repeat it sooner (section 6)."
-ASKED_MAX: Final = 4_096
-"Questions remembered as asked just before; about what a full cache refreshes in a second."
 _ALL_TYPES: Final = ""
 "Stands for the list of types where a service type is expected."
 
@@ -77,8 +76,8 @@ class QuerierConfig:
     "Instances resolved, and instances confirmed, at once: more lose answers in receive buffers (measured)."
     resolve_waits_s: tuple[float, ...] = (1.0, 1.0, 2.0, 4.0)
     "Waits after each attempt to resolve; then the instance waits for its next announcement."
-    confirm_tries: int = 2
-    "Questions of one confirmation, a second each: one may be lost, two hardly."
+    confirm_tries: int = 3
+    "Questions of one confirmation, a second each: a machine that is too busy for two seconds is not gone."
     subtypes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(KNOWN_SUBTYPES))
     "Subtypes to ask for, by type; others are noted when they are announced."
 
@@ -108,13 +107,11 @@ class Querier:
         self._cache = Cache(config.records_max, rng)
         self._timers = Timers[_TimerKey]()
         self._browses: dict[str, _Browse] = {}
-        self._types: set[str] = set()
+        self._types = Types(self._cache)
         self._instances = Instances(self._cache)
         self._resolving = Slots(config.parallel_max)
         self._confirming = Slots(config.parallel_max)
-        self._asking: dict[tuple[Name, int], Question] = {}
-        "What the next message asks, by folded name and type."
-        self._asked_at: dict[tuple[Name, int], float] = {}
+        self._questions = Questions(self._cache)
 
     @property
     def records_cached(self) -> int:
@@ -132,7 +129,7 @@ class Querier:
 
     def known_types(self) -> list[str]:
         """Return the types that are reported as found, sorted."""
-        return sorted(self._types)
+        return self._types.names
 
     def browse(self, service_type: str, now: float) -> list[QuerierEffect]:
         """Begin to look for a type; one that is browsed already goes on.
@@ -164,8 +161,22 @@ class Querier:
         """Stop looking for types."""
         self._browses.pop(_ALL_TYPES, None)
         self._timers.cancel(("browse", _ALL_TYPES))
-        self._cache.drop(ENUMERATION, RR_PTR)
         self._types.clear()
+
+    def expect(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
+        """Take an instance of a browsed type for offered, because its SRV was heard, before its pointer is.
+
+        So its end is noticed even if that comes before the first answer to the browse.
+        """
+        name = instance_name(instance, service_type)
+        known = self._instances.get(fold(name))
+        if service_type not in self._browses or (known is not None and known.is_pointed_at):
+            return []
+        pointer = Record(name=type_name(service_type), data=Ptr(name), ttl_s=EXPECTED_S)
+        one = self._instances.hear_pointer(pointer, name, service_type, now)
+        if one is not None:
+            self._touch(one, now)
+        return self._work(now)
 
     def confirm(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
         """Ask now whether an instance lives; `Confirmed` or `Unconfirmed` follows (RFC 6762 section 10.4)."""
@@ -206,8 +217,9 @@ class Querier:
                 one = self._instances.hear_service(record, now)
                 touched |= {one.key: one} if one is not None else {}
         for record in records:
-            if isinstance(record.data, Address4 | Address6):
-                touched |= {one.key: one for one in self._instances.hear_address(record, now)}
+            if isinstance(record.data, Address4 | Address6 | Nsec):
+                touched |= {one.key: one for one in self._instances.hear_host(record, now)}
+        touched |= {one.key: one for one in self._instances.depart([one for one in records if one.ttl_s == 0], now)}
         for one in touched.values():
             self._touch(one, now)
             self._confirm_if_fresh(one, now, effects)
@@ -216,11 +228,11 @@ class Querier:
     def tick(self, now: float) -> list[QuerierEffect]:
         """Do what is due."""
         effects: list[QuerierEffect] = []
-        for cached in self._cache.tick(now, lambda cached: self._ask(cached.record.name, cached.key[1], now)):
+        for cached in self._cache.tick(now, lambda cached: self._questions.ask(cached.record.name, cached.key[1], now)):
             if cached.key[0] == ENUMERATION:
-                self._lose_type(cached, effects)
+                effects += self._types.lose(cached)
                 continue
-            for one in self._instances.expire(cached):
+            for one in self._instances.expire(cached, now):
                 self._touch(one, now)
         for key in self._timers.pop_due(now):
             match key:
@@ -250,23 +262,9 @@ class Querier:
 
     def _query(self, service_type: str, now: float) -> None:
         browse = self._browses[service_type]
-        self._ask_all(((owner, RR_PTR) for owner in browse.owners), now)
+        self._questions.ask_all(((owner, RR_PTR) for owner in browse.owners), now)
         self._timers.set(("browse", service_type), now + browse.interval_s)
         browse.interval_s = min(browse.interval_s * 2, INTERVAL_MAX_S)
-
-    def _ask(self, name: Name, rrtype: int, now: float) -> None:
-        """Ask with the next message, unless the same was asked just before."""
-        key = (fold(name), rrtype)
-        if now - self._asked_at.get(key, -math.inf) < ASK_MIN_S:
-            return
-        self._asking[key] = Question(name=name, rrtype=rrtype)
-        self._asked_at[key] = now
-        if len(self._asked_at) > ASKED_MAX:
-            self._asked_at = {asked: when for asked, when in self._asked_at.items() if now - when < ASK_MIN_S}
-
-    def _ask_all(self, questions: Iterable[tuple[Name, int]], now: float) -> None:
-        for name, rrtype in questions:
-            self._ask(name, rrtype, now)
 
     def _work(self, now: float) -> list[QuerierEffect]:
         """Begin waiting jobs, then send what is to be asked."""
@@ -274,26 +272,13 @@ class Querier:
             self._resolve(name, now, [])
         for name in self._confirming.begin():
             self._ask_to_confirm(name, now, [])
-        messages = [self._query_message(questions, now) for questions in pack_questions(self._asking.values())]
-        self._asking.clear()
-        return [SendMulticast(message) for message in messages]
-
-    def _query_message(self, questions: Iterable[Question], now: float) -> MdnsMessage:
-        """Return a query with what is known of the pointers asked for (RFC 6762 section 7.1)."""
-        known = [
-            Record(name=cached.record.name, data=cached.record.data, ttl_s=int(cached.remaining_s(now)))
-            for question in questions
-            if question.rrtype == RR_PTR
-            for cached in self._cache.get(fold(question.name), RR_PTR)
-            if cached.remaining_s(now) > cached.ttl_s / 2
-        ]
-        return MdnsMessage(questions=tuple(questions), answers=tuple(known))
+        return [SendMulticast(message) for message in self._questions.take(now)]
 
     def _hear_pointer(self, record: Record, target: Name, now: float, effects: list[QuerierEffect]) -> Instance | None:
         owner = fold(record.name)
         if owner == ENUMERATION:
             if _ALL_TYPES in self._browses:
-                self._hear_type(record, target, now, effects)
+                effects += self._types.hear(record, target, now)
             return None
         is_subtype = len(owner) == 5 and owner[1] == b"_sub"
         service_type = b".".join(owner[-3:-1]).decode("ascii", "replace")
@@ -301,22 +286,6 @@ class Querier:
             return None
         hear = self._instances.hear_subtype if is_subtype else self._instances.hear_pointer
         return hear(record, target, service_type, now)
-
-    def _hear_type(self, record: Record, target: Name, now: float, effects: list[QuerierEffect]) -> None:
-        try:
-            service_type = check_service_type(b".".join(target[:2]).decode())
-        except (RemoteProtocolError, UnicodeDecodeError):
-            return
-        if self._cache.put(record, now) and service_type not in self._types:
-            self._types.add(service_type)
-            effects.append(TypeFound(service_type))
-
-    def _lose_type(self, cached: Cached, effects: list[QuerierEffect]) -> None:
-        data = cached.record.data
-        service_type = b".".join(fold(data.target[:2])).decode() if isinstance(data, Ptr) else ""
-        if service_type in self._types:
-            self._types.discard(service_type)
-            effects.append(TypeLost(service_type))
 
     def _touch(self, one: Instance, now: float) -> None:
         """Look at an instance again soon."""
@@ -336,17 +305,32 @@ class Querier:
             self._refuse(one, str(error), effects)
             return
         if item is None:
+            if one.has_left:
+                self._unreport(one, effects)
             self._resolving.add(name)
             if self._resolving.is_running(name):  # what an announcement leads to does not wait for the next attempt
-                self._ask_all(self._instances.missing(one), now)
+                self._questions.ask_all(self._instances.missing(one), now)
             return
         self._resolving.remove(name)
         self._timers.cancel(("resolve", name))
+        if one.item is None and self._waits_for_family(one, now):
+            return
         if item != one.item:
             effects.append(ServiceFound(item) if one.item is None else ServiceChanged(item))
-        one.item, one.refusal = item, ""
+        one.item, one.refusal, one.has_left, one.report_by = item, "", False, math.inf
+
+    def _waits_for_family(self, one: Instance, now: float) -> bool:
+        """Ask for addresses of the other family, and wait a moment for them or for the word that there are none."""
+        questions = self._instances.other_family(one)
+        one.report_by = min(one.report_by, now + FAMILY_S)
+        if not questions or now >= one.report_by:
+            return False
+        self._questions.ask_all(questions, now)
+        self._timers.set(("settle", one.key), one.report_by)
+        return True
 
     def _unreport(self, one: Instance, effects: list[QuerierEffect]) -> None:
+        one.report_by = math.inf
         self._resolving.remove(one.key)
         self._timers.cancel(("resolve", one.key))
         if one.item is not None:
@@ -373,7 +357,7 @@ class Querier:
             if one is not None:
                 self._lose(one, effects)
             return
-        self._ask_all(self._instances.missing(one), now)
+        self._questions.ask_all(self._instances.missing(one), now)
         self._timers.set(("resolve", name), now + self._config.resolve_waits_s[tries])
 
     def _confirm_if_fresh(self, one: Instance, now: float, effects: list[QuerierEffect]) -> None:
@@ -396,5 +380,5 @@ class Querier:
             return
         if tries == 0:
             one.confirm_since = now - FRESH_S
-        self._ask_all(((one.name, RR_SRV), *self._instances.address_questions(one)), now)
+        self._questions.ask_all(((one.name, RR_SRV), *self._instances.address_questions(one)), now)
         self._timers.set(("confirm", name), now + ASK_AGAIN_S)

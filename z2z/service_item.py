@@ -14,8 +14,9 @@ from z2z.errors import RemoteProtocolError
 
 LABEL_MAX: Final = 63
 "Bytes in one DNS label (RFC 1035 section 2.3.4)."
-TXT_MAX: Final = 8_900
-"Bytes of TXT data; RFC 6763 section 6.1 bounds a multicast answer at 9,000 bytes with its headers."
+TXT_MAX: Final = 8_800
+"""Bytes of TXT data: what fits, beside the longest instance name, in a multicast answer of 9,000 bytes with its headers
+(RFC 6763 section 6.1; the exact bound is 8,837)."""
 ADDRESSES_MAX: Final = 16
 "Addresses of one item, of both families: a host with more is a router, and every importer would announce them all."
 SUBTYPES_MAX: Final = 32

@@ -38,6 +38,10 @@ class Link(Protocol):
         """Yield what happens to instances of a type."""
         ...
 
+    def expect(self, service_type: str, instance: bytes) -> None:
+        """Take an instance of a type that is browsed for offered, until the link says otherwise."""
+        ...
+
     async def confirm(self, service_type: str, instance: bytes) -> bool:
         """Say whether an instance is alive."""
         ...

@@ -21,6 +21,7 @@ class MemoryLink:
         self.refuses = ""
         "Why no registration fits, if so."
         self.questions = 0
+        self.expected = []
         self._browsers = []
         self._send, self.events = trio.open_memory_channel(1_000)
         self._pending = []
@@ -80,6 +81,9 @@ class MemoryLink:
             yield receive
         finally:
             self._browsers.remove((service_type, send))
+
+    def expect(self, service_type, instance):
+        self.expected.append((service_type, instance))
 
     async def confirm(self, service_type, instance):
         self.questions += 1

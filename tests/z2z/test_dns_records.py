@@ -250,7 +250,7 @@ def test_the_largest_item_fits() -> None:
         service_type="_abcdefghijklmno._tcp",
         subtypes=tuple(f"{number:063}" for number in range(SUBTYPES_MAX)),
         host=b"h" * 63,
-        txt=(b"\xff" + b"x" * 255) * 34 + b"\xc3" + b"y" * 195,
+        txt=(b"\xff" + b"x" * 255) * 34 + b"\x5f" + b"y" * 95,
         addresses=(ip_address("2001:db8::1"),) * ADDRESSES_MAX,
     )
     assert len(one.txt) == TXT_MAX

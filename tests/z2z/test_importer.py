@@ -180,13 +180,13 @@ def test_events_of_an_earlier_registration_are_ignored():
 def test_types_of_standby_imports_are_watched_until_one_takes_over():
     core = importer()
     made = only_registration(core.seen(OFFICE, stored(item()), 0))
-    assert core.watched_types == frozenset()
+    assert core.stood_by_for == frozenset()
     core.link_event(Conflict(id=made.id, reason=ConflictReason.SAME_ITEM, seen=(), source="192.0.2.1"), 1)
-    assert core.watched_types == {"_daap._tcp"}
+    assert core.stood_by_for == {("_daap._tcp", b"Tom's Music")}
     assert core.service_gone("_daap._tcp", b"another", 2) == []
     core.service_gone("_daap._tcp", b"TOM'S MUSIC", 2)
     assert of(Register, core.tick(core.next_deadline()))
-    assert core.watched_types == frozenset()
+    assert core.stood_by_for == frozenset()
 
 
 def test_ending_takes_everything_back():

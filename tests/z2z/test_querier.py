@@ -19,8 +19,11 @@ from z2z.mdns_messages import (
     Address4,
     Address6,
     Confirmed,
+    Conflict,
+    ConflictReason,
     MdnsMessage,
     Name,
+    Nsec,
     Ptr,
     Record,
     SendMulticast,
@@ -50,6 +53,8 @@ def record(name: Name, data: object, ttl_s: int = 120, unique: bool = True) -> R
 
 POINTER = record(BASE, Ptr(NAME), 4_500, unique=False)
 ALL = (POINTER, record(NAME, SRV), record(NAME, Txt(b"\x01a"), 4_500), record(HOST, ADDRESS))
+ADDRESS6 = record(HOST, Address6(ip_address("2001:db8::7")))  # type: ignore[arg-type]
+ONLY_IPV4 = record(HOST, Nsec(HOST, (RR_A,)))
 
 
 def browsing(service_type: str = TYPE) -> tuple[MemoryLink, Station]:
@@ -89,8 +94,8 @@ def test_queries_begin_soon_and_double_their_interval_up_to_an_hour() -> None:
 
 def test_instance_in_one_packet_is_found_without_a_further_question() -> None:
     link, station = browsing()
-    say(station, *reversed(ALL))
-    link.run(0.5)
+    say(station, ONLY_IPV4, *reversed(ALL))
+    link.run(0.1)
     (event,) = station.happened(ServiceFound)
     assert event == ServiceFound(
         item("Tom\u2019s M.usic", txt=b"\x01a", host=b"toms-mac", addresses=(ip_address("198.51.100.7"),))
@@ -110,7 +115,7 @@ def test_what_is_missing_is_asked_for_step_by_step() -> None:
     link.run(1)
     assert set(asked(link, mark)) >= {(HOST, RR_A), (HOST, RR_AAAA)}
     assert kinds(station) == []
-    say(station, ALL[3])
+    say(station, ALL[3], ADDRESS6)
     link.run(0.1)
     assert kinds(station) == [ServiceFound]
 
@@ -126,7 +131,7 @@ def test_addresses_are_asked_for_as_soon_as_an_announcement_names_the_host() -> 
     say(station, *ALL[1:3])
     link.run(0.1)
     assert asked(link, since) == [(HOST, RR_A), (HOST, RR_AAAA)]
-    say(station, ALL[3])
+    say(station, ALL[3], ADDRESS6)
     link.run(0.1)
     assert kinds(station) == [ServiceFound]
 
@@ -135,12 +140,12 @@ def test_addresses_that_were_announced_just_before_the_service_are_not_asked_for
     link, station = browsing()
     link.run(0.2)
     since = len(link.sent)
-    say(station, ALL[3])
+    say(station, ALL[3], ONLY_IPV4)
     link.run(0.5)
     say(station, *ALL[:3])
     link.run(0.1)
     assert kinds(station) == [ServiceFound]
-    assert (HOST, RR_A) not in asked(link, since)
+    assert not {(HOST, RR_A), (HOST, RR_AAAA)} & set(asked(link, since))
 
 
 def test_addresses_that_were_announced_long_before_the_service_are_asked_for() -> None:
@@ -151,6 +156,37 @@ def test_addresses_that_were_announced_long_before_the_service_are_asked_for() -
     say(station, *ALL[:3])
     link.run(0.1)
     assert (HOST, RR_A) in asked(link, since)
+
+
+@pytest.mark.parametrize(("first", "second"), [(ALL[3], ADDRESS6), (ADDRESS6, ALL[3])])
+def test_a_service_is_found_once_with_the_addresses_of_both_families(first: Record, second: Record) -> None:
+    link, station = browsing()
+    say(station, *ALL[:3], first)
+    link.run(0.12)
+    assert kinds(station) == []
+    missing = RR_AAAA if first is ALL[3] else RR_A
+    assert [each for each in asked(link) if each[0] == HOST] == [(HOST, missing)]
+    say(station, second)
+    link.run(2)
+    (event,) = station.happened(ServiceFound)
+    assert isinstance(event, ServiceFound)
+    assert [address.version for address in event.item.addresses] == [4, 6]
+    assert kinds(station) == [ServiceFound]
+
+
+def test_a_service_of_one_family_is_found_a_moment_later_or_at_once_if_its_host_says_so() -> None:
+    link, station = browsing()
+    started = link.now
+    say(station, *ALL)
+    link.run(2)
+    assert station.events[0][0] - started == pytest.approx(0.05 + 0.15)
+    link, station = browsing()
+    started = link.now
+    say(station, *ALL)
+    link.run(0.1)
+    say(station, ONLY_IPV4)
+    link.run(2)
+    assert station.events[0][0] - started == pytest.approx(0.1 + 0.05)
 
 
 def test_resolving_is_tried_four_times_and_again_after_the_next_announcement() -> None:
@@ -184,12 +220,118 @@ def test_goodbye_counts_after_a_second_unless_the_service_comes_back() -> None:
     link.run(5)
     assert kinds(station) == [ServiceFound]
     said_at = link.now
-    say(station, *map(goodbye, ALL))
+    say(station, goodbye(POINTER))
     link.run(5)
     assert kinds(station) == [ServiceFound, ServiceLost]
     assert 1.0 <= station.events[-1][0] - said_at <= 1.1
     assert station.events[-1][1] == ServiceLost(service_type=TYPE, instance=NAME[0])
     assert station.querier.records_cached == 0
+
+
+def plain(one: Record) -> Record:
+    return record(one.name, one.data, one.ttl_s, unique=False)
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [map(goodbye, ALL)],
+        [[goodbye(ALL[1])]],
+        [[goodbye(POINTER)], [goodbye(ALL[1])]],
+        [[goodbye(POINTER)], [plain(goodbye(ALL[1]))]],
+        [[plain(goodbye(one)) for one in ALL]],
+    ],
+)
+def test_goodbye_of_the_owner_counts_at_once(packets: list[list[Record]]) -> None:
+    link, station = browsing()
+    say(station, *ALL)
+    link.run(10)
+    said_at = link.now
+    for packet in packets:
+        say(station, *packet)
+    link.run(0.5)
+    assert station.events[-1] == (said_at + 0.05, ServiceLost(service_type=TYPE, instance=NAME[0]))
+    say(station, *ALL)
+    link.run(5)
+    assert kinds(station) == [ServiceFound, ServiceLost, ServiceFound]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        [plain(goodbye(ALL[1]))],
+        [goodbye(ALL[2])],
+        [goodbye(ALL[3])],
+        [goodbye(record(NAME, Srv(0, 0, 9, HOST)))],
+        [goodbye(record((b"Another", *BASE), SRV))],
+        [goodbye(ALL[1]), record(NAME, Srv(0, 0, 9, HOST))],
+    ],
+)
+def test_other_goodbyes_leave_a_second_to_say_that_it_lives(packet: list[Record]) -> None:
+    link, station = browsing()
+    say(station, *ALL)
+    link.run(10)
+    say(station, *packet)
+    link.run(0.9)
+    assert ServiceLost not in kinds(station)
+    if not any(one.ttl_s for one in packet):
+        say(station, *ALL)
+    link.run(10)
+    assert ServiceLost not in kinds(station)
+
+
+def test_instance_whose_srv_alone_was_taken_back_is_asked_for_again() -> None:
+    link, station = browsing()
+    say(station, *ALL)
+    link.run(10)
+    since = len(link.sent)
+    say(station, goodbye(ALL[1]))
+    link.run(0.1)
+    assert (NAME, RR_SRV) in asked(link, since)
+    say(station, record(NAME, Srv(0, 0, 4000, HOST)), ALL[3])
+    link.run(1)
+    assert kinds(station) == [ServiceFound, ServiceLost, ServiceFound]
+    assert station.querier.known(TYPE)[0].port == 4000
+
+
+def test_expected_instance_is_known_at_once_and_its_goodbye_is_noticed() -> None:
+    link = MemoryLink()
+    station, other = link.station(), link.station()
+    other.register()
+    link.run(10)
+    station.register()  # its probe is answered with what the other one serves
+    link.run(1)
+    (conflict,) = station.happened(Conflict)
+    assert isinstance(conflict, Conflict)
+    assert conflict.reason is ConflictReason.SAME_ITEM
+    station.do(station.querier.browse(TYPE, link.now))
+    station.do(station.querier.expect(TYPE, b"Tom's Music", link.now))
+    link.run(0.25)
+    assert kinds(station)[1:] == [ServiceFound]
+    said_at = link.now
+    other.do(other.responder.withdraw("Tom's Music", link.now))
+    link.run(0.1)
+    assert kinds(station)[1:] == [ServiceFound, ServiceLost]
+    assert station.events[-1][0] - said_at < 0.1
+    link.run(5)
+    assert station.querier.records_cached == 0
+
+
+def test_expectation_that_comes_to_nothing_ends_by_itself() -> None:
+    link, station = browsing()
+    station.do(station.querier.expect(TYPE, b"Nobody", link.now))
+    station.do(station.querier.expect("_ipp._tcp", b"Nobody", link.now))
+    link.run(30)
+    assert kinds(station) == []
+    assert station.querier.records_cached == 0
+
+
+def test_expectation_does_not_shorten_the_life_of_a_pointer() -> None:
+    link, station = browsing()
+    say(station, *ALL)
+    station.do(station.querier.expect(TYPE, NAME[0], link.now))
+    link.run(60)
+    assert kinds(station) == [ServiceFound]
 
 
 def test_change_is_reported_once_with_all_that_changed() -> None:
@@ -273,7 +415,7 @@ def test_subtypes_are_asked_for_where_known_and_noted_where_heard() -> None:
     link.run(0.2)
     assert ((b"_universal", b"_sub", *base), RR_PTR) in asked(link)
     say(station, record((b"_color", b"_sub", *base), Ptr(name), unique=False))
-    say(station, record(base, Ptr(name), unique=False), record(name, SRV), record(name, Txt(b"")), ALL[3])
+    say(station, record(base, Ptr(name), unique=False), record(name, SRV), record(name, Txt(b"")), ALL[3], ONLY_IPV4)
     say(station, record((b"_print", b"_sub", *base), Ptr(name), unique=False))
     link.run(0.1)
     (found,) = station.querier.known("_ipp._tcp")
@@ -320,8 +462,8 @@ def test_confirmation_asks_the_link_and_not_the_cache(answering: bool) -> None:
         return
     link.run(10)
     assert kinds(station) == [ServiceFound, Unconfirmed, ServiceLost]
-    assert station.events[-1][0] - started == pytest.approx(2.0)
-    assert asked(link, mark).count((NAME, RR_SRV)) == 2
+    assert station.events[-1][0] - started == pytest.approx(3.0)
+    assert asked(link, mark).count((NAME, RR_SRV)) == 3
     assert station.querier.records_cached == 0
 
 
@@ -341,7 +483,7 @@ def test_instance_that_was_given_up_is_found_again_when_it_answers() -> None:
     link.run(3_000)
     link.drop = lambda _sender, _receiver: True
     station.do(station.querier.confirm(TYPE, b"Sleeper", link.now))
-    link.run(2.5)
+    link.run(3.5)
     assert kinds(station) == [ServiceFound, Unconfirmed, ServiceLost]
     link.drop = lambda _sender, _receiver: False
     link.run(10)
@@ -472,12 +614,12 @@ datas = st.one_of(
     st.builds(Ptr, names),
     st.builds(Srv, st.just(0), st.just(0), st.integers(0, 2), names),
     st.builds(Txt, st.binary(max_size=3)),
-    st.sampled_from([ADDRESS, Address6(ip_address("fe80::1"))]),  # type: ignore[arg-type]
+    st.sampled_from([ADDRESS, Address6(ip_address("fe80::1")), ONLY_IPV4.data]),  # type: ignore[arg-type]
 )
 steps = st.tuples(
     st.sampled_from([0.0, 0.06, 1.0, 30.0, 300.0]),
     st.lists(st.builds(record, names, datas, st.sampled_from([0, 1, 120]), st.booleans()), max_size=4).map(tuple),
-    st.sampled_from(["", "", "browse", "stop", "confirm", "types", "stop types", "restart"]),
+    st.sampled_from(["", "", "browse", "stop", "confirm", "expect", "types", "stop types", "restart"]),
 )
 
 
@@ -497,6 +639,8 @@ def test_found_and_lost_alternate_whatever_the_link_says(script: list[tuple[floa
                     station.events.clear()
                 case "confirm":
                     station.do(querier.confirm(TYPE, NAME[0], link.now))
+                case "expect":
+                    station.do(querier.expect(TYPE, NAME[0], link.now))
                 case "types":
                     station.do(querier.browse_types(link.now))
                 case "stop types":

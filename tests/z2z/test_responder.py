@@ -32,6 +32,7 @@ from z2z.mdns_messages import (
     Txt,
 )
 from z2z.responder import Responder, ResponderConfig
+from z2z.service_item import TXT_MAX
 
 BASE: Name = (b"_daap", b"_tcp", b"local")
 NAME: Name = (b"Tom's Music", *BASE)
@@ -489,7 +490,6 @@ def test_a_thousand_services_become_visible_within_seconds() -> None:
         (b"", {}),
         (b"x" * 64, {}),
         (b"x", {"addresses": ()}),
-        (b"x", {"txt": (b"\xff" + b"x" * 255) * 34 + b"\xc3" + b"x" * 195}),
     ],
 )
 def test_what_cannot_be_published_is_refused(host: bytes, changes: dict[str, object]) -> None:
@@ -497,6 +497,18 @@ def test_what_cannot_be_published_is_refused(host: bytes, changes: dict[str, obj
     with pytest.raises(LocalProtocolError):
         responder.register(registration("x" * 63, host, **changes), 0.0)
     assert responder.next_deadline() == float("inf")
+
+
+def test_the_largest_item_is_carried_by_a_multicast_answer() -> None:
+    link = MemoryLink()
+    station, browser = link.station(), link.station()
+    service_type, txt = "_abcdefghijklmno._tcp", (b"\xff" + b"x" * 255) * 34 + b"\x5f" + b"x" * 95
+    assert len(txt) == TXT_MAX
+    browser.do(browser.querier.browse(service_type, link.now))
+    station.register("x" * 63, b"h" * 63, service_type=service_type, txt=txt)
+    link.run(5)
+    (found,) = browser.querier.known(service_type)
+    assert found.txt == txt
 
 
 def test_settings_are_checked() -> None:
