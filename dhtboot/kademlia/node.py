@@ -98,9 +98,11 @@ class KademliaNode:
         elif len(packet.sender) == len(self._id_bytes):
             sender = NodeRef(id_from(packet.sender), source)
             if isinstance(message, Leaving):
-                if self.table.holds(sender):
+                if self._cookies.check(packet.cookie, source, now):
+                    self._on_gone(sender, now)
+                elif self.table.holds(sender):
                     self.ping(sender, now)  # its word alone would let anybody remove anybody
-            elif self._application is not None and self._limiter.take(source, now):
+            elif self._application and self._limiter.take(source, now):
                 self._application.on_note(message.note, sender, now)
         return self.collect()
 
@@ -146,7 +148,8 @@ class KademliaNode:
     def leave(self) -> list[Effect]:
         """Say goodbye to everybody who knows us."""
         for node in {*self.table, *self._siblings.nodes}:
-            self._effects.append(Send(node.address, Packet(self._id_bytes, 0, Leaving())))
+            cookie = self._cookies.for_peer(node.address)
+            self._effects.append(Send(node.address, Packet(self._id_bytes, 0, Leaving(), cookie)))
         return self.collect()
 
     def collect(self) -> list[Effect]:
@@ -346,21 +349,25 @@ class KademliaNode:
             self._on_join_input(JoinInput.ALL_SILENT, now)
 
     def _on_dead(self, node: NodeRef, now: float) -> None:
+        """A node did not answer; it may come back, or stand behind a cut that heals."""
+        if node in self._siblings.nodes:
+            self._remember(node)
+        self._on_gone(node, now)
+
+    def _on_gone(self, node: NodeRef, now: float) -> None:
+        """A node is there no more."""
         known = self.table.find(node.id)
         lost = known is not None and known.address == node.address
-        if lost:
-            substitute = self.table.remove(node.id)
-            if substitute is not None:
-                self.ping(substitute, now)
+        if lost and (substitute := self.table.remove(node.id)) is not None:
+            self.ping(substitute, now)
         if self._siblings.remove(node.id):
-            self._remember(node)  # it may come back, or stand behind a cut that heals
             for other in self.table.closest(self.id, self._config.siblings):
                 self._siblings.add(other)
             self._upkeep.on_sibling_lost(now)
             lost = True
         if lost and self._application is not None:
             self._application.on_contact_lost(node, now)
-        if lost and not len(self.table):
+        if lost and self._contacts and not len(self.table):
             self._on_join_input(JoinInput.ISOLATED, now)
 
     def _remember(self, contact: NodeRef) -> None:
