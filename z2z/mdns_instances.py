@@ -51,6 +51,8 @@ class Instance:
         "Why it was refused, as reported last."
         self.host: Name | None = None
         "Folded target of its SRV, while that is cached."
+        self.is_expected = False
+        "Its loss is reported though it was not: somebody met it on the link and waits for its end."
         self.has_left = False
         "Its owner took its SRV back, and nothing complete was heard since."
         self.report_by = math.inf
@@ -105,7 +107,7 @@ class Instances:
                 self._cache.drop(fold(subtype_name(label, service_type)), RR_PTR)
         kept = set(spared)
         for one in self.of_type(service_type):
-            one.is_pointed_at, one.item = False, None
+            one.is_pointed_at, one.is_expected, one.item = False, False, None
             if one.key not in kept:
                 self.forget(one)
 

@@ -166,15 +166,18 @@ class Querier:
     def expect(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
         """Take an instance of a browsed type for offered, because its SRV was heard, before its pointer is.
 
-        So its end is noticed even if that comes before the first answer to the browse.
+        So its end is noticed even if that comes before the first answer to the browse: `ServiceLost` follows, whether
+        it has been reported as found by then or not.
         """
-        name = instance_name(instance, service_type)
-        known = self._instances.get(fold(name))
-        if service_type not in self._browses or (known is not None and known.is_pointed_at):
+        if service_type not in self._browses:
             return []
-        pointer = Record(name=type_name(service_type), data=Ptr(name), ttl_s=EXPECTED_S)
-        one = self._instances.hear_pointer(pointer, name, service_type, now)
+        name = instance_name(instance, service_type)
+        one = self._instances.get(fold(name))
+        if one is None or not one.is_pointed_at:
+            pointer = Record(name=type_name(service_type), data=Ptr(name), ttl_s=EXPECTED_S)
+            one = self._instances.hear_pointer(pointer, name, service_type, now)
         if one is not None:
+            one.is_expected = one.item is None
             self._touch(one, now)
         return self._work(now)
 
@@ -318,6 +321,7 @@ class Querier:
         if item != one.item:
             effects.append(ServiceFound(item) if one.item is None else ServiceChanged(item))
         one.item, one.refusal, one.has_left, one.report_by = item, "", False, math.inf
+        one.is_expected = False
 
     def _waits_for_family(self, one: Instance, now: float) -> bool:
         """Ask for addresses of the other family, and wait a moment for them or for the word that there are none."""
@@ -333,11 +337,12 @@ class Querier:
         one.report_by = math.inf
         self._resolving.remove(one.key)
         self._timers.cancel(("resolve", one.key))
-        if one.item is not None:
-            one.item = None
+        if one.item is not None or one.is_expected:
+            one.item, one.is_expected = None, False
             effects.append(ServiceLost(service_type=one.service_type, instance=one.name[0]))
 
     def _refuse(self, one: Instance, reason: str, effects: list[QuerierEffect]) -> None:
+        one.is_expected = False  # it is there
         self._unreport(one, effects)
         if reason != one.refusal:
             one.refusal = reason
