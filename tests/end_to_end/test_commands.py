@@ -228,7 +228,8 @@ def test_a_second_ctrl_c_ends_at_once(world: World) -> None:
     process = bridge(world.n, "--import", "--key", "stop", "--bootstrap", "192.0.2.99:27183")
     # Two signals at once may arrive as one, so the second is sent again until it has its effect.
     wait_until(lambda: process.poll() is not None or process.send_signal(signal.SIGINT), LIMIT_S, "end")
-    assert process.returncode == 130
+    # The last one may hit a program that has taken its hands off signals already; a shell calls that 130 too.
+    assert process.returncode in (130, -signal.SIGINT)
 
 
 def test_help_shows_how_it_is_used(world: World) -> None:

@@ -18,13 +18,25 @@ from tests.end_to_end.sites import (
     shows,
     wait_line,
 )
-from tools.netlab import Avahi, Host, Process, wait_until
+from tools.netlab import Avahi, Host, Process, Watch, wait_until
 
 pytestmark = pytest.mark.lab
 CLEAN_S = 35.0
 "Clients forget what a killed importer has shown: its records live for 30 s."
 LEASE = ("--ttl", "10", "--refresh", "2")
 LEASE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What a killed program leaves behind; the other tests run while its records run out."""
+
+    watch: Watch
+    "Of the clients on b."
+    arguments: tuple[str, ...]
+    "Of the killed program."
+    forgotten: Future[float]
+    "Seconds until the clients showed the service no more."
 
 
 @dataclass(frozen=True)
@@ -37,23 +49,35 @@ class World:
     router: Host
     avahi_a: Avahi
     avahi_b: Avahi
-    forgotten: Future[float]
+    killed: dict[str, Aftermath]
+    "By its role."
 
     @property
     def entry(self) -> str:
         return f"{self.a.ipv4}:{MDHT_PORT}"
 
 
-def kill_an_importer(a: Host, b: Host, avahi_a: Avahi, avahi_b: Avahi, pool: ThreadPoolExecutor) -> Future[float]:
-    """Let clients of b see a service and kill its importer; return the seconds until they have forgotten it."""
-    avahi_a.publish("Left over", "_left._tcp", 1)
-    exporter = bridge(a, "--export", "_left._tcp", "--key", "left")
-    importer = bridge(b, "--import", "--key", "left", "--bootstrap", f"{a.ipv4}:{MDHT_PORT}")
-    watch = avahi_b.watch("_left._tcp")
+def kill(process: Process) -> float:
+    """Kill it and return the time."""
+    alive(process)
+    process.kill()
+    process.wait()
+    return time.monotonic()
+
+
+def kill_an_end(a: Host, b: Host, avahis: tuple[Avahi, Avahi], pool: ThreadPoolExecutor, role: str) -> Aftermath:
+    """Let clients of b see a service of a, and kill the exporter or the importer."""
+    service_type = f"_{role}._tcp"
+    exporting = ("--export", service_type, "--key", role, *LEASE)
+    importing = ("--import", "--key", role, "--bootstrap", f"{a.ipv4}:{MDHT_PORT}")
+    avahis[0].publish("Left over", service_type, 1)
+    ends = {"exporter": bridge(a, *exporting), "importer": bridge(b, *importing)}
+    watch = avahis[1].watch(service_type)
     watch.wait_for(names("Left over"), PATIENCE_S)
-    kill(importer)
-    exporter.stop()
-    return pool.submit(watch.wait_for, names(), CLEAN_S + 1)
+    kill(ends[role])
+    return Aftermath(
+        watch, exporting if role == "exporter" else importing, pool.submit(watch.wait_for, names(), CLEAN_S + 1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +90,10 @@ def world() -> Iterator[World]:
         ]
         a, b, hub = (lab.host(name, link) for name, link in zip(("a", "b", "hub"), links, strict=True))
         router = lab.router("router", *links)
-        avahis = lab.start_avahi(a, b)
-        with ThreadPoolExecutor(1) as pool:  # the other tests run while the clients' half minute passes
-            forgotten = kill_an_importer(a, b, *avahis, pool)
-            yield World(a, b, hub, router, *avahis, forgotten)
-
-
-def kill(process: Process) -> float:
-    """Kill it and return the time."""
-    alive(process)
-    process.kill()
-    process.wait()
-    return time.monotonic()
+        avahi_a, avahi_b = lab.start_avahi(a, b)
+        with ThreadPoolExecutor(2) as pool:
+            killed = {role: kill_an_end(a, b, (avahi_a, avahi_b), pool, role) for role in ("exporter", "importer")}
+            yield World(a, b, hub, router, avahi_a, avahi_b, killed)
 
 
 def test_a_restarted_importer_shows_the_service_again_under_its_own_name(world: World) -> None:
@@ -91,24 +107,6 @@ def test_a_restarted_importer_shows_the_service_again_under_its_own_name(world: 
     second = bridge(world.b, *arguments)
     wait_line(second, "imported At once")
     assert {each.instance for each in world.avahi_b.browse("_once._tcp")} == {"At once"}
-
-
-def test_services_of_a_killed_exporter_end_with_their_lease_and_come_back_with_it(world: World) -> None:
-    world.avahi_a.publish("Leased", "_lease._tcp", 1)
-    arguments = ("--export", "_lease._tcp", "--key", "lease", *LEASE)
-    exporter = bridge(world.a, *arguments)
-    bridge(world.b, "--import", "--key", "lease", "--bootstrap", world.entry)
-    watch = world.avahi_b.watch("_lease._tcp")
-    watch.wait_for(names("Leased"), PATIENCE_S)
-    killed_at = kill(exporter)
-    watch.wait_for(names(), LEASE_S + LIMIT_S)
-    print(
-        f"withdrawn {time.monotonic() - killed_at:.1f} s after kill -9 of the exporter, with a lease of {LEASE_S:g} s"
-    )
-    assert time.monotonic() - killed_at >= LEASE_S / 2
-    bridge(world.a, *arguments)
-    took_s = watch.wait_for(names("Leased"), PATIENCE_S)
-    print(f"back {took_s:.1f} s after its restart")
 
 
 def test_the_services_of_a_killed_device_are_withdrawn(world: World) -> None:
@@ -163,10 +161,10 @@ def test_a_cut_between_the_links_heals(world: World) -> None:
 
 @pytest.mark.parametrize("side", ["exporter", "importer"])
 def test_an_interface_that_goes_down_and_up_loses_nothing(world: World, side: str) -> None:
-    service_type = f"_{side}._tcp"
+    service_type = f"_{side[:2]}-steady._tcp"
     service = world.avahi_a.publish("Steady", service_type, 1)
-    exporter = bridge(world.a, "--export", service_type, "--key", side, *LEASE)
-    importer = bridge(world.b, "--import", "--key", side, "--bootstrap", world.entry)
+    exporter = bridge(world.a, "--export", service_type, "--key", f"steady {side}", *LEASE)
+    importer = bridge(world.b, "--import", "--key", f"steady {side}", "--bootstrap", world.entry)
     watch = world.avahi_b.watch(service_type)
     watch.wait_for(shows("Steady"), PATIENCE_S)
     host, process = (world.a, exporter) if side == "exporter" else (world.b, importer)
@@ -211,7 +209,20 @@ def test_an_end_by_signal_takes_everything_back_at_once(world: World, number: si
     assert exporter.wait(LIMIT_S + 2) == status
 
 
-def test_clients_forget_the_services_of_a_killed_importer(world: World) -> None:
-    took_s = world.forgotten.result(CLEAN_S)
-    print(f"clients clean {took_s:.1f} s after kill -9")
+def test_services_of_a_killed_exporter_end_with_their_lease_and_come_back_with_it(world: World) -> None:
+    after = world.killed["exporter"]
+    took_s = after.forgotten.result(CLEAN_S)
+    print(f"withdrawn {took_s:.1f} s after kill -9 of the exporter, with a lease of {LEASE_S:g} s")
+    assert LEASE_S / 2 < took_s < LEASE_S + LIMIT_S
+    bridge(world.a, *after.arguments)
+    took_s = after.watch.wait_for(names("Left over"), PATIENCE_S)
+    print(f"back {took_s:.1f} s after its restart")
+
+
+def test_clients_forget_the_services_of_a_killed_importer_and_find_them_with_its_successor(world: World) -> None:
+    after = world.killed["importer"]
+    took_s = after.forgotten.result(CLEAN_S)
+    print(f"clients clean {took_s:.1f} s after kill -9 of the importer")
     assert took_s <= CLEAN_S
+    bridge(world.b, *after.arguments)
+    after.watch.wait_for(names("Left over"), PATIENCE_S)
