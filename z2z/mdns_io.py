@@ -92,7 +92,7 @@ class MdnsLink:
         """Publish a service; `Registered` or `Conflict` follows on `events`. A known id is replaced.
 
         Raises:
-            LocalProtocolError: the item does not fit in a message, or there are too many registrations.
+            LocalProtocolError: a value is out of bounds, or there are too many registrations.
         """
         self._perform(self._responder.register(registration, trio.current_time()))
 
@@ -100,7 +100,7 @@ class MdnsLink:
         """Publish other data under the same instance name; an unknown id is left alone (it was lost meanwhile).
 
         Raises:
-            LocalProtocolError: the item has another instance name or type, or does not fit in a message.
+            LocalProtocolError: the item has another instance name or type, or no address.
         """
         self._perform(self._responder.update(registration_id, item, trio.current_time()))
 

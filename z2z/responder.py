@@ -148,7 +148,7 @@ class Responder:
         """Publish other data under the same name (RFC 6762 section 8.4); an unknown id is left alone.
 
         Raises:
-            LocalProtocolError: the item has another instance name or type, or does not fit in a message.
+            LocalProtocolError: the item has another instance name or type, or no address.
         """
         service = self._services.get(registration_id)
         if service is None:

@@ -229,6 +229,7 @@ def test_an_import_that_stands_by_takes_over_when_the_other_one_is_gone():
         world.b._send.send_nowait(conflict)
         await trio.sleep(30)
         assert world.b.questions >= 5
+        assert world.b.expected == [("_daap._tcp", b"Tom's Music")]
         assert world.b.names() == []
         world.b.withdraw_device(other)
         await trio.sleep(1 + 0.75)
@@ -236,6 +237,23 @@ def test_an_import_that_stands_by_takes_over_when_the_other_one_is_gone():
         questions = world.b.questions
         await trio.sleep(30)
         assert world.b.questions == questions
+
+    on_virtual_time(main)
+
+
+def test_the_link_is_told_of_every_service_that_an_import_stands_by_for():
+    async def main(world):
+        world.bridge()
+        names = [b"one", b"two", b"three"]
+        for number, name in enumerate(names):
+            world.a.publish(item(name, port=1_000 + number))
+        await trio.sleep(2)
+        for registration_id in list(world.b.imports):
+            del world.b.imports[registration_id]
+            conflict = Conflict(id=registration_id, reason=ConflictReason.SAME_ITEM, seen=(), source="192.0.2.1")
+            world.b._send.send_nowait(conflict)
+            await trio.sleep(0.1)
+        assert sorted(world.b.expected) == sorted(("_daap._tcp", name) for name in names)
 
     on_virtual_time(main)
 
