@@ -24,7 +24,7 @@ from z2z.exporter import ExportConfig, Exporter
 from z2z.import_side import ImportSide, Source
 from z2z.importer import ImportConfig, Importer
 from z2z.keys import dht_key, normalise
-from z2z.mdns_io import open_link
+from z2z.mdns.link_io import open_link
 from z2z.reports import Report
 from z2z.seal import Site
 from z2z.sides import Link, Say

@@ -7,8 +7,8 @@ from z2z.bridge import default_interface
 from z2z.cli_options import BrowseOptions, StatusOptions
 from z2z.cli_output import Terminal
 from z2z.control import Answer, ask_all
-from z2z.mdns_io import MdnsLink, open_link
-from z2z.mdns_messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused, TypeFound
+from z2z.mdns.link_io import MdnsLink, open_link
+from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused, TypeFound
 from z2z.reports import endpoints, shown
 
 TYPES_MAX = 200

@@ -1,13 +1,9 @@
-"""DNS messages as bytes and back: those of multicast DNS, and a whole `ServiceItem` as one message.
-
-The bytes themselves are read and written in `dns_wire`; here are the calls that the rest of the package makes.
-"""
+"""A `ServiceItem` as one DNS message, the form in which stores carry it (design, section 2)."""
 
 from typing import Final
 
-from z2z.dns_wire import PAYLOAD_HARD_MAX, PAYLOAD_SOFT_MAX, Decoder, Encoder
 from z2z.errors import RemoteProtocolError
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     Address4,
     Address6,
     Data,
@@ -22,38 +18,13 @@ from z2z.mdns_messages import (
     subtype_name,
     type_name,
 )
+from z2z.mdns.wire import Decoder, Encoder
 from z2z.service_item import ServiceItem
 
 ITEM_MAX: Final = 16_384
 "Bytes of an encoded item: what a store carries at most (design, section 2)."
 ITEM_TTL_S: Final = 120
 "Lifetime written into items; the envelope's lease rules, so it only has to be the same for everybody."
-
-
-def decode_message(data: bytes) -> MdnsMessage:
-    """Return the message in a datagram; bytes after the last record are left alone.
-
-    Raises:
-        RemoteProtocolError: the bytes are no DNS message, or carry an opcode or code that multicast DNS ignores.
-    """
-    return Decoder(data).message()
-
-
-def encode_message(message: MdnsMessage, soft_max: int = PAYLOAD_SOFT_MAX) -> list[bytes]:
-    """Return a message as one or more datagrams, with names compressed.
-
-    Records go on in a further datagram when one is full; in a query the datagrams before it are marked truncated
-    (RFC 6762 section 7.2). A record that is larger than a datagram gets one of its own. Proposed records of a probe
-    stay with its questions (section 8.2). Additional records that do not fit are left out.
-
-    Args:
-        message: what to send.
-        soft_max: bytes of one datagram.
-
-    Raises:
-        LocalProtocolError: a single record is larger than 9,000 bytes with its headers.
-    """
-    return list(Encoder(message, soft_max, PAYLOAD_HARD_MAX).parts())
 
 
 def encode_item(item: ServiceItem) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from z2z.mdns_messages import Registered, Registration, ResponderEvent, ServiceEvent
+from z2z.mdns.messages import Registered, Registration, ResponderEvent, ServiceEvent
 from z2z.service_item import ServiceItem
 from z2z.sides import Link
 from z2z.stores.base import Change, Receipt, Store, StoredValue

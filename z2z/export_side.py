@@ -8,7 +8,7 @@ import trio
 
 from z2z.errors import StoreError
 from z2z.exporter import Confirm, ExportEffect, Exporter, Put, Remove
-from z2z.mdns_messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused
+from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused
 from z2z.reports import Report
 from z2z.sides import Alarm, Link, Say
 from z2z.stores.base import Store

@@ -18,7 +18,7 @@ import msgspec
 from z2z.addresses import Address, Interface, Scope, classify, own_prefix
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
-from z2z.mdns_messages import Conflict, Lost, Registered, ResponderEvent
+from z2z.mdns.messages import Conflict, Lost, Registered, ResponderEvent
 from z2z.presence import ImportEffect, Neighbours, Presence, State
 from z2z.reports import Report, ServiceStatus, endpoints, shown
 from z2z.seal import Opened, Site, unseal

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from z2z.mdns_messages import Conflict, ConflictReason, Lost, Registration
+from z2z.mdns.messages import Conflict, ConflictReason, Lost, Registration
 from z2z.proxy import NAMES_MAX, host_label, instance_names, ttl_s
 from z2z.reports import EventName, Report, ServiceStatus, endpoints, shown
 from z2z.seal import Site

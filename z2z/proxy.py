@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from z2z.addresses import Address
-from z2z.mdns_messages import IMPORT_HOST_PREFIX
+from z2z.mdns.messages import IMPORT_HOST_PREFIX
 from z2z.seal import Site
 from z2z.service_item import LABEL_MAX
 

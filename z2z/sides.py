@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from z2z.mdns_messages import Registration, ResponderEvent, ServiceEvent
+from z2z.mdns.messages import Registration, ResponderEvent, ServiceEvent
 from z2z.reports import Report
 from z2z.service_item import ServiceItem
 
@@ -15,7 +15,7 @@ Say: TypeAlias = Callable[[Report], None]
 
 
 class Link(Protocol):
-    """Multicast DNS on one interface; `mdns_io.MdnsLink` is the real one."""
+    """Multicast DNS on one interface; `mdns.link_io.MdnsLink` is the real one."""
 
     @property
     def events(self) -> trio.MemoryReceiveChannel[ResponderEvent]:

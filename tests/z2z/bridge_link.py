@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from z2z.errors import LocalProtocolError
-from z2z.mdns_messages import Conflict, ConflictReason, Registered, ServiceFound, ServiceLost
+from z2z.mdns.messages import Conflict, ConflictReason, Registered, ServiceFound, ServiceLost
 
 PROBING_S = 0.75
 

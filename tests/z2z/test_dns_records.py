@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.z2z.memory_link import item
-from z2z.dns_records import ITEM_MAX, decode_item, decode_message, encode_item, encode_message
-from z2z.dns_wire import PAYLOAD_HARD_MAX, PAYLOAD_SOFT_MAX, rdata_bytes
+from tests.z2z.mdns.memory_link import item
+from z2z.dns_records import ITEM_MAX, decode_item, encode_item
 from z2z.errors import LocalProtocolError, RemoteProtocolError
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     RR_ANY,
     Address4,
     Address6,
@@ -29,6 +28,7 @@ from z2z.mdns_messages import (
     fold,
     identity,
 )
+from z2z.mdns.wire import PAYLOAD_HARD_MAX, PAYLOAD_SOFT_MAX, decode_message, encode_message, rdata_bytes
 from z2z.service_item import ADDRESSES_MAX, SUBTYPES_MAX, TXT_MAX, ServiceItem
 
 labels = st.one_of(st.binary(min_size=1, max_size=63), st.sampled_from([b"_daap", b"_DAAP", b"_tcp", b"local", b"a.b"]))

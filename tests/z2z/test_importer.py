@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.z2z.exports import item, site, stored
 from z2z.importer import ImportConfig, Importer
-from z2z.mdns_messages import Conflict, ConflictReason, Registered
+from z2z.mdns.messages import Conflict, ConflictReason, Registered
 from z2z.presence import Register, Update, Withdraw
 from z2z.reports import Report
 

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from tests.z2z.exports import item, site
-from z2z.mdns_messages import Conflict, ConflictReason, Lost
+from z2z.mdns.messages import Conflict, ConflictReason, Lost
 from z2z.presence import (
     CHECK_S,
     RETRY_S,

@@ -16,7 +16,7 @@ from z2z.exporter import ExportConfig, Exporter
 from z2z.import_side import ImportSide, Source
 from z2z.importer import ImportConfig, Importer
 from z2z.keys import dht_key
-from z2z.mdns_messages import Conflict, ConflictReason
+from z2z.mdns.messages import Conflict, ConflictReason
 from z2z.sides import Alarm
 from z2z.stores.memory import MemoryStore, MemoryTable
 

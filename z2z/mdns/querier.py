@@ -12,9 +12,9 @@ from random import Random
 from typing import Final, Literal, TypeAlias
 
 from z2z.errors import LocalProtocolError, RemoteProtocolError
-from z2z.mdns_cache import Cache
-from z2z.mdns_instances import KNOWN_SUBTYPES, Instance, Instances
-from z2z.mdns_messages import (
+from z2z.mdns.cache import Cache
+from z2z.mdns.instances import KNOWN_SUBTYPES, Instance, Instances
+from z2z.mdns.messages import (
     ENUMERATION,
     RR_PTR,
     RR_SRV,
@@ -40,11 +40,11 @@ from z2z.mdns_messages import (
     subtype_name,
     type_name,
 )
-from z2z.mdns_questions import Questions
-from z2z.mdns_slots import Slots
-from z2z.mdns_types import Types
+from z2z.mdns.questions import Questions
+from z2z.mdns.slots import Slots
+from z2z.mdns.timers import Timers
+from z2z.mdns.type_list import Types
 from z2z.service_item import ServiceItem, check_service_type
-from z2z.timers import Timers
 
 FIRST_QUERY_S: Final = (0.020, 0.120)
 "Before the first query, so that machines that start together do not speak together (RFC 6762 section 5.2)."

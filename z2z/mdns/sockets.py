@@ -16,7 +16,7 @@ import msgspec
 from mdht.errors import LocalProtocolError
 from mdht.netifaces_io import interface_addresses
 from z2z.errors import LinkError
-from z2z.mdns_messages import MDNS_PORT
+from z2z.mdns.messages import MDNS_PORT
 
 GROUP4: Final = "224.0.0.251"
 GROUP6: Final = "ff02::fb"

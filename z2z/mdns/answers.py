@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Final, TypeAlias
 
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     MDNS_PORT,
     RR_NSEC,
     Identity,
@@ -14,9 +14,9 @@ from z2z.mdns_messages import (
     SendUnicast,
     identity,
 )
-from z2z.mdns_outbox import Outbox, pack, pack_answers
-from z2z.mdns_zone import OwnRecord, Zone
-from z2z.timers import Timers
+from z2z.mdns.outbox import Outbox, pack, pack_answers
+from z2z.mdns.timers import Timers
+from z2z.mdns.zone import OwnRecord, Zone
 
 SHARED_DELAY_S: Final = (0.020, 0.120)
 "Answers that others may give too wait, so that not all speak at once (section 6)."

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from tests.z2z.memory_link import MemoryLink, Station, item, registration
+from tests.z2z.mdns.memory_link import MemoryLink, Station, item, registration
 from z2z.errors import LocalProtocolError
-from z2z.mdns_claims import TRANSITIONS, Claim, ClaimAction, ClaimInput, ClaimState
-from z2z.mdns_messages import (
+from z2z.mdns.claims import TRANSITIONS, Claim, ClaimAction, ClaimInput, ClaimState
+from z2z.mdns.messages import (
     ENUMERATION,
     RR_A,
     RR_AAAA,
@@ -31,7 +31,7 @@ from z2z.mdns_messages import (
     Srv,
     Txt,
 )
-from z2z.responder import Responder, ResponderConfig
+from z2z.mdns.responder import Responder, ResponderConfig
 from z2z.service_item import TXT_MAX
 
 BASE: Name = (b"_daap", b"_tcp", b"local")

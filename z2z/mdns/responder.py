@@ -1,7 +1,7 @@
 """The mDNS responder as a core without I/O: publishes services on one link as if they were local (RFC 6762, 6763).
 
 Where the RFC leaves room, two things rule. An import must never make a device of the link rename itself (see
-`mdns_claims`): its probes propose no SRV or TXT records, against which a probing device could lose, and it gives up a
+`claims`): its probes propose no SRV or TXT records, against which a probing device could lose, and it gives up a
 name silently as soon as a device claims it. And the machine may run another responder on the same port, which would
 get the unicast answers: probes ask for multicast ones.
 """
@@ -14,9 +14,9 @@ from random import Random
 from typing import Final, Literal, TypeAlias
 
 from z2z.errors import LocalProtocolError
-from z2z.mdns_answers import Answers
-from z2z.mdns_claims import Claim, ClaimAction, ClaimInput, compare_proposals, conflict_reason, differing, is_import
-from z2z.mdns_messages import (
+from z2z.mdns.answers import Answers
+from z2z.mdns.claims import Claim, ClaimAction, ClaimInput, compare_proposals, conflict_reason, differing, is_import
+from z2z.mdns.messages import (
     RR_ANY,
     Address4,
     Address6,
@@ -39,10 +39,10 @@ from z2z.mdns_messages import (
     identity,
     instance_name,
 )
-from z2z.mdns_outbox import PACKED_MAX, Outbox, estimated_size, pack
-from z2z.mdns_zone import OwnRecord, Zone, all_records, check_registration, host_name, host_records, service_records
+from z2z.mdns.outbox import PACKED_MAX, Outbox, estimated_size, pack
+from z2z.mdns.timers import Timers
+from z2z.mdns.zone import OwnRecord, Zone, all_records, check_registration, host_name, host_records, service_records
 from z2z.service_item import ServiceItem
-from z2z.timers import Timers
 
 PROBE_S: Final = 0.250
 "Between probes, and the most to wait before the first one (RFC 6762 section 8.1)."

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.z2z.memory_link import MemoryLink, Station, item
+from tests.z2z.mdns.memory_link import MemoryLink, Station, item
 from z2z.errors import LocalProtocolError, RemoteProtocolError
-from z2z.mdns_cache import Cache
-from z2z.mdns_messages import (
+from z2z.mdns.cache import Cache
+from z2z.mdns.messages import (
     ENUMERATION,
     RR_A,
     RR_AAAA,
@@ -37,7 +37,7 @@ from z2z.mdns_messages import (
     TypeLost,
     Unconfirmed,
 )
-from z2z.querier import Querier, QuerierConfig
+from z2z.mdns.querier import Querier, QuerierConfig
 
 TYPE = "_daap._tcp"
 BASE: Name = (b"_daap", b"_tcp", b"local")

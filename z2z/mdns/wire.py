@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from z2z.errors import LocalProtocolError, RemoteProtocolError
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     RR_A,
     RR_AAAA,
     RR_NSEC,
@@ -325,3 +325,29 @@ def _bitmap_types(data: bytes) -> tuple[int, ...]:
         rrtypes += [window << 8 | bit for bit in range(length * 8) if bits[bit // 8] & 0x80 >> bit % 8]
         at, last_window = at + 2 + length, window
     return tuple(rrtypes)
+
+
+def decode_message(data: bytes) -> MdnsMessage:
+    """Return the message in a datagram; bytes after the last record are left alone.
+
+    Raises:
+        RemoteProtocolError: the bytes are no DNS message, or carry an opcode or code that multicast DNS ignores.
+    """
+    return Decoder(data).message()
+
+
+def encode_message(message: MdnsMessage, soft_max: int = PAYLOAD_SOFT_MAX) -> list[bytes]:
+    """Return a message as one or more datagrams, with names compressed.
+
+    Records go on in a further datagram when one is full; in a query the datagrams before it are marked truncated
+    (RFC 6762 section 7.2). A record that is larger than a datagram gets one of its own. Proposed records of a probe
+    stay with its questions (section 8.2). Additional records that do not fit are left out.
+
+    Args:
+        message: what to send.
+        soft_max: bytes of one datagram.
+
+    Raises:
+        LocalProtocolError: a single record is larger than 9,000 bytes with its headers.
+    """
+    return list(Encoder(message, soft_max, PAYLOAD_HARD_MAX).parts())

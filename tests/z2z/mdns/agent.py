@@ -15,8 +15,8 @@ import msgspec
 import trio
 
 from z2z.dns_records import decode_item, encode_item
-from z2z.mdns_io import MdnsLink, open_link
-from z2z.mdns_messages import Registration
+from z2z.mdns.link_io import MdnsLink, open_link
+from z2z.mdns.messages import Registration
 from z2z.service_item import ServiceItem
 
 

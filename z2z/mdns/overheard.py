@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from z2z.mdns_messages import Data, Name, Record, fold
+from z2z.mdns.messages import Data, Name, Record, fold
 
 OVERHEARD_S: Final = 2.0
 "A host may not repeat a record within a second (RFC 6762 section 6), nor answer at once: later, it can be asked."

@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
-from z2z.mdns_messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost
+from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost
 
 Event = TypeVar("Event")
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from z2z.mdns_cache import Cache
-from z2z.mdns_messages import RR_PTR, MdnsMessage, Name, Question, Record, fold
-from z2z.mdns_outbox import pack_questions
+from z2z.mdns.cache import Cache
+from z2z.mdns.messages import RR_PTR, MdnsMessage, Name, Question, Record, fold
+from z2z.mdns.outbox import pack_questions
 
 ASK_MIN_S: Final = 0.9
 "A question that several needs ask for is not repeated sooner."

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, ip_address
 from random import Random
 
-from z2z.dns_records import decode_message, encode_message
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     MDNS_PORT,
     MdnsMessage,
     QuerierEffect,
@@ -15,8 +14,9 @@ from z2z.mdns_messages import (
     SendMulticast,
     SendUnicast,
 )
-from z2z.querier import Querier, QuerierConfig
-from z2z.responder import Responder, ResponderConfig
+from z2z.mdns.querier import Querier, QuerierConfig
+from z2z.mdns.responder import Responder, ResponderConfig
+from z2z.mdns.wire import decode_message, encode_message
 from z2z.service_item import ServiceItem
 
 

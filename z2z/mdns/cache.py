@@ -5,8 +5,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, TypeAlias
 
-from z2z.mdns_messages import Identity, Name, Record, identity
-from z2z.timers import Timers
+from z2z.mdns.messages import Identity, Name, Record, identity
+from z2z.mdns.timers import Timers
 
 GOODBYE_S: Final = 1.0
 "What says goodbye or is flushed lives on for a second, in case another host still has it (sections 10.1, 10.2)."

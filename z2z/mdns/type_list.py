@@ -1,8 +1,8 @@
 """Service types that a link offers, as its enumeration name lists them (RFC 6763 section 9)."""
 
 from z2z.errors import RemoteProtocolError
-from z2z.mdns_cache import Cache, Cached
-from z2z.mdns_messages import ENUMERATION, RR_PTR, Name, Ptr, Record, TypeEvent, TypeFound, TypeLost, fold
+from z2z.mdns.cache import Cache, Cached
+from z2z.mdns.messages import ENUMERATION, RR_PTR, Name, Ptr, Record, TypeEvent, TypeFound, TypeLost, fold
 from z2z.service_item import check_service_type
 
 

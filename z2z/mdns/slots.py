@@ -1,6 +1,6 @@
 """A queue of jobs of which only a few run at once; each counts its attempts."""
 
-from z2z.mdns_messages import Name
+from z2z.mdns.messages import Name
 
 
 class Slots:

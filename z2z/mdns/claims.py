@@ -8,8 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final
 
-from z2z.dns_wire import rdata_bytes
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     IMPORT_HOST_PREFIX,
     Address4,
     Address6,
@@ -22,6 +21,7 @@ from z2z.mdns_messages import (
     fold,
     identity,
 )
+from z2z.mdns.wire import rdata_bytes
 
 
 class ClaimState(Enum):

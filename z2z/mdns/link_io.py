@@ -20,10 +20,9 @@ from typing import Final, TypeVar
 
 import trio
 
-from z2z.dns_records import decode_message, encode_message
 from z2z.errors import LinkError, RemoteProtocolError
-from z2z.mdns_mailbox import Mailbox, latest, merge_service_events
-from z2z.mdns_messages import (
+from z2z.mdns.mailbox import Mailbox, latest, merge_service_events
+from z2z.mdns.messages import (
     MDNS_PORT,
     Confirmed,
     Conflict,
@@ -47,9 +46,10 @@ from z2z.mdns_messages import (
     TypeLost,
     Unconfirmed,
 )
-from z2z.mdns_sockets import InterfaceState, LinkSockets, interface_state
-from z2z.querier import Querier, QuerierConfig
-from z2z.responder import Responder, ResponderConfig
+from z2z.mdns.querier import Querier, QuerierConfig
+from z2z.mdns.responder import Responder, ResponderConfig
+from z2z.mdns.sockets import InterfaceState, LinkSockets, interface_state
+from z2z.mdns.wire import decode_message, encode_message
 from z2z.service_item import ServiceItem
 
 log = logging.getLogger(__name__)

@@ -2,11 +2,11 @@ import pytest
 import trio
 import trio.testing
 
-from tests.z2z.memory_link import item
+from tests.z2z.mdns.memory_link import item
 from z2z.errors import LinkError
-from z2z.mdns_io import open_link
-from z2z.mdns_mailbox import BUFFER, Mailbox, latest, merge_service_events
-from z2z.mdns_messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
+from z2z.mdns.link_io import open_link
+from z2z.mdns.mailbox import BUFFER, Mailbox, latest, merge_service_events
+from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
 
 OLD, NEW = item(port=1), item(port=2)
 LOST = ServiceLost(service_type="_daap._tcp", instance=OLD.instance)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from z2z.mdns_cache import GOODBYE_S, Cache, Cached
-from z2z.mdns_messages import (
+from z2z.mdns.cache import GOODBYE_S, Cache, Cached
+from z2z.mdns.messages import (
     RR_A,
     RR_AAAA,
     RR_PTR,
@@ -23,7 +23,7 @@ from z2z.mdns_messages import (
     subtype_name,
     type_name,
 )
-from z2z.mdns_overheard import Overheard
+from z2z.mdns.overheard import Overheard
 from z2z.service_item import SUBTYPES_MAX, ServiceItem
 
 KNOWN_SUBTYPES: Final[Mapping[str, tuple[str, ...]]] = {

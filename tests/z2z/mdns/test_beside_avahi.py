@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.z2z.memory_link import item
+from tests.z2z.mdns.memory_link import item
 from tools.netlab import Avahi, Host, Lab, Subnet, decode_label, wait_until
 from z2z.dns_records import decode_item, encode_item
 from z2z.service_item import ServiceItem
 
 pytestmark = pytest.mark.lab
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RAW = tuple(b"key%d=" % number + bytes(range(0xA0, 0xF8)) for number in range(8))
 "More than 700 bytes, none of them ASCII beyond the keys."
 HOST = "z2z-203-0-113-5-office"
@@ -27,7 +27,7 @@ class Agent:
     running: ClassVar[list["Agent"]] = []
 
     def __init__(self, host: Host, interface: str | None = None) -> None:
-        command = (sys.executable, "-u", "-m", "tests.z2z.mdns_agent", interface or host.interface)
+        command = (sys.executable, "-u", "-m", "tests.z2z.mdns.agent", interface or host.interface)
         self.process = host.popen(*command, env={"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE)
         self.running.append(self)
         self.wait("ready")

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from z2z.mdns_messages import Address4, Address6, Data, MdnsMessage, Nsec, Opaque, Ptr, Question, Record, Srv, Txt
+from z2z.mdns.messages import Address4, Address6, Data, MdnsMessage, Nsec, Opaque, Ptr, Question, Record, Srv, Txt
 
 PACKED_MAX: Final = 1_280
 "Estimated bytes of one message; leaves room below `PAYLOAD_SOFT_MAX` for names that cannot be compressed."

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Final
 
 from z2z.errors import LocalProtocolError
-from z2z.mdns_messages import (
+from z2z.mdns.messages import (
     ENUMERATION,
     LOCAL,
     RR_ANY,
