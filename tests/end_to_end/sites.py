@@ -91,14 +91,19 @@ def instances(services: list[BrowsedService]) -> set[str]:
     return {service.instance for service in services}
 
 
+def resolved(services: list[BrowsedService]) -> set[str]:
+    """Return the instance names behind which a browser has found host and port."""
+    return instances([service for service in services if service.host])
+
+
 def names(*wanted: str) -> Callable[[list[BrowsedService]], bool]:
-    """Return the condition that a browser shows these instances and no others."""
-    return lambda services: instances(services) == set(wanted)
+    """Return the condition that a browser shows these instances, resolved, and no others."""
+    return lambda services: instances(services) == resolved(services) == set(wanted)
 
 
 def shows(name: str) -> Callable[[list[BrowsedService]], bool]:
-    """Return the condition that a browser shows this instance, perhaps among others."""
-    return lambda services: name in instances(services)
+    """Return the condition that a browser shows this instance, resolved, perhaps among others."""
+    return lambda services: name in resolved(services)
 
 
 def lacks(name: str) -> Callable[[list[BrowsedService]], bool]:
