@@ -10,17 +10,13 @@ from z2z.errors import StoreError
 from z2z.exporter import Confirm, ExportEffect, Exporter, Put, Remove
 from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused
 from z2z.reports import Report
-from z2z.sides import Alarm, Link, Say
+from z2z.sides import PATIENCE_S, TICK_MIN_S, Alarm, Link, Say
 from z2z.stores.base import Store
 
 PUTS_AT_ONCE: Final = 16
 "Puts and removes side by side: a put takes some round trips, and a node's rate limit is far above this."
 CONFIRMS_AT_ONCE: Final = 20
 "More questions at once than so many, and receivers lose answers (measured with Avahi)."
-PATIENCE_S: Final = 20.0
-"Seconds for one put or remove before it counts as failed."
-TICK_MIN_S: Final = 0.05
-"What happens within this time is served together: a burst of services must not cost a look at all for each."
 
 Slot = tuple[bytes, bytes]
 

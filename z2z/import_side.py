@@ -9,12 +9,11 @@ import trio
 
 from z2z.addresses import Interface
 from z2z.errors import LocalProtocolError, StoreError
-from z2z.export_side import PATIENCE_S, TICK_MIN_S
 from z2z.importer import Importer
 from z2z.mdns.messages import ServiceLost
 from z2z.presence import Check, ImportEffect, Register, Update, Withdraw
 from z2z.reports import Report
-from z2z.sides import Alarm, Link, Say
+from z2z.sides import PATIENCE_S, TICK_MIN_S, Alarm, Link, Say
 from z2z.stores.base import Store
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -12,6 +12,11 @@ from z2z.service_item import ServiceItem
 
 Say: TypeAlias = Callable[[Report], None]
 "Tells the user."
+
+PATIENCE_S: Final = 20.0
+"Seconds for one put or remove before it counts as failed."
+TICK_MIN_S: Final = 0.05
+"What happens within this time is served together: a burst of services must not cost a look at all for each."
 
 
 class Link(Protocol):

@@ -1,10 +1,12 @@
 """What a store is: four methods over bytes. Several values live under one key, one per writer and name."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
-import trio
+
+if TYPE_CHECKING:  # the importer's core uses the values of this file and does no I/O
+    import trio
 
 
 class StoredValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,6 @@ class Store(Protocol):
         """Remove this writer's value of that name at once."""
         ...
 
-    def listen(self, key: bytes) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Change]]:
+    def listen(self, key: bytes) -> AbstractAsyncContextManager["trio.MemoryReceiveChannel[Change]"]:
         """Subscribe to a key while the context lasts; what is there already arrives as `added` first."""
         ...
