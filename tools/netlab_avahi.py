@@ -146,7 +146,8 @@ class Watch:
     def services(self) -> list[BrowsedService]:
         """Return what is resolved and not removed at this moment."""
         present: dict[tuple[str, str, str, str], BrowsedService] = {}
-        for event, service in filter(None, map(parse_line, self.process.log.splitlines())):
+        complete = self.process.log.rpartition("\n")[0]  # a long line is written, and read, in parts
+        for event, service in filter(None, map(parse_line, complete.splitlines())):
             key = (service.interface, service.protocol, service.instance, service.type)
             if event == "=":
                 present[key] = service
