@@ -7,7 +7,7 @@ nodes come and go is in `replication.py`.
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from dhtboot.effects import Effect
 from dhtboot.ids import Address, NodeRef, hash_id, id_from
@@ -21,6 +21,9 @@ from mdht.record_table import PutOutcome, RecordTable
 from mdht.records import KEY_BYTES, Copy, Record, Verifier
 from mdht.replication import Replication
 from mdht.wire import PAGE_BYTES, SHARED_PAGE_BYTES, page
+
+OFFER_SLACK: Final = 2
+"Ranks behind the replicas at which an offer is still taken: who offers may know of so many more losses than we."
 
 
 class Watcher(Protocol):
@@ -181,8 +184,8 @@ class StoreNode:
         for position, (key, digest) in enumerate(entries):
             if len(key) != KEY_BYTES:
                 continue
-            # Who offers may not know yet that many others are closer than we; but it may know of losses that we do not.
-            if self.table.digest(key) != digest and self.is_replica(key, slack=self.config.replicas):
+            # Who offers may not know yet that others are closer than we.
+            if self.table.digest(key) != digest and self.is_replica(key, slack=OFFER_SLACK):
                 positions.append(position)
             self._replication.on_offered(key, sender, now)
         return Wanted(tuple(positions))

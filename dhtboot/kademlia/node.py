@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any, Final
 
-from dhtboot.compact import unpack_address
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
-from dhtboot.errors import RemoteProtocolError
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import RoutingTable
@@ -35,14 +33,13 @@ from dhtboot.kademlia.messages import (
 from dhtboot.kademlia.search import OnAnswer, OnDone, Search
 from dhtboot.kademlia.siblings import SiblingList
 from dhtboot.kademlia.upkeep import Upkeep
+from dhtboot.kademlia.witnesses import Witnesses
 from dhtboot.limits import SourceLimiter
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
 CONTACTS_MAX: Final = 32
 "Entry points and lost siblings that are tried again; the newest ones."
-WITNESSES_MAX: Final = 32
-"Nodes whose view of our address is kept."
 REQUESTS: Final = (FindNode, Ask, Ping)
 RESPONSES: Final = (Nodes, Reply, Pong, Challenge, Busy)
 
@@ -81,7 +78,7 @@ class KademliaNode:
         self._effects: list[Effect] = []
         self._contacts: tuple[NodeRef, ...] = ()
         self._pings: set[Address] = set()
-        self._seen: dict[int, bytes] = {}
+        self._witnesses = Witnesses()
         self._turned_away: list[tuple[NodeRef, OnSilence]] = []
         self._retry_at = math.inf
         self._upkeep = Upkeep(self, config, rng, now)
@@ -147,7 +144,7 @@ class KademliaNode:
 
     def leave(self) -> list[Effect]:
         """Say goodbye to everybody who knows us."""
-        for node in {*self.table, *self._siblings.nodes}:
+        for node in self.contacts:
             cookie = self._cookies.for_peer(node.address)
             self._effects.append(Send(node.address, Packet(self._id_bytes, 0, Leaving(), cookie)))
         return self.collect()
@@ -166,15 +163,14 @@ class KademliaNode:
         return self._siblings.nodes
 
     @property
+    def contacts(self) -> list[NodeRef]:
+        """All known live nodes, siblings that a full bucket refused among them."""
+        return list({node.id: node for node in (*self.table, *self._siblings.nodes)}.values())
+
+    @property
     def public_address(self) -> Address | None:
         """Own address as at least two other nodes see it, None while they do not agree."""
-        common = Counter(self._seen.values()).most_common(1)
-        if not common or common[0][1] < 2:
-            return None
-        try:
-            return unpack_address(common[0][0])
-        except RemoteProtocolError:
-            return None
+        return self._witnesses.address
 
     def closest(self, target: int, count: int) -> list[NodeRef]:
         """The known nodes closest to a target, closest first, this one not among them."""
@@ -338,9 +334,7 @@ class KademliaNode:
     def _on_pong(self, node: NodeRef, message: Any, now: float) -> None:
         self._pings.discard(node.address)
         if isinstance(message, Pong) and message.seen:
-            self._seen[node.id] = message.seen
-            if len(self._seen) > WITNESSES_MAX:
-                del self._seen[next(iter(self._seen))]
+            self._witnesses.note(node.id, message.seen)
         self._on_join_input(JoinInput.CONTACT_ALIVE, now)
 
     def _on_ping_failed(self, node: NodeRef, now: float) -> None:
