@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, Literal
@@ -81,10 +82,17 @@ def default_interface() -> str:
         raise LinkError(str(error)) from error
 
 
-def own_prefixes() -> Iterable[Interface]:
-    """Return the addresses of this host with their prefixes, loopback left out."""
+def own_prefixes(shown_on: str) -> Iterable[Interface]:
+    """Return the addresses of this host, with prefixes, at which an import would lead to a stranger.
+
+    Clients on a link reach the prefix of that link directly; those of this host's other links they reach through
+    routers, as this host may be one. Programs of this machine reach all of its links directly.
+
+    Args:
+        shown_on: the interface on which imports are shown.
+    """
     found: list[Interface] = []
-    for name in netifaces_io.interfaces():
+    for name in netifaces_io.interfaces() if shown_on == LOOPBACK else (shown_on,):
         try:
             found += netifaces_io.interface_addresses(name)
         except MdhtLocalError as error:  # it went while we looked
@@ -178,7 +186,7 @@ class Bridge:
         if config.imports:
             importer = Importer(ImportConfig(site=config.site, stale_s=config.stale_s), rng)
             link = SilentLink(links[shown_on]) if silent else links[shown_on]
-            self._importing = ImportSide(importer, link, self._say, own_prefixes)
+            self._importing = ImportSide(importer, link, self._say, partial(own_prefixes, shown_on))
             self._sources = [
                 Source(label=label, store=opened.store, key=key)
                 for opened in stores["import"].values()

@@ -2,6 +2,7 @@ import msgspec
 import pytest
 import trio
 
+from mdht.netifaces_io import interfaces
 from tests.z2z.exports import signer, site
 from z2z.bridge import Bridge, BridgeConfig, own_prefixes
 from z2z.errors import LinkError, LocalProtocolError
@@ -27,8 +28,14 @@ def test_what_a_program_does_makes_it_a_second_copy_whatever_the_order(tmp_path)
     assert one != identity(exports=(("mdht", "_a._tcp"), ("mdht", "_b._tcp")), keys=("home",))
 
 
-def test_loopback_is_no_prefix_of_this_host():
-    assert not any(each.ip.is_loopback for each in own_prefixes())
+def test_loopback_is_no_prefix_of_this_host() -> None:
+    assert not any(each.ip.is_loopback for each in own_prefixes("lo"))
+
+
+def test_only_the_prefixes_of_the_link_shown_on_are_own_but_all_for_this_machine() -> None:
+    everywhere = set(own_prefixes("lo"))
+    assert all(set(own_prefixes(name)) <= everywhere for name in interfaces())
+    assert set(own_prefixes("nosuch0")) == set()
 
 
 @pytest.mark.parametrize("changes", [{"exports": (("memory", "_x._tcp"),)}, {"imports": ("memory",), "keys": ("x",)}])
