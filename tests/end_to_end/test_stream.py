@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from mdht.signing import SigningKey
-from tests.end_to_end.hostile import beyond_the_limits, damaged, line
+from tests.end_to_end.hostile import SERVICE_TYPE, beyond_the_limits, damaged, line
 from tests.end_to_end.sites import (
     LIMIT_S,
     PATIENCE_S,
     TwoSites,
     json_lines,
     names,
-    shows,
     two_sites,
     wait_line,
 )
@@ -50,12 +49,13 @@ def feed(sites: TwoSites, *options: str) -> tuple[Process, int]:
     return importer, writing
 
 
-def recorded(sites: TwoSites, service_type: str, name: str, txt: list[bytes] | None = None) -> bytes:
-    """Return the stream of one service, as `z2z --export:stream --once > FILE` writes it."""
-    publication = sites.avahi_a.publish(name, service_type, 80, txt or [b"a=b"])
-    path = sites.a.directory / f"{name}.txt"
+@pytest.fixture(scope="module")
+def recording(sites: TwoSites) -> bytes:
+    """The stream of one service, as `z2z --export:stream --once > FILE` writes it."""
+    publication = sites.avahi_a.publish("Recorded", "_record._tcp", 80, [b"a=b"])
+    path = sites.a.directory / "services.txt"
     with path.open("wb") as file:
-        process = sites.a.popen(Host.program("z2z"), "--export:stream", service_type, "--once", stdout=file)
+        process = sites.a.popen(Host.program("z2z"), "--export:stream", "_record._tcp", "--once", stdout=file)
         assert process.wait(20) == 0, process.log
     publication.withdraw()
     return path.read_bytes()
@@ -98,25 +98,24 @@ def test_an_exporter_whose_reader_leaves_ends_with_one_line(sites: TwoSites) -> 
     publication.withdraw()
 
 
-def test_a_file_is_shown_until_the_end_of_the_program(sites: TwoSites) -> None:
-    data = recorded(sites, "_file._tcp", "In a file")
-    first = json_lines(data.decode())[0]
-    assert (first["event"], first["service"], first["service_type"]) == ("+", "In a file", "_file._tcp")
+def test_a_file_is_shown_until_the_end_of_the_program(sites: TwoSites, recording: bytes) -> None:
+    first = json_lines(recording.decode())[0]
+    assert (first["event"], first["service"], first["service_type"]) == ("+", "Recorded", "_record._tcp")
     path = sites.b.directory / "services.txt"
-    path.write_bytes(data)
-    watch = sites.avahi_b.watch("_file._tcp")
+    path.write_bytes(recording)
+    watch = sites.avahi_b.watch("_record._tcp")
     with path.open("rb") as stdin:
         importer = sites.b.popen(Host.program("z2z"), "--import:stream", stdin=stdin)
-    watch.wait_for(names("In a file"), PATIENCE_S)
+    watch.wait_for(names("Recorded"), PATIENCE_S)
     wait_line(importer, "end of the file")
     assert importer.stop() == 0
     watch.wait_for(names(), LIMIT_S)
 
 
-def test_a_line_that_is_no_event_is_one_warning_and_the_rest_goes_on(sites: TwoSites) -> None:
-    good = recorded(sites, "_lines._tcp", "Good").splitlines()[0]
+def test_a_line_that_is_no_event_is_one_warning_and_the_rest_goes_on(sites: TwoSites, recording: bytes) -> None:
+    good = recording.splitlines()[0]
     importer, pipe_end = feed(sites)
-    watch = sites.avahi_b.watch("_lines._tcp")
+    watch = sites.avahi_b.watch("_record._tcp")
     tampered = json.loads(good)
     tampered["value"] = base64.b64encode(damaged(base64.b64decode(tampered["value"]))).decode()
     tampered["name"] = "00" * 20
@@ -133,7 +132,7 @@ def test_a_line_that_is_no_event_is_one_warning_and_the_rest_goes_on(sites: TwoS
         stream.writelines(bytes_ + b"\n" for bytes_ in (*bad, json.dumps(tampered).encode()))
         stream.write(good + b"\n")
         stream.flush()
-        watch.wait_for(names("Good"), PATIENCE_S)
+        watch.wait_for(names("Recorded"), PATIENCE_S)
         lines = [said for said in importer.log.splitlines() if said.startswith("z2z: ")]
         assert len(lines) == 6, importer.log
         for number, said in enumerate(lines, 1):
@@ -146,22 +145,21 @@ def test_a_line_that_is_no_event_is_one_warning_and_the_rest_goes_on(sites: TwoS
     watch.wait_for(names(), LIMIT_S)
 
 
-def test_each_value_beyond_the_limits_is_refused_in_one_line(sites: TwoSites) -> None:
-    good = recorded(sites, "_limits._tcp", "Good one")
+def test_each_value_beyond_the_limits_is_refused_in_one_line(sites: TwoSites, recording: bytes) -> None:
     signer = SigningKey.generate()
     hostile = beyond_the_limits(signer)
     importer, pipe_end = feed(sites)
-    watch = sites.avahi_b.watch("_limits._tcp")
+    watch, hostile_watch = sites.avahi_b.watch("_record._tcp"), sites.avahi_b.watch(SERVICE_TYPE)
     with open(pipe_end, "wb") as stream:
         stream.writelines(line(value, bytes([number]) * 20, signer) for number, value in enumerate(hostile.values()))
-        stream.write(good)
+        stream.write(recording)
         stream.flush()
-        watch.wait_for(shows("Good one"), PATIENCE_S)
+        watch.wait_for(names("Recorded"), PATIENCE_S)
         complaints = [
             said for said in importer.log.splitlines() if said.startswith(("refused ", "z2z: standard input"))
         ]
         assert len(complaints) == len(hostile), importer.log
         for what, said in (("64", "64"), ("port 0", "port 0"), ("TXT", "TXT"), ("forged", "signature")):
             assert any(said in complaint for complaint in complaints), (what, complaints)
-        assert names("Good one")(watch.services())
+        assert hostile_watch.services() == []
     assert importer.wait(PATIENCE_S) == 0
