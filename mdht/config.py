@@ -39,7 +39,8 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     newcomer to everybody, and repair must not keep the nodes from answering."""
     keys_per_slice: int = 256
     "Keys looked at between two events, about 3 ms."
-    offers_under_way_max: int = 64
+    offers_under_way_max: int = 8
+    "With more, answers to users queue up behind repair at every neighbour."
     table: TableConfig = TableConfig()
 
     def __post_init__(self) -> None:

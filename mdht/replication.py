@@ -59,7 +59,8 @@ class Replication:
         self._absent: dict[int, float] = {}
         self._pass_at = math.inf
         self._slowness = 1.0
-        self._rested_at = now + node.config.settle_s
+        # Jitter: after a power cut all start together.
+        self._rested_at = now + node.config.settle_s * (1.0 + rng.random())
         self._pass: Iterator[None] | None = None
         self._due: dict[bytes, float] = {}
         self._heap: list[tuple[float, bytes]] = []
