@@ -2,8 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from dhtboot.ids import NodeRef, id_from
@@ -47,11 +46,6 @@ class Watch:
         self._spare: list[NodeRef] = []
         self._fetching = False
         self._stopped = False
-
-    @property
-    def view(self) -> Mapping[tuple[bytes, bytes], tuple[Record, float]]:
-        """Record and end of life per slot (writer, name)."""
-        return MappingProxyType(self._slots)
 
     def start(self, now: float) -> None:
         """Subscribe; what is there already arrives as `added`."""

@@ -354,7 +354,9 @@ class KademliaNode:
         lost = known is not None and known.address == node.address
         if lost and (substitute := self.table.remove(node.id)) is not None:
             self.ping(substitute, now)
-        if self._siblings.remove(node.id):
+        # The whole contact: a word from one address must not remove a sibling at another.
+        if node in self._siblings.nodes:
+            self._siblings.remove(node.id)
             for other in self.table.closest(self.id, self._config.siblings):
                 self._siblings.add(other)
             self._upkeep.on_sibling_lost(now)

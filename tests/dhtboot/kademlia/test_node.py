@@ -108,6 +108,21 @@ def test_nobody_is_removed_by_a_goodbye_that_is_not_its_own() -> None:
     assert all(n.table.find(victim.id) is not None for n in overlay.nodes.values() if n is not victim)
 
 
+def test_nobody_takes_a_sibling_away_by_a_goodbye_from_an_address_of_its_own() -> None:
+    overlay = Overlay(1).grow(10)
+    victim, liar = overlay.nodes[address_of(3)], overlay.nodes[address_of(4)]
+    for address, node in overlay.nodes.items():
+        if node is victim or node is liar:
+            continue
+        cookie = liar._cookies.for_peer(address)  # genuine: the liar does receive at its address
+        assert cookie
+        overlay.network.send(address_of(4), address, Packet(id_bytes(victim.id), 0, Leaving(), cookie))
+    overlay.network.run(0.1)
+    others = [node for node in overlay.nodes.values() if node is not victim and node is not liar]
+    assert all(victim.id in [each.id for each in node.neighbours] for node in others)
+    assert all(node._upkeep._self_lookup_at == math.inf for node in others), "nobody mourns a sibling that is there"
+
+
 def test_two_parts_grow_together_when_a_cut_heals() -> None:
     overlay = Overlay(2).grow(40)
     left = [address_of(n) for n in range(20)]
