@@ -1,0 +1,225 @@
+"""How a node becomes part of the ring: a table of steps, and both sides of a JOIN (thesis sections 2.4.1, 2.4.3)."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from functools import partial
+from random import Random
+from typing import Any, Final, Protocol
+
+from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.messages import LIST_MAX, JoinReply, JoinRequest, Leaving, NewSuccessorHint
+from dhtboot.chord.stabilize import Neighbours
+from dhtboot.chord.walk import OnOutcome, Outcome
+from dhtboot.effects import Effect, Joined, JoinFailed
+from dhtboot.ids import Address, NodeRef
+from dhtboot.rpc import REQUEST_ID_BITS
+
+HOPS_MAX: Final = 4
+"Times that a JOIN is passed on: neighbours that come in at the same moment make a lookup miss by one or two."
+
+
+class Phase(Enum):
+    """Where the node stands with the ring."""
+
+    NEW = "new"
+    JOINING = "joining"
+    "A JOIN is on its way."
+    JOINED = "joined"
+    "READY: it routes, and lets others in."
+    LEFT = "left"
+
+
+class JoinInput(Enum):
+    """What can happen to a joining node."""
+
+    ALONE = "alone"
+    "Started without contacts."
+    CONTACTS = "contacts"
+    "Given contacts."
+    ACCEPTED = "accepted"
+    "The node responsible for our identifier has answered."
+    UNANSWERED = "unanswered"
+    "No answer within the time for one JOIN."
+    ISOLATED = "isolated"
+    "Every known node is dead."
+    LEAVE = "leave"
+
+
+class JoinAction(Enum):
+    """What the node does on a step."""
+
+    NONE = "none"
+    SEND_JOIN = "send_join"
+    REPORT = "report"
+    SAY_GOODBYE = "say_goodbye"
+
+
+TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] = {
+    (Phase.NEW, JoinInput.ALONE): (Phase.JOINED, JoinAction.REPORT),
+    (Phase.NEW, JoinInput.CONTACTS): (Phase.JOINING, JoinAction.SEND_JOIN),
+    # Another contact, after the first did not help.
+    (Phase.JOINING, JoinInput.CONTACTS): (Phase.JOINING, JoinAction.SEND_JOIN),
+    (Phase.JOINING, JoinInput.ACCEPTED): (Phase.JOINED, JoinAction.REPORT),
+    (Phase.JOINING, JoinInput.UNANSWERED): (Phase.JOINING, JoinAction.SEND_JOIN),
+    (Phase.JOINED, JoinInput.ISOLATED): (Phase.JOINING, JoinAction.SEND_JOIN),
+    (Phase.JOINED, JoinInput.LEAVE): (Phase.LEFT, JoinAction.SAY_GOODBYE),
+    (Phase.JOINING, JoinInput.LEAVE): (Phase.LEFT, JoinAction.NONE),
+    (Phase.NEW, JoinInput.LEAVE): (Phase.LEFT, JoinAction.NONE),
+}
+"A pair that is not listed changes nothing: a second answer to a JOIN, say."
+
+
+class Joinable(Protocol):
+    """What joining needs of its node."""
+
+    id: int
+    counters: Counter[str]
+    neighbours: Neighbours
+
+    def is_responsible(self, target: int) -> bool:
+        """Whether this node believes that `target` is its own."""
+
+    def lookup(self, target: int, now: float, *, on_done: OnOutcome) -> None:
+        """Look for the node responsible for `target`."""
+
+    def send(self, to: Address, request_id: int, message: Any) -> None:
+        """Send one packet."""
+
+    def emit(self, effect: Effect) -> None:
+        """Tell the driver."""
+
+    def on_joined(self, now: float) -> None:
+        """The node routes from now on."""
+
+    def on_parted(self) -> None:
+        """It does not any more."""
+
+
+class Joining:
+    """Both sides of a JOIN at one node.
+
+    Attributes:
+        phase: where the node stands.
+        due_at: when to call `tick`.
+    """
+
+    __slots__ = ("_config", "_contacts", "_join_id", "_joins_sent", "_node", "_rng", "due_at", "phase")
+
+    def __init__(self, node: Joinable, config: ChordConfig, rng: Random) -> None:
+        self._node = node
+        self._config = config
+        self._rng = rng
+        self._contacts: tuple[NodeRef, ...] = ()
+        self._join_id = 0
+        self._joins_sent = 0
+        self.phase = Phase.NEW
+        self.due_at = math.inf
+
+    # ---- the joiner ----------------------------------------------------------------------------------------------
+
+    def join(self, contacts: Iterable[NodeRef], now: float) -> None:
+        """Join through the first contact that helps; alone when there are none."""
+        self._contacts = tuple(contacts)
+        self._joins_sent = 0
+        self._on_input(JoinInput.CONTACTS if self._contacts else JoinInput.ALONE, now)
+
+    def tick(self, now: float) -> None:
+        """A JOIN was not answered in time."""
+        self._on_input(JoinInput.UNANSWERED, now)
+
+    def on_isolated(self, now: float) -> None:
+        """Nobody is left that we know: a new JOIN, or a ring of our own when we began it."""
+        if self._contacts:
+            self._on_input(JoinInput.ISOLATED, now)
+
+    def leave(self, now: float) -> None:
+        """Say goodbye."""
+        self._on_input(JoinInput.LEAVE, now)
+
+    def on_reply(self, successor: NodeRef, message: JoinReply, request_id: int, now: float) -> None:
+        """`successor` has let us in."""
+        if self.phase is not Phase.JOINING or request_id != self._join_id:
+            self._node.counters["unexpected_responses"] += 1
+            return
+        predecessor = successor if message.alone else message.predecessor
+        if self._config.join == "standard" or (predecessor is not None and predecessor.id == self._node.id):
+            predecessor = None
+        self._node.neighbours.enter(successor, message.successors, predecessor, now)
+        self._on_input(JoinInput.ACCEPTED, now)
+
+    def _on_input(self, event: JoinInput, now: float) -> None:
+        self.phase, action = TRANSITIONS.get((self.phase, event), (self.phase, JoinAction.NONE))
+        match action:
+            case JoinAction.SEND_JOIN:
+                self._send_join(event, now)
+            case JoinAction.REPORT:
+                self.due_at = math.inf
+                self._joins_sent = 0
+                self._node.on_joined(now)
+                self._node.emit(Joined(len(self._node.neighbours.successors.nodes)))
+            case JoinAction.SAY_GOODBYE:
+                self._say_goodbye()
+        if self.phase is Phase.LEFT:
+            self.due_at = math.inf
+            self._node.on_parted()
+
+    def _send_join(self, event: JoinInput, now: float) -> None:
+        isolated = event is JoinInput.ISOLATED
+        if isolated:
+            self._node.on_parted()
+        if isolated or self._joins_sent == self._config.joins_per_contact:
+            self._joins_sent = 0
+            self._contacts = (*self._contacts[1:], self._contacts[0])
+            self._node.emit(JoinFailed(self._config.join_retry_s))
+        self._joins_sent += 1
+        self._join_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
+        self.due_at = now + self._config.join_retry_s
+        self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
+
+    def _say_goodbye(self) -> None:
+        predecessor, successors = self._node.neighbours.predecessor, self._node.neighbours.successors.nodes
+        farewell = Leaving(predecessor, successors[: LIST_MAX - 1])
+        for address in {node.address for node in (predecessor, *successors[:1]) if node is not None}:
+            self._node.send(address, 0, farewell)
+
+    # ---- whoever lets it in --------------------------------------------------------------------------------------
+
+    def on_request(self, joiner: NodeRef, hops: int, request_id: int, now: float) -> None:
+        """Let a joiner in, or pass it on to the node responsible for its identifier."""
+        node = self._node
+        if self.phase is not Phase.JOINED or joiner.id == node.id:
+            node.counters["joins_dropped"] += 1  # the joiner tries again by itself
+            return
+        predecessor = node.neighbours.predecessor
+        again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost
+        if again or node.is_responsible(joiner.id):
+            self._let_in(joiner, request_id, now)
+        elif hops < HOPS_MAX:
+            node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, hops + 1, request_id))
+        else:
+            node.counters["joins_dropped"] += 1
+
+    def _on_routed(self, joiner: NodeRef, hops: int, request_id: int, outcome: Outcome, now: float) -> None:
+        if outcome.mine:
+            self._let_in(joiner, request_id, now)
+            return
+        # The joiner's predecessor may have heard of it already, while its answer was lost.
+        for node in outcome.closest:
+            if node.id != joiner.id:
+                self._node.send(node.address, request_id, JoinRequest(joiner, hops))
+                return
+        self._node.counters["joins_dropped"] += 1
+
+    def _let_in(self, joiner: NodeRef, request_id: int, now: float) -> None:
+        neighbours = self._node.neighbours
+        former = neighbours.predecessor
+        known = None if former is None or former.id == joiner.id else former
+        successors = neighbours.successors.nodes[: LIST_MAX - 1]
+        self._node.send(joiner.address, request_id, JoinReply(known, neighbours.alone, successors))
+        if self._config.join == "aggressive":
+            replaced = neighbours.accept(joiner, now)
+            if replaced is not None:
+                self._node.send(replaced.address, 0, NewSuccessorHint(joiner))
+        neighbours.begin_with(joiner, now)

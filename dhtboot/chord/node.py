@@ -1,0 +1,339 @@
+"""One Chord node as a core without I/O: routing, joining, fingers.
+
+`receive`, `tick`, `join` and `leave` return the effects to perform. The layer above calls `lookup` and `tell` from
+within its own calls; their effects wait for the next `collect`.
+"""
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from random import Random
+from typing import Any, Final, Protocol
+
+from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.fingers import FingerTable
+from dhtboot.chord.join import Joining, Phase
+from dhtboot.chord.messages import (
+    LIST_MAX,
+    FindSuccessor,
+    JoinReply,
+    JoinRequest,
+    Leaving,
+    NewSuccessorHint,
+    Notified,
+    Notify,
+    Packet,
+    Ping,
+    Pong,
+    Predecessor,
+    Refused,
+    Route,
+    Stabilize,
+    Step,
+    Successors,
+    Tell,
+)
+from dhtboot.chord.periods import Period
+from dhtboot.chord.stabilize import Neighbours
+from dhtboot.chord.walk import FAILED, OnOutcome, Outcome, Walk
+from dhtboot.effects import Effect, Send
+from dhtboot.ids import Address, NodeRef, id_bytes, id_from
+from dhtboot.limits import SourceLimiter
+from dhtboot.rpc import REQUEST_ID_BITS, OnReply, OnSilence, Overdue, Pending, RpcTable
+
+
+class Application(Protocol):
+    """What the layer above wants to know."""
+
+    def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
+        """Take in a note."""
+
+
+class ChordNode:
+    """A node of Chord.
+
+    Args:
+        identifier: own identifier.
+        config: settings.
+        rng: source of all chance, unpredictable on a real network.
+        now: time of creation.
+        application: the layer above, None for a bare overlay.
+    """
+
+    def __init__(
+        self,
+        identifier: int,
+        config: ChordConfig,
+        rng: Random,
+        now: float,  # noqa: ARG002 - every core is made with the time
+        application: Application | None = None,
+    ) -> None:
+        self.id = identifier
+        self.counters: Counter[str] = Counter()
+        self.neighbours = Neighbours(self, identifier, config, rng)
+        self.fingers = FingerTable(identifier)
+        self.joining = Joining(self, config, rng)
+        self._id_bytes = id_bytes(identifier)
+        self._config = config
+        self._rng = rng
+        self._application = application
+        self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
+        self._limiter = (
+            SourceLimiter(rate=config.requests_per_s, burst=config.requests_burst) if config.requests_per_s else None
+        )
+        self._fix_period = Period(
+            config.fix_fingers_min_s, config.fix_fingers_max_s, config.fix_fingers_quiet_s, config, rng
+        )
+        self._effects: list[Effect] = []
+        self._turned_away: list[tuple[NodeRef, OnSilence]] = []
+        self._routed: OrderedDict[int, tuple[float, Walk]] = OrderedDict()
+        self._fix_at = math.inf
+
+    # ---- driver's side -------------------------------------------------------------------------------------------
+
+    def receive(self, packet: Packet[Any], source: Address, now: float) -> list[Effect]:
+        """Act on one packet from the network."""
+        message = packet.message
+        if type(message) in _RESPONSES:
+            sender = id_from(packet.sender)
+            pending = self._rpc.match(packet.request_id, sender, source, now)
+            if pending is not None:
+                pending.on_reply(pending.node, message, now)
+            elif type(message) is Successors and packet.request_id in self._routed:
+                self._on_routed(message, NodeRef(sender, source), packet.request_id, now)
+            else:
+                self.counters["unexpected_responses"] += 1
+        elif self._limiter is None or self._limiter.take(source, now):
+            self._on_request(packet, source, now)
+        else:
+            self.counters["rate_limited"] += 1
+        return self.collect()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Act on the time."""
+        for pending, overdue in self._rpc.overdue(now):
+            if overdue is Overdue.AGAIN:
+                self.counters["retransmitted"] += 1
+                self._transmit(pending)
+            elif overdue is Overdue.DEAD:
+                self.counters["timeouts"] += 1
+                self._on_dead(pending.node, now)
+                pending.on_fail(pending.node, now)
+        turned_away, self._turned_away = self._turned_away, []
+        for node, on_fail in turned_away:
+            on_fail(node, now)
+        while self._routed and next(iter(self._routed.values()))[0] <= now:
+            self.on_walked(self._routed.popitem(last=False)[1][1], FAILED, now)
+        if now >= self.joining.due_at:
+            self.joining.tick(now)
+        if now >= self.neighbours.due_at:
+            self.neighbours.tick(now)
+        if now >= self._fix_at:
+            self._fix_fingers(now)
+        return self.collect()
+
+    def next_deadline(self) -> float:
+        """When to call `tick` at the latest."""
+        if self._turned_away:
+            return -math.inf
+        due_at = min(self.neighbours.due_at, self._fix_at, self.joining.due_at, self._rpc.next_deadline())
+        if self._routed:
+            due_at = min(due_at, next(iter(self._routed.values()))[0])
+        return due_at
+
+    def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
+        """Join through the first contact that helps; alone when there are none."""
+        self.joining.join(contacts, now)
+        return self.collect()
+
+    def leave(self, now: float) -> list[Effect]:
+        """Say goodbye to the neighbours, which join hands."""
+        self.joining.leave(now)
+        return self.collect()
+
+    def collect(self) -> list[Effect]:
+        """The effects queued since the last call."""
+        effects = self._effects
+        if effects:
+            self._effects = []
+        return effects
+
+    # ---- the layer above -----------------------------------------------------------------------------------------
+
+    def is_responsible(self, target: int) -> bool:
+        """Whether this node believes that `target` is its own."""
+        return self.neighbours.precede(target) or (self.joining.phase is Phase.JOINED and self.neighbours.alone)
+
+    def lookup(self, target: int, now: float, *, on_done: OnOutcome) -> None:
+        """Look for the node responsible for `target`; `on_done` is called once, perhaps at once."""
+        self._walk(target, -1, on_done, now)
+
+    def tell(self, address: Address, note: Any) -> None:
+        """Send a note, once, without guarantee."""
+        self.send(address, 0, Tell(note))
+
+    def call(self, node: NodeRef, request: Any, now: float, on_reply: OnReply, on_fail: OnSilence) -> None:
+        """Send one request and wait for its response; with too many under way it fails at the next tick."""
+        if self._rpc.full:
+            self.counters["requests_turned_away"] += 1
+            self._turned_away.append((node, on_fail))
+            return
+        self._transmit(self._rpc.open(node, request, now, on_reply=on_reply, on_fail=on_fail))
+
+    # ---- routing -------------------------------------------------------------------------------------------------
+
+    def _walk(self, target: int, finger: int, on_outcome: OnOutcome | None, now: float) -> None:
+        walk = Walk(self, target, hops_max=self._config.hops_max, finger=finger, on_outcome=on_outcome)
+        if self.joining.phase is not Phase.JOINED:
+            self.on_walked(walk, FAILED, now)
+            return
+        step = self._next_step(target)
+        if step.step is Step.HOPS and self._config.lookup == "recursive":
+            request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
+            self._routed[request_id] = (now + self._config.routed_timeout_s, walk)
+            self.send(step.nodes[0].address, request_id, Route(id_bytes(target), None, 1))
+        else:
+            walk.take(step, None, now)
+
+    def _next_step(self, target: int) -> Successors:
+        """What this node knows about the way to `target`."""
+        successors = self.neighbours.successors.nodes
+        if self.is_responsible(target):
+            return Successors(successors[: LIST_MAX - 1], Step.MINE)
+        if self._config.hop_choices == 1:
+            node = self.fingers.preceding(target, successors)
+            hops: tuple[NodeRef, ...] = () if node is None else (node,)
+        else:
+            hops = self.fingers.all_preceding(target, successors, self._config.hop_choices)
+        return Successors(hops, Step.HOPS) if hops else Successors(successors, Step.SUCCESSORS)
+
+    def _on_route(self, message: Route, sender: NodeRef, request_id: int) -> None:
+        if self.joining.phase is not Phase.JOINED or message.hops > self._config.hops_max:
+            self.counters["routes_dropped"] += 1
+            return
+        origin = message.origin or sender
+        answer = self._next_step(id_from(message.target))
+        if answer.step is Step.HOPS:
+            self.send(answer.nodes[0].address, request_id, Route(message.target, origin, message.hops + 1))
+        else:
+            self.send(origin.address, request_id, Successors(answer.nodes, answer.step, message.hops))
+
+    def _on_routed(self, answer: Successors, sender: NodeRef, request_id: int, now: float) -> None:
+        _deadline, walk = self._routed.pop(request_id)
+        walk.hops = answer.hops
+        if answer.step is Step.HOPS:  # no answer to a recursive lookup
+            self.on_walked(walk, FAILED, now)
+        else:
+            walk.take(answer, sender, now)
+
+    def on_walked(self, walk: Walk, outcome: Outcome, now: float) -> None:
+        """A lookup has ended: tell whoever wanted it, or set the finger that it was for."""
+        if walk.on_outcome is not None:
+            walk.on_outcome(outcome, now)
+        elif not outcome.failed:
+            node = None if outcome.mine else outcome.closest[0]
+            if self.fingers.set(walk.finger, None if node is None or node.id == self.id else node):
+                self._fix_period.reset()
+        elif self._config.lookup == "recursive":
+            self.fingers.set(walk.finger, None)  # hops are not watched there, so an old finger may be dead
+
+    # ---- fingers -------------------------------------------------------------------------------------------------
+
+    def _fix_fingers(self, now: float) -> None:
+        self._fix_period.calm()
+        self._fix_at = now + self._fix_period.next()
+        successor = self.neighbours.successors.first
+        if successor is None:
+            return
+        self.fingers.trim(successor)
+        for index in self.fingers.wanted(successor):
+            self._walk(self.fingers.start(index), index, None, now)
+
+    def on_neighbours_changed(self, now: float) -> None:
+        """What the next hops are drawn from is out of date."""
+        self.fingers.changed()
+        self._fix_period.reset()
+        if self.joining.phase is Phase.JOINED:
+            self._fix_at = min(self._fix_at, now + self._fix_period.longest_s)
+
+    def nearest_finger(self) -> NodeRef | None:
+        """The finger that follows closest."""
+        return next(iter(self.fingers.nodes), None)
+
+    def on_joined(self, now: float) -> None:
+        """Stabilise and fix fingers at once [thesis 2.4.1]."""
+        self._fix_at = now
+        self.neighbours.start(now)
+
+    def on_parted(self) -> None:
+        """This node is not part of the ring any more."""
+        self._fix_at = math.inf
+        self.neighbours.stop()
+        self.fingers.changed()
+
+    def on_isolated(self, now: float) -> None:
+        """Nobody is left that we know."""
+        self.joining.on_isolated(now)
+
+    # ---- what others ask and say ---------------------------------------------------------------------------------
+
+    def _on_request(self, packet: Packet[Any], source: Address, now: float) -> None:
+        message = packet.message
+        joined = self.joining.phase is Phase.JOINED
+        response: Any = None
+        match message:
+            case FindSuccessor(target=target):
+                response = self._next_step(id_from(target)) if joined else _REFUSED
+            case Stabilize():
+                response = self.neighbours.on_stabilize(id_from(packet.sender)) if joined else _REFUSED
+            case Notify(failed=failed):
+                sender = NodeRef(id_from(packet.sender), source)
+                response = self.neighbours.on_notify(sender, failed, now) if joined else _REFUSED
+            case Ping():
+                response = _PONG
+            case _:
+                self._on_statement(message, NodeRef(id_from(packet.sender), source), packet.request_id, now)
+        if response is not None:
+            self.send(source, packet.request_id, response)
+
+    def _on_statement(self, message: Any, sender: NodeRef, request_id: int, now: float) -> None:
+        match message:
+            case Tell(note=note):
+                if self._application is not None:
+                    self._application.on_note(note, sender, now)
+            case Route():
+                self._on_route(message, sender, request_id)
+            case JoinRequest(joiner=joiner, hops=hops):
+                self.joining.on_request(joiner or sender, hops, request_id, now)
+            case JoinReply():
+                self.joining.on_reply(sender, message, request_id, now)
+            case NewSuccessorHint(node=node):
+                if self.joining.phase is Phase.JOINED:
+                    self.neighbours.on_hint(node, now)
+            case Leaving(predecessor=predecessor, successors=successors):
+                # A forged one costs no more than a round: the next successor still names the node as its predecessor.
+                self.fingers.remove(sender.id)
+                self.neighbours.on_leaving(sender, predecessor, successors, now)
+
+    def _on_dead(self, node: NodeRef, now: float) -> None:
+        if self.fingers.remove(node.id):
+            self._fix_period.reset()
+        self.neighbours.on_dead(node, now)
+
+    # ---- packets -------------------------------------------------------------------------------------------------
+
+    def send(self, to: Address, request_id: int, message: Any) -> None:
+        """Send one packet."""
+        self._effects.append(Send(to, Packet(self._id_bytes, request_id, message)))
+
+    def emit(self, effect: Effect) -> None:
+        """Tell the driver."""
+        self._effects.append(effect)
+
+    def _transmit(self, pending: Pending) -> None:
+        self.send(pending.node.address, pending.request_id, pending.request)
+
+
+_RESPONSES: Final = frozenset({Successors, Predecessor, Notified, Pong, Refused})
+_REFUSED: Final = Refused()
+_PONG: Final = Pong()

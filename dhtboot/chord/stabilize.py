@@ -1,0 +1,256 @@
+"""STABILIZE and NOTIFY: keep successor and predecessor right (Chord section 5.1, thesis section 2.4.1)."""
+
+import math
+from random import Random
+from typing import Any, Final, Protocol
+
+from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.messages import LIST_MAX, Notified, Notify, Ping, Pong, Predecessor, Stabilize
+from dhtboot.chord.periods import Period
+from dhtboot.chord.ring import between, between_or_at_end
+from dhtboot.chord.successors import SuccessorList
+from dhtboot.ids import NodeRef
+from dhtboot.rpc import OnReply, OnSilence
+
+LOST_MAX: Final = 16
+"Dead neighbours that are tried again, in case they stand behind a cut; the newest ones."
+LOST_CHECK_S: Final = 30.0
+"One of them is pinged so often, so that the two rings of a cut network grow together after it."
+
+
+class Stabilized(Protocol):
+    """What stabilising needs of its node."""
+
+    def call(self, node: NodeRef, request: Any, now: float, on_reply: OnReply, on_fail: OnSilence) -> None:
+        """Send a request and wait for its response."""
+
+    def on_neighbours_changed(self, now: float) -> None:
+        """Predecessor or successors are others than before."""
+
+    def nearest_finger(self) -> NodeRef | None:
+        """The known node that follows closest, apart from the successor list."""
+
+    def on_isolated(self, now: float) -> None:
+        """No other node is known any more."""
+
+
+class Neighbours:
+    """Predecessor and successors of one node, and what keeps them right.
+
+    Attributes:
+        predecessor: the node before this one, None while unknown.
+        successors: the nodes after it.
+    """
+
+    __slots__ = (
+        "_config",
+        "_failed",
+        "_lost",
+        "_lost_check_at",
+        "_me",
+        "_node",
+        "_period",
+        "_predecessor_heard",
+        "_rng",
+        "due_at",
+        "predecessor",
+        "successors",
+    )
+
+    def __init__(self, node: Stabilized, me: int, config: ChordConfig, rng: Random) -> None:
+        self._node = node
+        self._me = me
+        self._config = config
+        self._rng = rng
+        self._period = Period(config.stabilize_min_s, config.stabilize_max_s, config.stabilize_quiet_s, config, rng)
+        self._failed: NodeRef | None = None
+        self._predecessor_heard = False
+        self._lost: tuple[NodeRef, ...] = ()
+        self._lost_check_at = math.inf
+        self.predecessor: NodeRef | None = None
+        self.successors = SuccessorList(me, config.successors)
+        self.due_at = math.inf
+        "When to call `tick`."
+
+    @property
+    def alone(self) -> bool:
+        """Whether this node is a ring of its own."""
+        return self.predecessor is None and not self.successors.nodes
+
+    def precede(self, identifier: int) -> bool:
+        """Whether `identifier` lies between the predecessor and this node; not while the predecessor is unknown."""
+        predecessor = self.predecessor
+        return predecessor is not None and between_or_at_end(identifier, predecessor.id, self._me)
+
+    # ---- time ----------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Stabilise at once, and then once in each period."""
+        self._period.reset()
+        self.due_at = now
+
+    def stop(self) -> None:
+        """Stand still: this node is not part of the ring."""
+        self.due_at = math.inf
+        self.predecessor = None
+        self.successors.clear()
+
+    def tick(self, now: float) -> None:
+        """One round: see whether the predecessor lives, ask the successor for its predecessor."""
+        self.due_at = now + self._period.next()
+        predecessor = self.predecessor
+        if predecessor is not None and not self._predecessor_heard:
+            # Periods are not in step, so a silent one is asked before it is declared dead.
+            self._node.call(predecessor, Ping(), now, self._on_pong, _ignore_silence)
+        self._predecessor_heard = False
+        successor = self.successors.first
+        if successor is not None:
+            self._node.call(successor, Stabilize(), now, self._on_stabilized, _ignore_silence)
+        if self._lost and now >= self._lost_check_at:
+            self._lost_check_at = now + LOST_CHECK_S
+            lost = self._lost[self._rng.randrange(len(self._lost))]
+            self._node.call(lost, Ping(), now, self._on_found_again, _ignore_silence)
+
+    # ---- what others say -----------------------------------------------------------------------------------------
+
+    def on_stabilize(self, asker: int) -> Predecessor:
+        """Answer a successor's question; it is a sign of life when our predecessor asks."""
+        if self.predecessor is not None and self.predecessor.id == asker:
+            self._predecessor_heard = True
+        return Predecessor(self.predecessor)
+
+    def on_notify(self, node: NodeRef, failed: NodeRef | None, now: float) -> Notified:
+        """`node` takes us for its successor: believe it if nothing we know stands between."""
+        predecessor = self.predecessor
+        if node.id != self._me and (
+            predecessor is None
+            or between(node.id, predecessor.id, self._me)
+            or (failed is not None and failed == predecessor)
+        ):
+            self.predecessor = node
+            self._predecessor_heard = True
+            self.begin_with(node, now)
+            self.changed(now)
+        elif predecessor is not None and predecessor.id == node.id:
+            self._predecessor_heard = True
+        return Notified(self.successors.nodes[: LIST_MAX - 1])
+
+    def begin_with(self, node: NodeRef, now: float) -> None:
+        """A node alone takes the first that comes for its successor: two nodes are a ring."""
+        if not self.successors.nodes:
+            self.successors.add(node)
+            self.changed(now)
+
+    def on_hint(self, node: NodeRef, now: float) -> None:
+        """Our successor has let `node` in before itself (aggressive join)."""
+        if node.id != self._me and self._lies_before_successor(node):
+            self.successors.add(node)
+            self.changed(now)
+
+    def accept(self, joiner: NodeRef, now: float) -> NodeRef | None:
+        """Take a joiner as predecessor at once (aggressive join); return the one that it replaces."""
+        former = self.predecessor
+        self.predecessor = joiner
+        self._predecessor_heard = True
+        self.changed(now)
+        return None if former is None or former.id == joiner.id else former
+
+    def enter(self, successor: NodeRef, others: tuple[NodeRef, ...], predecessor: NodeRef | None, now: float) -> None:
+        """Take the place before `successor`, which has let us in."""
+        self.successors.replace(successor, others)
+        self.predecessor = predecessor
+        self._predecessor_heard = True
+        self.changed(now)
+        self.start(now)
+
+    def on_leaving(
+        self, node: NodeRef, predecessor: NodeRef | None, successors: tuple[NodeRef, ...], now: float
+    ) -> None:
+        """A neighbour goes: its neighbours on the other side are ours now."""
+        if self.successors.first == node:
+            self.successors.remove(node.id)
+            for other in successors:
+                self.successors.add(other)
+            self._failed = node
+            self.due_at = now
+            self.changed(now)
+        if self.predecessor == node:
+            self.predecessor = None if predecessor is None or predecessor.id == self._me else predecessor
+            self.changed(now)
+        if self.successors.remove(node.id):
+            self.changed(now)
+
+    def on_dead(self, node: NodeRef, now: float) -> None:
+        """A node does not answer."""
+        first = self.successors.first
+        if self.predecessor == node:
+            self._remember(node, now)
+            self.predecessor = None
+            self.changed(now)
+        if node not in self.successors.nodes:
+            return
+        self._remember(node, now)
+        self.successors.remove(node.id)
+        if not self.successors.nodes:
+            substitute = self._node.nearest_finger() or self.predecessor
+            if substitute is None:
+                self._node.on_isolated(now)
+                return
+            self.successors.add(substitute)
+        if first == node:
+            self._failed = node
+            self.due_at = now
+        self.changed(now)
+
+    def changed(self, now: float) -> None:
+        """Something is new: look more often again."""
+        self._period.reset()
+        self.due_at = min(self.due_at, now + self._period.longest_s)
+        self._node.on_neighbours_changed(now)
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _lies_before_successor(self, node: NodeRef) -> bool:
+        first = self.successors.first
+        return first is None or between(node.id, self._me, first.id)
+
+    def _on_stabilized(self, _successor: NodeRef, message: Any, now: float) -> None:
+        if type(message) is not Predecessor:
+            return  # it is not part of the ring, yet or any more
+        node = message.node
+        if node is not None and node.id != self._me and self._lies_before_successor(node):
+            self.successors.add(node)
+            self.changed(now)
+        first = self.successors.first
+        if first is not None:
+            failed, self._failed = self._failed, None
+            self._node.call(first, Notify(failed), now, self._on_notified, _ignore_silence)
+
+    def _on_notified(self, node: NodeRef, message: Any, now: float) -> None:
+        if type(message) is Notified and self.successors.first == node:
+            if self.successors.replace(node, message.successors):
+                self.changed(now)
+            else:
+                self._period.calm()
+
+    def _on_pong(self, node: NodeRef, message: Any, _now: float) -> None:
+        if type(message) is Pong and self.predecessor == node:
+            self._predecessor_heard = True
+
+    def _on_found_again(self, node: NodeRef, message: Any, now: float) -> None:
+        if type(message) is not Pong:
+            return
+        self._lost = tuple(lost for lost in self._lost if lost != node)
+        if self._lies_before_successor(node):
+            self.successors.add(node)
+            self.due_at = now
+            self.changed(now)
+
+    def _remember(self, node: NodeRef, now: float) -> None:
+        if not self._lost:
+            self._lost_check_at = now + LOST_CHECK_S
+        self._lost = (*[lost for lost in self._lost if lost.id != node.id], node)[-LOST_MAX:]
+
+
+def _ignore_silence(_node: NodeRef, _now: float) -> None:
+    """That the peer counts as dead says it all."""
