@@ -26,7 +26,7 @@ from dhtboot.bootstrap_messages import (
 )
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_from
-from dhtboot.kademlia.cookies import CookieJar
+from dhtboot.cookies import CookieJar
 from dhtboot.limits import SourceLimiter
 
 _SITE_PREFIX_BITS: Final = 64

@@ -1,44 +1,70 @@
-"""What the layers above need of an overlay node, whichever protocol it speaks."""
+"""One face for both protocols: what the layers that do not care need of an overlay node."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from random import Random
+from typing import Any
 
-from dhtboot.effects import Effect
-from dhtboot.ids import Address, NodeRef
+from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.messages import Packet as ChordPacket
+from dhtboot.chord.node import ChordNode
+from dhtboot.chord.walk import Outcome
+from dhtboot.ids import NodeRef
+from dhtboot.kademlia.config import KademliaConfig
+from dhtboot.kademlia.messages import Packet as KademliaPacket
+from dhtboot.kademlia.node import KademliaNode
 from dhtboot.lookup import LookupResult
 
-OnDone = Callable[[LookupResult, float], None]
-"Called once with how a lookup ended, and the time."
+OverlayNode = ChordNode | KademliaNode
+OverlayConfig = ChordConfig | KademliaConfig
+
+OnOwner = Callable[[NodeRef | None, int, float], None]
+"Called with the responsible node (None: the asker itself), the hops to it and the time."
 
 
-class OverlayNode(Protocol):
-    """A node of Chord or Kademlia as a core without I/O."""
+def make_node(identifier: int, config: OverlayConfig, rng: Random, now: float, application: Any) -> OverlayNode:
+    """A node of the protocol that the settings are for."""
+    if isinstance(config, ChordConfig):
+        return ChordNode(identifier, config, rng, now, application)
+    return KademliaNode(identifier, config, rng, now, application)
 
-    id: int
 
-    def receive(self, packet: Any, source: Address, now: float) -> list[Effect]:
-        """Act on one packet from the network."""
+def packet_type(config: OverlayConfig, note: Any) -> Any:
+    """The wire union of the protocol whose layer above sends such notes, and asks nothing."""
+    if isinstance(config, ChordConfig):
+        return ChordPacket[note]
+    return KademliaPacket[None, None, note]
 
-    def tick(self, now: float) -> list[Effect]:
-        """Act on the time."""
 
-    def next_deadline(self) -> float:
-        """When to call `tick` at the latest; `math.inf` for never."""
+def find_owner(node: OverlayNode, key: int, now: float, on_owner: OnOwner) -> None:
+    """Look for the node responsible for a key; `on_owner` is called once, or never when the lookup fails."""
+    if isinstance(node, ChordNode):
+        node.lookup(key, now, on_done=_ChordQuery(on_owner).on_done)
+    else:
+        node.lookup(key, now, on_done=_KademliaQuery(on_owner, node.id, key).on_done, width=1)
 
-    def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
-        """Join through these contacts; alone when there are none."""
 
-    def leave(self) -> list[Effect]:
-        """Say goodbye."""
+class _ChordQuery:
+    __slots__ = ("_on_owner",)
 
-    def collect(self) -> list[Effect]:
-        """The effects queued since the last call."""
+    def __init__(self, on_owner: OnOwner) -> None:
+        self._on_owner = on_owner
 
-    def lookup(self, target: int, now: float, *, on_done: OnDone, width: int | None = None) -> None:
-        """Look for the node responsible for `target`: the first of the result's `closest`, this one if there is none."""
+    def on_done(self, outcome: Outcome, now: float) -> None:
+        if not outcome.failed:
+            self._on_owner(None if outcome.mine else outcome.closest[0], outcome.hops, now)
 
-    def tell(self, address: Address, note: Any) -> None:
-        """Send a note of the layer above, once, without guarantee."""
 
-    def is_responsible(self, target: int) -> bool:
-        """Whether this node believes that `target` is its own."""
+class _KademliaQuery:
+    __slots__ = ("_key", "_me", "_on_owner")
+
+    def __init__(self, on_owner: OnOwner, me: int, key: int) -> None:
+        self._on_owner = on_owner
+        self._me = me
+        self._key = key
+
+    def on_done(self, result: LookupResult, now: float) -> None:
+        closest = result.answered[:1]
+        if not closest or self._me ^ self._key < closest[0].id ^ self._key:
+            self._on_owner(None, 0, now)
+        else:
+            self._on_owner(closest[0], result.hops, now)

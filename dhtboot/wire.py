@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.compact import pack_node, unpack_node
 from dhtboot.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from dhtboot.ids import ID_BYTES, NodeRef
@@ -81,6 +82,35 @@ class Codec(Generic[P]):
         if len(packet.sender) not in (0, ID_BYTES):  # type: ignore[attr-defined]
             raise RemoteProtocolError("a sender is 20 bytes, or none")
         return packet
+
+
+class PeerCodec:
+    """Bytes of the packets of an overlay node and of its bootstrap client, which share one socket.
+
+    Args:
+        overlay: of the node's packets.
+        bootstrap: of its client's; no tag of one union is of the other.
+    """
+
+    def __init__(self, overlay: Codec[Any], bootstrap: Codec[BootstrapPacket]) -> None:
+        self._overlay = overlay
+        self._bootstrap = bootstrap
+
+    def encode(self, packet: Any) -> bytes:
+        """The datagram of a packet of either."""
+        return (self._bootstrap if type(packet) is BootstrapPacket else self._overlay).encode(packet)
+
+    def decode(self, data: bytes) -> Any:
+        """The packet in a datagram of either; refused as the overlay's codec refuses it."""
+        try:
+            return self._overlay.decode(data)
+        except RemoteProtocolError as error:
+            if error.code is not ErrorCode.UNKNOWN_KIND:
+                raise
+            try:
+                return self._bootstrap.decode(data)
+            except RemoteProtocolError:
+                raise error from None
 
 
 def _refused_prefix(data: bytes) -> RemoteProtocolError:

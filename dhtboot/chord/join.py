@@ -16,6 +16,7 @@ from dhtboot.effects import Effect, Joined, JoinFailed
 from dhtboot.ids import Address, NodeRef
 from dhtboot.rpc import REQUEST_ID_BITS
 
+import os; V=os.environ.get('V')
 HOPS_MAX: Final = 4
 "Times that a JOIN is passed on: neighbours that come in at the same moment make a lookup miss by one or two."
 
@@ -196,6 +197,10 @@ class Joining:
         again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost
         if again or node.is_responsible(joiner.id):
             self._let_in(joiner, request_id, now)
+        elif hops and V == "drop":
+            node.counters["joins_dropped"] += 1
+        elif hops and V == "backward" and hops < 50:
+            if predecessor: node.send(predecessor.address, request_id, JoinRequest(joiner, hops+1))
         elif hops < HOPS_MAX:
             node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, hops + 1, request_id))
         else:

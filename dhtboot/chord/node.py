@@ -308,8 +308,7 @@ class ChordNode:
             case JoinReply():
                 self.joining.on_reply(sender, message, request_id, now)
             case NewSuccessorHint(node=node):
-                if self.joining.phase is Phase.JOINED:
-                    self.neighbours.on_hint(node, now)
+                self.neighbours.on_hint(node, now)
             case Leaving(predecessor=predecessor, successors=successors):
                 # A forged one costs no more than a round: the next successor still names the node as its predecessor.
                 self.fingers.remove(sender.id)

@@ -142,7 +142,7 @@ class Neighbours:
             self.changed(now)
 
     def on_hint(self, node: NodeRef, now: float) -> None:
-        """Our successor has let `node` in before itself (aggressive join)."""
+        """Our successor has let `node` in before itself (aggressive join); it may overtake the answer to our own JOIN."""
         if node.id != self._me and self._lies_before_successor(node):
             self.successors.add(node)
             self.changed(now)
@@ -157,7 +157,8 @@ class Neighbours:
 
     def enter(self, successor: NodeRef, others: tuple[NodeRef, ...], predecessor: NodeRef | None, now: float) -> None:
         """Take the place before `successor`, which has let us in."""
-        self.successors.replace(successor, others)
+        for node in (successor, *others):
+            self.successors.add(node)
         self.predecessor = predecessor
         self._predecessor_heard = True
         self.changed(now)

@@ -15,7 +15,7 @@ from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
-from dhtboot.kademlia.cookies import CookieJar
+from dhtboot.cookies import CookieJar
 from dhtboot.kademlia.join import TRANSITIONS, JoinAction, JoinInput, Phase
 from dhtboot.kademlia.messages import (
     Ask,

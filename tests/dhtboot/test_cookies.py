@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtboot.ids import Address
-from dhtboot.kademlia.cookies import COOKIE_BYTES, PEERS_MAX, CookieJar
+from dhtboot.cookies import COOKIE_BYTES, PEERS_MAX, CookieJar
 from tests.dhtboot.strategies import addresses
 
 A = ("10.0.0.1", 1)

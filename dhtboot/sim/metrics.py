@@ -1,0 +1,116 @@
+"""Delivery rate, convergence time, hops (thesis section 2.3), and who is responsible, seen from above."""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from typing import Final
+
+from dhtboot.ids import ID_BITS
+from dhtboot.sim.config import ProtocolName
+from dhtboot.sim.result import Interval
+
+
+class Census:
+    """Identifiers of the nodes that are alive and have joined, in order.
+
+    Args:
+        protocol: says who is responsible for a key: in Chord the next identifier clockwise, in Kademlia the one of the
+            smallest XOR.
+    """
+
+    def __init__(self, protocol: ProtocolName) -> None:
+        self.identifiers: list[int] = []
+        self._owner: Callable[[int], int] = self._successor if protocol == "chord" else self._closest
+
+    def add(self, identifier: int) -> None:
+        """A node has joined."""
+        insort(self.identifiers, identifier)
+
+    def remove(self, identifier: int) -> None:
+        """A node is gone; one that had not joined is no news."""
+        at = bisect_left(self.identifiers, identifier)
+        if at < len(self.identifiers) and self.identifiers[at] == identifier:
+            del self.identifiers[at]
+
+    def owner(self, key: int) -> int | None:
+        """The identifier responsible for a key, None when nobody has joined."""
+        return self._owner(key) if self.identifiers else None
+
+    def _successor(self, key: int) -> int:
+        at = bisect_left(self.identifiers, key)
+        return self.identifiers[at if at < len(self.identifiers) else 0]
+
+    def _closest(self, key: int) -> int:
+        """Descend the binary tree that the sorted list is, on the side of the key wherever there is one."""
+        identifiers = self.identifiers
+        low, high = 0, len(identifiers)
+        prefix = 0
+        for bit in range(ID_BITS - 1, -1, -1):
+            if high - low == 1:
+                break
+            split = bisect_left(identifiers, prefix | 1 << bit, low, high)
+            one = key >> bit & 1
+            if (one and split < high) or split == low:
+                low = split
+                prefix |= 1 << bit
+            else:
+                high = split
+        return identifiers[low]
+
+
+class Metrics:
+    """Counts test queries by interval.
+
+    Args:
+        census: says who is rightly responsible.
+        interval_s: length of an interval.
+    """
+
+    def __init__(self, census: Census, interval_s: float) -> None:
+        self.intervals: list[Interval] = []
+        self._census = census
+        self._interval_s = interval_s
+        self._start_s = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sent = self._delivered = self._right = self._hops = 0
+
+    def on_sent(self) -> None:
+        """A test query begins."""
+        self._sent += 1
+
+    def on_arrived(self, key: int, receiver: int, hops: int, *, believes: bool) -> None:
+        """A test message has arrived at `receiver`, which believes itself responsible or not."""
+        if believes:
+            self._delivered += 1
+            self._hops += hops
+        self._right += self._census.owner(key) == receiver
+
+    def close(self, end_s: float, alive: int) -> Interval:
+        """End the interval that is under way."""
+        interval = Interval(
+            start_s=self._start_s,
+            sent=self._sent,
+            delivered=self._delivered,
+            right=self._right,
+            hops=self._hops,
+            alive=alive,
+            joined=len(self._census.identifiers),
+        )
+        self.intervals.append(interval)
+        self._start_s = end_s
+        self._clear()
+        return interval
+
+
+SENT_MIN: Final = 1
+"Queries that an interval must have before its rate says anything."
+
+
+def convergence_s(intervals: list[Interval], interval_s: float, share: float, *, right: bool) -> float | None:
+    """End of the first interval that reaches the share [thesis 2.3], None when none does."""
+    for interval in intervals:
+        rate = interval.right_rate if right else interval.delivery_rate
+        if interval.sent >= SENT_MIN and rate >= share:
+            return interval.start_s + interval_s
+    return None
