@@ -36,71 +36,65 @@ class Peer:
         traffic: runs above the node.
     """
 
-    __slots__ = ("_due_at", "_waiting", "client", "node", "traffic")
+    __slots__ = ("_others_at", "_waiting", "client", "node", "traffic")
 
     def __init__(
-        self,
-        node: OverlayNode,
-        make_client: Callable[[OnContact], BootstrapClient],
-        traffic: Traffic,
+        self, node: OverlayNode, make_client: Callable[[OnContact], BootstrapClient], traffic: Traffic
     ) -> None:
         self.node = node
         self.client = make_client(self._on_contact)
         self.traffic = traffic
         self._waiting: list[Effect] = []
-        self._due_at = 0.0
+        self._others_at = math.inf
 
     def start(self, now: float) -> list[Effect]:
         """Ask the server whom to join."""
-        return self._after(self.client.ask(now), now)
+        return self._after_client(self.client.ask(now))
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye to the overlay and to the server."""
-        return self.node.leave(now) + self.client.leave(now)
+        return self.node.leave() + self._after_client(self.client.leave(now))
 
     def receive(self, packet: Any, source: Address, now: float) -> list[Effect]:
         """Act on one packet from the network."""
         if type(packet) is BootstrapPacket:
-            return self._after(self.client.receive(packet, source, now), now)
-        effects = self.node.receive(packet, source, now)
-        due_at = self.node.next_deadline()
-        self._due_at = min(self._due_at, due_at)
-        for effect in effects:
-            if type(effect) is Joined or type(effect) is JoinFailed:
-                return self._after(effects, now)
-        return effects
+            return self._after_client(self.client.receive(packet, source, now))
+        return self.node.receive(packet, source, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
-        effects: list[Effect] = []
-        if self.traffic.due_at <= now:
-            self.traffic.tick(now)
-            effects += self.node.collect()
-        if self.node.next_deadline() <= now:
-            effects += self.node.tick(now)
-        if self.client.next_deadline() <= now:
-            effects += self.client.tick(now)
-        return self._after(effects, now)
+        effects = self.node.tick(now) if self.node.next_deadline() <= now else []
+        if self._others_at <= now:
+            if self.traffic.due_at <= now:
+                self.traffic.tick(now)
+                effects += self.node.collect()
+            effects += self._after_client(self.client.tick(now))
+        return effects
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest."""
-        return self._due_at
+        due_at = self.node.next_deadline()
+        return due_at if due_at < self._others_at else self._others_at
+
+    def on_event(self, effect: Effect, now: float) -> list[Effect]:
+        """What follows from an effect that is no packet; the driver hands each of them here."""
+        if type(effect) is Joined:
+            self.traffic.joined = True
+            return self._after_client(self.client.report(now))
+        if type(effect) is JoinFailed:
+            self.traffic.joined = False
+            return self._after_client(self.client.ask(now))
+        return []
 
     def _on_contact(self, contact: NodeRef | None, now: float) -> None:
         if self.traffic.due_at == math.inf:
             self.traffic.start(now)
         self._waiting += self.node.join([] if contact is None else [contact], now)
 
-    def _after(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Whatever the parts want of each other."""
-        effects = effects + self._waiting
-        self._waiting = []
-        for effect in tuple(effects):
-            if type(effect) is Joined:
-                self.traffic.joined = True
-                effects += self.client.report(now)
-            elif type(effect) is JoinFailed:
-                self.traffic.joined = False
-                effects += self.client.ask(now)
-        self._due_at = min(self.node.next_deadline(), self.client.next_deadline(), self.traffic.due_at)
+    def _after_client(self, effects: list[Effect]) -> list[Effect]:
+        """The client's effects, and those of the node that it has given a contact."""
+        self._others_at = min(self.client.next_deadline(), self.traffic.due_at)
+        if self._waiting:
+            effects = effects + self._waiting
+            self._waiting = []
         return effects

@@ -52,7 +52,6 @@ class Pending:
         request_id: int,
         node: NodeRef,
         request: Any,
-        *,
         on_reply: OnReply,
         on_fail: OnSilence,
         on_late: OnSilence | None,
@@ -89,6 +88,8 @@ class RpcTable:
         self._rng = rng
         self._pending: dict[int, Pending] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self.due_at = math.inf
+        "When to look at `overdue`: too early where a request has been answered meanwhile, never too late."
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -98,7 +99,6 @@ class RpcTable:
         node: NodeRef,
         request: Any,
         now: float,
-        *,
         on_reply: OnReply,
         on_fail: OnSilence,
         on_late: OnSilence | None = None,
@@ -108,9 +108,9 @@ class RpcTable:
         Raises:
             LocalProtocolError: more requests are under way than the limit.
         """
-        if self.full:
+        if len(self._pending) >= self._pending_max:
             raise LocalProtocolError(f"more than {self._pending_max} requests under way; wait for some to end")
-        pending = Pending(self._draw(), node, request, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
+        pending = Pending(self._draw(), node, request, on_reply, on_fail, on_late)
         self._pending[pending.request_id] = pending
         self._schedule(pending, now, self.rtt.timeout_s(node.address))
         return pending
@@ -138,6 +138,8 @@ class RpcTable:
     def _wait(self, pending: Pending, deadline: float) -> None:
         pending.deadline = deadline
         heapq.heappush(self._deadlines, (deadline, pending.request_id))
+        if deadline < self.due_at:
+            self.due_at = deadline
 
     def reopen(self, pending: Pending, now: float) -> bool:
         """Wait anew for a request that must be sent again for another reason than silence (a cookie).
@@ -188,9 +190,10 @@ class RpcTable:
             else:
                 del self._pending[request_id]
                 yield pending, Overdue.DEAD
+        self.due_at = self.next_deadline()
 
     def next_deadline(self) -> float:
-        """When `overdue` has work next; `math.inf` for never."""
+        """When `overdue` has work next, exactly; `math.inf` for never."""
         deadlines = self._deadlines
         while deadlines:
             deadline, request_id = deadlines[0]

@@ -28,17 +28,23 @@ class TimeoutConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RttEstimator:
-    """Mean and deviation per peer; a peer never measured gets the estimate over all peers."""
+    """Mean and deviation per peer; a peer never measured gets the estimate over all peers.
 
-    __slots__ = ("_all", "_config", "_peers")
+    Where the bounds leave but one timeout, as in the experiments of the thesis, nothing is measured.
+    """
+
+    __slots__ = ("_all", "_config", "_fixed_s", "_peers")
 
     def __init__(self, config: TimeoutConfig) -> None:
         self._config = config
+        self._fixed_s = config.max_s if config.min_s == config.max_s else 0.0
         self._peers: OrderedDict[Address, tuple[float, float]] = OrderedDict()
         self._all: tuple[float, float] | None = None
 
     def sample(self, peer: Address, rtt_s: float) -> None:
         """Take one measured round trip into account."""
+        if self._fixed_s:
+            return
         self._peers[peer] = _smoothed(self._peers.get(peer), rtt_s)
         self._peers.move_to_end(peer)
         if len(self._peers) > self._config.peers_max:
@@ -47,6 +53,8 @@ class RttEstimator:
 
     def timeout_s(self, peer: Address) -> float:
         """Mean plus four deviations, within the bounds."""
+        if self._fixed_s:
+            return self._fixed_s
         known = self._peers.get(peer)
         if known is not None:
             bound = known[0] + 4.0 * known[1]

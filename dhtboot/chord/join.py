@@ -135,9 +135,9 @@ class Joining:
         if self._contacts:
             self._on_input(JoinInput.ISOLATED, now)
 
-    def leave(self, now: float) -> None:
+    def leave(self) -> None:
         """Say goodbye."""
-        self._on_input(JoinInput.LEAVE, now)
+        self._on_input(JoinInput.LEAVE, math.inf)  # no step of it looks at the time
 
     def on_reply(self, successor: NodeRef, message: JoinReply, request_id: int, now: float) -> None:
         """`successor` has let us in."""
@@ -168,8 +168,6 @@ class Joining:
 
     def _send_join(self, event: JoinInput, now: float) -> None:
         isolated = event is JoinInput.ISOLATED
-        if isolated:
-            self._node.on_parted()
         if isolated or self._joins_sent == self._config.joins_per_contact:
             self._joins_sent = 0
             self._contacts = (*self._contacts[1:], self._contacts[0])
@@ -177,6 +175,8 @@ class Joining:
         self._joins_sent += 1
         self._join_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
         self.due_at = now + self._config.join_retry_s
+        if isolated:
+            self._node.on_parted()
         self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
 
     def _say_goodbye(self) -> None:

@@ -88,6 +88,7 @@ class ChordNode:
         self._turned_away: list[tuple[NodeRef, OnSilence]] = []
         self._routed: OrderedDict[int, tuple[float, Walk]] = OrderedDict()
         self._fix_at = math.inf
+        self._timers_at = math.inf
 
     # ---- driver's side -------------------------------------------------------------------------------------------
 
@@ -130,25 +131,30 @@ class ChordNode:
             self.neighbours.tick(now)
         if now >= self._fix_at:
             self._fix_fingers(now)
+        self._set_timers()
         return self.collect()
 
     def next_deadline(self) -> float:
-        """When to call `tick` at the latest."""
+        """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""
+        due_at = self._rpc.due_at
+        return due_at if due_at < self._timers_at else self._timers_at
+
+    def _set_timers(self) -> None:
+        self._timers_at = min(self.neighbours.due_at, self._fix_at, self.joining.due_at)
         if self._turned_away:
-            return -math.inf
-        due_at = min(self.neighbours.due_at, self._fix_at, self.joining.due_at, self._rpc.next_deadline())
-        if self._routed:
-            due_at = min(due_at, next(iter(self._routed.values()))[0])
-        return due_at
+            self._timers_at = -math.inf
+        elif self._routed:
+            self._timers_at = min(self._timers_at, next(iter(self._routed.values()))[0])
 
     def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
         """Join through the first contact that helps; alone when there are none."""
         self.joining.join(contacts, now)
+        self._set_timers()
         return self.collect()
 
-    def leave(self, now: float) -> list[Effect]:
+    def leave(self) -> list[Effect]:
         """Say goodbye to the neighbours, which join hands."""
-        self.joining.leave(now)
+        self.joining.leave()
         return self.collect()
 
     def collect(self) -> list[Effect]:
@@ -177,8 +183,9 @@ class ChordNode:
         if self._rpc.full:
             self.counters["requests_turned_away"] += 1
             self._turned_away.append((node, on_fail))
+            self._timers_at = -math.inf
             return
-        self._transmit(self._rpc.open(node, request, now, on_reply=on_reply, on_fail=on_fail))
+        self._transmit(self._rpc.open(node, request, now, on_reply, on_fail))
 
     # ---- routing -------------------------------------------------------------------------------------------------
 
@@ -191,6 +198,7 @@ class ChordNode:
         if step.step is Step.HOPS and self._config.lookup == "recursive":
             request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
             self._routed[request_id] = (now + self._config.routed_timeout_s, walk)
+            self._set_timers()
             self.send(step.nodes[0].address, request_id, Route(id_bytes(target), None, 1))
         else:
             walk.take(step, None, now)
@@ -255,6 +263,7 @@ class ChordNode:
         self._fix_period.reset()
         if self.joining.phase is Phase.JOINED:
             self._fix_at = min(self._fix_at, now + self._fix_period.longest_s)
+        self._set_timers()
 
     def nearest_finger(self) -> NodeRef | None:
         """The finger that follows closest."""
@@ -264,12 +273,14 @@ class ChordNode:
         """Stabilise and fix fingers at once [thesis 2.4.1]."""
         self._fix_at = now
         self.neighbours.start(now)
+        self._set_timers()
 
     def on_parted(self) -> None:
         """This node is not part of the ring any more."""
         self._fix_at = math.inf
         self.neighbours.stop()
         self.fingers.changed()
+        self._set_timers()
 
     def on_isolated(self, now: float) -> None:
         """Nobody is left that we know."""

@@ -180,6 +180,11 @@ class KademliaNode:
             found = sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
         return found
 
+    def is_responsible(self, target: int) -> bool:
+        """Whether no known node is closer to a target than this one."""
+        closest = self.closest(target, 1)
+        return not closest or self.id ^ target < closest[0].id ^ target
+
     def lookup(
         self,
         target: int,
@@ -238,7 +243,7 @@ class KademliaNode:
             self.counters["requests_turned_away"] += 1
             self._turned_away.append((node, on_fail))
             return
-        pending = self._rpc.open(node, request, now, on_reply=on_reply, on_fail=on_fail, on_late=on_late)
+        pending = self._rpc.open(node, request, now, on_reply, on_fail, on_late)
         self._transmit(pending)
 
     def rtt_s(self, node: NodeRef) -> float | None:

@@ -13,14 +13,22 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from dhtboot.effects import Effect, Send
+from dhtboot.errors import LocalProtocolError
 from dhtboot.ids import Address
 
 TICKS_PER_S: Final = 1000
 NEVER: Final = 1 << 62
 STALLED_WAKES: Final = 10_000
 "Wakes of one core in one tick: a core whose deadline never moves on is broken."
+DELAYS: Final = 1 << 16
+"Delays drawn beforehand; packets use them in turn."
+_DELAY_MASK: Final = DELAYS - 1
 _KIND_BITS: Final = 8
-_INDEX_BITS: Final = 28
+_INDEX_BITS: Final = 27
+_TIME_MARK: Final = 1 << 63
+"Set in what follows the messages of a tick: the tick itself."
+_STREAM_MAX: Final = 1 << 16
+"Messages and ticks collected before the digest is brought up to date."
 
 
 class Core(Protocol):
@@ -54,7 +62,7 @@ class Host:
         side: of a cut network; packets pass between equal sides only.
     """
 
-    __slots__ = ("address", "core", "index", "on_event", "side", "wakes", "wakes_at")
+    __slots__ = ("address", "core", "index", "on_event", "side", "wakes", "wakes_at", "wakes_s")
 
     def __init__(self, core: Core, address: Address, index: int, on_event: Callable[[Effect, float], None]) -> None:
         self.core: Core | None = core
@@ -63,6 +71,7 @@ class Host:
         self.on_event = on_event
         self.side = 0
         self.wakes_at = NEVER
+        self.wakes_s = math.inf
         self.wakes = 0
 
 
@@ -70,7 +79,7 @@ class Engine:
     """Hosts, the packets under way between them, and the time.
 
     Args:
-        delays: delay of each packet in ticks, drawn beforehand, used round and round; a power of two of them.
+        delays: `DELAYS` delays of packets in ticks, used round and round.
         losses: for each packet whether it is lost, drawn beforehand likewise; empty for a network that loses none.
         kinds: a small number for each type of message, for the digest.
         start_s: time at which the engine begins.
@@ -97,9 +106,12 @@ class Engine:
         self.messages = 0
         self.events = 0
         self.dropped = 0
-        self.cut = False
+        if len(delays) != DELAYS:
+            raise LocalProtocolError(f"{DELAYS} delays are wanted, not {len(delays)}")
         self._delays = list(delays)
         self._losses = losses
+        self._cut = False
+        self._hazards = bool(losses)
         self._kinds = kinds
         self._wire = wire
         self._hosts: dict[Address, Host] = {}
@@ -121,12 +133,22 @@ class Engine:
         elif host.core is not None:
             raise AssertionError(f"{address} is in use")
         else:
-            host.core, host.on_event, host.wakes_at = core, on_event, NEVER
+            host.core, host.on_event, host.wakes_at, host.wakes_s = core, on_event, NEVER, math.inf
         return host
 
     def kill(self, host: Host) -> None:
         """Disconnect a core without a word; packets under way to it go nowhere."""
         host.core = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether packets pass between hosts of the same side only."""
+        return self._cut
+
+    @cut.setter
+    def cut(self, value: bool) -> None:
+        self._cut = value
+        self._hazards = value or bool(self._losses)
 
     def at(self, time_s: float, call: Callable[[float], None]) -> None:
         """Call `call(now)` at a time, before anything else in its tick."""
@@ -143,49 +165,49 @@ class Engine:
     def perform(self, host: Host, effects: Iterable[Effect]) -> None:
         """Carry out what a core wants; call it with whatever a call of the core returned."""
         for effect in effects:
-            if type(effect) is Send:
-                self._send(host, effect.to, effect.packet)
-            else:
+            if type(effect) is not Send:
                 host.on_event(effect, self.now)
+                continue
+            count = self.messages
+            self.messages = count + 1
+            packet = effect.packet
+            receiver = self._hosts.get(effect.to)
+            if receiver is None:
+                self.dropped += 1
+                continue
+            kind = self._kinds[type(packet.message)]
+            self._stream.append((host.index << _INDEX_BITS | receiver.index) << _KIND_BITS | kind)
+            if self._hazards and self._is_dropped(host, receiver, count):
+                self.dropped += 1
+                continue
+            if self._wire is not None:
+                packet = self._wire.decode(self._wire.encode(packet))
+            self._schedule(self.tick + self._delays[count & _DELAY_MASK], (receiver, packet, host.address))
         core = host.core
         if core is not None:
             deadline = core.next_deadline()
-            if deadline * TICKS_PER_S <= host.wakes_at - 1:
+            if deadline < host.wakes_s:
                 self._wake_at(host, deadline)
 
-    def _send(self, host: Host, to: Address, packet: Any) -> None:
-        count = self.messages
-        self.messages = count + 1
-        receiver = self._hosts.get(to)
-        if receiver is None:
-            self.dropped += 1
-            return
-        kind = self._kinds[type(packet.message)]
-        self._stream.append((host.index << _INDEX_BITS | receiver.index) << _KIND_BITS | kind)
-        if (self.cut and host.side != receiver.side) or (self._losses and self._losses[count % len(self._losses)]):
-            self.dropped += 1
-            return
-        if self._wire is not None:
-            packet = self._wire.decode(self._wire.encode(packet))
-        delays = self._delays
-        tick = self.tick + delays[count & (len(delays) - 1)]
+    def _is_dropped(self, host: Host, receiver: Host, count: int) -> bool:
+        if self._cut and host.side != receiver.side:
+            return True
+        return bool(self._losses) and self._losses[count % len(self._losses)] != 0
+
+    def _schedule(self, tick: int, event: tuple[Host, Any, Address | None]) -> None:
         bucket = self._buckets.get(tick)
         if bucket is None:
-            self._buckets[tick] = [(receiver, packet, host.address)]
+            self._buckets[tick] = [event]
         else:
-            bucket.append((receiver, packet, host.address))
+            bucket.append(event)
 
     def _wake_at(self, host: Host, deadline: float) -> None:
-        if deadline == math.inf:
-            return
         # Never in the same tick for a moment that is still to come, however near it is.
         tick = max(self.tick + (deadline > self.now), math.ceil(deadline * TICKS_PER_S))
-        host.wakes_at = tick
-        bucket = self._buckets.get(tick)
-        if bucket is None:
-            self._buckets[tick] = [(host, None, None)]
-        else:
-            bucket.append((host, None, None))
+        if tick < host.wakes_at:
+            host.wakes_at = tick
+            self._schedule(tick, (host, None, None))
+        host.wakes_s = deadline
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
@@ -216,24 +238,20 @@ class Engine:
                 self._wake(host, core, now)
         self.events += len(bucket)
         del self._buckets[tick]
-        if len(self._stream) >= 1 << 16:
-            self._flush()
         if self._stream:
-            self._stream.append((1 << 64) - 1 - tick % (1 << 63))  # the time, which no message can look like
+            self._stream.append(_TIME_MARK | tick % _TIME_MARK)
+        if len(self._stream) >= _STREAM_MAX:
+            self._flush()
 
     def _wake(self, host: Host, core: Core, now: float) -> None:
-        tick = self.tick
-        host.wakes = host.wakes + 1 if host.wakes_at == tick else 0
-        host.wakes_at = NEVER
-        if core.next_deadline() > now:
-            self.perform(host, ())
-            return
-        effects = core.tick(now)
-        self.perform(host, effects)
-        if host.wakes_at == tick and host.wakes > STALLED_WAKES:
-            raise AssertionError(f"the core at {host.address} asks to be woken again and again at {now:.3f} s")
-        if host.wakes_at != tick:
+        host.wakes_at, host.wakes_s = NEVER, math.inf
+        self.perform(host, core.tick(now) if core.next_deadline() <= now else ())
+        if host.wakes_at != self.tick:
             host.wakes = 0
+            return
+        host.wakes += 1
+        if host.wakes > STALLED_WAKES:
+            raise AssertionError(f"the core at {host.address} asks to be woken again and again at {now:.3f} s")
 
     def _flush(self) -> None:
         self._digest.update(self._stream.tobytes())

@@ -3,17 +3,15 @@
 from random import Random
 from typing import Final
 
-from dhtboot.sim.engine import TICKS_PER_S
+from dhtboot.sim.engine import DELAYS, TICKS_PER_S
 
-TABLE: Final = 1 << 16
-"Delays drawn; packets use them in turn."
 LOSS_TABLE: Final = 65_521
 "A prime, so that losses and delays fall together in another way each time round."
 
 
 def draw_delays(rng: Random, mean_s: float, deviation_s: float) -> list[int]:
-    """`TABLE` delays in ticks: normal, never negative [thesis 2.3: 50 ms and 5 ms]."""
-    return [max(0, round(rng.gauss(mean_s, deviation_s) * TICKS_PER_S)) for _ in range(TABLE)]
+    """`DELAYS` delays in ticks: normal, never negative [thesis 2.3: 50 ms and 5 ms]."""
+    return [max(0, round(rng.gauss(mean_s, deviation_s) * TICKS_PER_S)) for _ in range(DELAYS)]
 
 
 def draw_losses(rng: Random, probability: float) -> bytes:

@@ -146,6 +146,7 @@ class Simulation:
         def on_event(effect: Effect, now: float) -> None:
             if type(effect) is Joined:
                 self._on_joined(identifier, now)
+            self.engine.perform(host, peer.on_event(effect, now))
 
         host = self.peers[number] = self.engine.add(peer, address, on_event)
         self._plan_death(number, host, now)
