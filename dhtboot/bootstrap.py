@@ -24,9 +24,9 @@ from dhtboot.bootstrap_messages import (
     LeaveReport,
     TryLater,
 )
+from dhtboot.cookies import CookieJar
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_from
-from dhtboot.cookies import CookieJar
 from dhtboot.limits import SourceLimiter
 
 _SITE_PREFIX_BITS: Final = 64

@@ -80,6 +80,17 @@ class RpcTable:
         rng: source of request identifiers; unpredictable on a real network.
     """
 
+    __slots__ = (
+        "_attempts",
+        "_deadlines",
+        "_pending",
+        "_pending_max",
+        "_rng",
+        "_timeouts",
+        "due_at",
+        "rtt",
+    )
+
     def __init__(self, timeouts: TimeoutConfig, *, attempts: int, pending_max: int, rng: Random) -> None:
         self.rtt = RttEstimator(timeouts)
         self._timeouts = timeouts
@@ -138,8 +149,7 @@ class RpcTable:
     def _wait(self, pending: Pending, deadline: float) -> None:
         pending.deadline = deadline
         heapq.heappush(self._deadlines, (deadline, pending.request_id))
-        if deadline < self.due_at:
-            self.due_at = deadline
+        self.due_at = min(self.due_at, deadline)
 
     def reopen(self, pending: Pending, now: float) -> bool:
         """Wait anew for a request that must be sent again for another reason than silence (a cookie).

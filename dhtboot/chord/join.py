@@ -16,9 +16,8 @@ from dhtboot.effects import Effect, Joined, JoinFailed
 from dhtboot.ids import Address, NodeRef
 from dhtboot.rpc import REQUEST_ID_BITS
 
-import os; V=os.environ.get('V')
-HOPS_MAX: Final = 4
-"Times that a JOIN is passed on: neighbours that come in at the same moment make a lookup miss by one or two."
+HOPS_MAX: Final = 64
+"Times that a JOIN is passed on: in a mass arrival many come in at one place before the nodes behind it hear of them."
 
 
 class Phase(Enum):
@@ -197,23 +196,22 @@ class Joining:
         again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost
         if again or node.is_responsible(joiner.id):
             self._let_in(joiner, request_id, now)
-        elif hops and V == "drop":
-            node.counters["joins_dropped"] += 1
-        elif hops and V == "backward" and hops < 50:
-            if predecessor: node.send(predecessor.address, request_id, JoinRequest(joiner, hops+1))
-        elif hops < HOPS_MAX:
-            node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, hops + 1, request_id))
+        elif not hops:
+            node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, request_id))
+        elif predecessor is not None and hops < HOPS_MAX:
+            # Whoever took us for responsible had not heard of those that came in before us: the place is among them.
+            node.send(predecessor.address, request_id, JoinRequest(joiner, hops + 1))
         else:
             node.counters["joins_dropped"] += 1
 
-    def _on_routed(self, joiner: NodeRef, hops: int, request_id: int, outcome: Outcome, now: float) -> None:
+    def _on_routed(self, joiner: NodeRef, request_id: int, outcome: Outcome, now: float) -> None:
         if outcome.mine:
             self._let_in(joiner, request_id, now)
             return
         # The joiner's predecessor may have heard of it already, while its answer was lost.
         for node in outcome.closest:
             if node.id != joiner.id:
-                self._node.send(node.address, request_id, JoinRequest(joiner, hops))
+                self._node.send(node.address, request_id, JoinRequest(joiner, 1))
                 return
         self._node.counters["joins_dropped"] += 1
 

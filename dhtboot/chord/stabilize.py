@@ -142,7 +142,7 @@ class Neighbours:
             self.changed(now)
 
     def on_hint(self, node: NodeRef, now: float) -> None:
-        """Our successor has let `node` in before itself (aggressive join); it may overtake the answer to our own JOIN."""
+        """Our successor has let `node` in before itself; the hint may overtake the answer to our own JOIN."""
         if node.id != self._me and self._lies_before_successor(node):
             self.successors.add(node)
             self.changed(now)

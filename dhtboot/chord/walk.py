@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dhtboot.chord.messages import FindSuccessor, Step, Successors
+from dhtboot.chord.ring import between
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.rpc import OnReply, OnSilence
 
@@ -47,26 +48,27 @@ class Walk:
         on_outcome: who wants to know, None for a finger.
     """
 
-    __slots__ = ("_hops_max", "_node", "_request", "_spares", "_visited", "finger", "hops", "on_outcome", "target")
+    __slots__ = ("_at", "_hops_max", "_node", "_spares", "finger", "hops", "on_outcome", "target")
 
     def __init__(
         self, node: Walker, target: int, *, hops_max: int, finger: int = -1, on_outcome: OnOutcome | None = None
     ) -> None:
         self._node = node
-        self._request = FindSuccessor(id_bytes(target))
-        self._visited = [node.id]
-        self._spares: list[NodeRef] = []
+        self._at = node.id
+        self._hops_max = hops_max
+        self._spares: tuple[NodeRef, ...] = ()
         self.target = target
         self.finger = finger
         self.hops = 0
-        self._hops_max = hops_max
         self.on_outcome = on_outcome
 
     def take(self, answer: Successors, sender: NodeRef | None, now: float) -> None:
         """Go on with an answer; `sender` is None for what the own node knows."""
+        if sender is not None:
+            self._at = sender.id
         if answer.step is Step.HOPS:
             # Nodes before the target, closest first: what earlier hops offered is farther and waits behind.
-            self._spares[:0] = answer.nodes
+            self._spares = answer.nodes + self._spares if self._spares else answer.nodes
             self.ask_next(now)
             return
         mine = answer.step is Step.MINE
@@ -77,14 +79,13 @@ class Walk:
             self._end(Outcome(answer.nodes, mine=mine, failed=not (answer.nodes or mine), hops=hops), now)
 
     def ask_next(self, now: float) -> None:
-        """Ask the best node not yet asked; without one the lookup has failed."""
-        visited = self._visited
-        while self._spares and len(visited) <= self._hops_max:
-            node = self._spares.pop(0)
-            if node.id not in visited:
-                visited.append(node.id)
+        """Ask the best node that is closer than the last one that answered; without one the lookup has failed."""
+        while self._spares and self.hops < self._hops_max:
+            node = self._spares[0]
+            self._spares = self._spares[1:]
+            if between(node.id, self._at, self.target):  # so nobody is asked twice, and circles end
                 self.hops += 1
-                self._node.call(node, self._request, now, self._on_reply, self._on_fail)
+                self._node.call(node, FindSuccessor(id_bytes(self.target)), now, self._on_reply, self._on_fail)
                 return
         self._end(FAILED, now)
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any, Final
 
+from dhtboot.cookies import CookieJar
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
-from dhtboot.cookies import CookieJar
 from dhtboot.kademlia.join import TRANSITIONS, JoinAction, JoinInput, Phase
 from dhtboot.kademlia.messages import (
     Ask,
