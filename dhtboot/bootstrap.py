@@ -27,7 +27,7 @@ from dhtboot.bootstrap_messages import (
 from dhtboot.cookies import CookieJar
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_from
-from dhtboot.limits import SourceLimiter
+from dhtboot.limits import TokenBuckets
 
 _SITE_PREFIX_BITS: Final = 64
 "One IPv6 site has at least so much of an address (RFC 4291 section 2.5.4): its addresses count as one source."
@@ -126,7 +126,7 @@ class BootstrapServer:
         self._rng = rng
         self._started_at = now
         self._cookies = CookieJar(rng, rotation_s=config.cookie_rotation_s, now=now)
-        self._limiter = SourceLimiter(rate=config.requests_per_s, burst=config.requests_burst)
+        self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
         # Node and end of its lease, the soonest to end first; a plain dict is slow at its front after many removals.
         self._nodes: OrderedDict[Address, tuple[NodeRef, float]] = OrderedDict()
         self._per_source: Counter[str] = Counter()
@@ -181,9 +181,10 @@ class BootstrapServer:
         if not isinstance(packet.message, ContactRequest | JoinReport | LeaveReport):
             self.counters["ignored"] += 1
             return None
-        if not self._limiter.take(origin, now):
+        wait_s = self._limiter.take(origin, now)
+        if wait_s:
             self.counters["rate_limited"] += 1
-            return TryLater(self._limiter.wait_s(origin, now))
+            return TryLater(wait_s)
         verified = self._cookies.check(packet.cookie, source, now)
         match packet.message:
             case ContactRequest():

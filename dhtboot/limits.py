@@ -1,39 +1,46 @@
-"""Rate limits: token buckets, one per source, in a bounded table."""
+"""Rate limits: token buckets, one per member (a source, a writer), in a bounded table."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
 
 
-class SourceLimiter:
-    """Token buckets for many sources.
+class TokenBuckets:
+    """One token bucket per member.
 
     Args:
-        rate: tokens a second that every source earns.
-        burst: tokens that a silent source has saved up.
-        sources_max: sources remembered; beyond it the one silent for longest is forgotten (it then has a full bucket
+        rate_per_s: tokens a second that every member earns; 0 for no limit.
+        burst: tokens that a silent member has saved up.
+        members_max: members remembered; beyond it the one silent for longest is forgotten (it then has a full bucket
             again, which is what its silence would have earned it anyway).
     """
 
-    __slots__ = ("_buckets", "_burst", "_rate", "_sources_max")
+    __slots__ = ("_burst", "_levels", "_members_max", "_rate_per_s")
 
-    def __init__(self, *, rate: float, burst: float, sources_max: int = 4096) -> None:
-        self._rate = rate
+    def __init__(self, *, rate_per_s: float, burst: float, members_max: int = 4096) -> None:
+        self._rate_per_s = rate_per_s
         self._burst = burst
-        self._sources_max = sources_max
-        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._members_max = members_max
+        # Member: tokens and when they were counted, in order of last use. None is made for each of a million nodes that
+        # set no limit; a plain dict is slow at its front after many removals.
+        self._levels: OrderedDict[Hashable, tuple[float, float]] | None = OrderedDict() if rate_per_s else None
 
-    def take(self, source: Hashable, now: float) -> bool:
-        """Spend one token of `source`; False when it has none left."""
-        tokens, at = self._buckets.get(source, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - at) * self._rate)
-        allowed = tokens >= 1.0
-        self._buckets[source] = (tokens - 1.0 if allowed else tokens, now)
-        self._buckets.move_to_end(source)
-        if len(self._buckets) > self._sources_max:
-            self._buckets.popitem(last=False)
-        return allowed
+    def __len__(self) -> int:
+        return len(self._levels or ())
 
-    def wait_s(self, source: Hashable, now: float) -> float:
-        """Seconds until `source` has a token again."""
-        tokens, at = self._buckets.get(source, (self._burst, now))
-        return max(0.0, (1.0 - tokens - (now - at) * self._rate) / self._rate)
+    def take(self, member: Hashable, now: float) -> float:
+        """Spend one token of `member`.
+
+        Returns:
+            0.0 when it had one, else the seconds until it will have.
+        """
+        levels = self._levels
+        if levels is None:
+            return 0.0
+        tokens, at = levels.get(member, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._rate_per_s)
+        wait_s = 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate_per_s
+        levels[member] = (tokens if wait_s else tokens - 1.0, now)
+        levels.move_to_end(member)
+        if len(levels) > self._members_max:
+            levels.popitem(last=False)
+        return wait_s

@@ -5,7 +5,7 @@ longer counts as under way, so its silence costs one timeout, not the whole look
 contacts that did not fail have answered.
 """
 
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final
@@ -34,17 +34,13 @@ class State(Enum):
 class Candidate:
     """A contact within a lookup."""
 
-    __slots__ = ("distance", "hops", "node", "state")
+    __slots__ = ("hops", "node", "state")
 
-    def __init__(self, node: NodeRef, distance: int, hops: int) -> None:
+    def __init__(self, node: NodeRef, hops: int) -> None:
         self.node = node
-        self.distance = distance
         self.hops = hops
         "Replies between us and this contact: 1 for one that we knew."
         self.state = State.NEW
-
-    def __lt__(self, other: "Candidate") -> bool:
-        return self.distance < other.distance
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -55,17 +51,44 @@ class Step(msgspec.Struct, frozen=True):
     state: State
 
 
-class LookupResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a lookup ended."""
+class LookupResult:
+    """How a lookup ended; worked out when it is asked for, since most users want a part of it."""
 
-    answered: tuple[NodeRef, ...]
-    "Contacts that answered, closest first."
-    closest: tuple[NodeRef, ...]
-    "Contacts that did not fail, asked or not, closest first; who needs them alive has to try."
-    hops: int
-    "Longest chain of replies behind one of the answered `width` closest."
-    requests: int
-    steps: tuple[Step, ...]
+    __slots__ = ("_candidates", "_width", "requests")
+
+    def __init__(self, candidates: list[Candidate], width: int, requests: int) -> None:
+        self._candidates = candidates
+        self._width = width
+        self.requests = requests
+
+    @property
+    def answered(self) -> tuple[NodeRef, ...]:
+        """Contacts that answered, closest first."""
+        return tuple([c.node for c in self._candidates if c.state is State.ANSWERED])
+
+    @property
+    def closest(self) -> tuple[NodeRef, ...]:
+        """Contacts that did not fail, asked or not, closest first; who needs them alive has to try."""
+        return tuple([c.node for c in self._candidates if c.state is not State.FAILED])
+
+    @property
+    def first(self) -> Candidate | None:
+        """The closest contact that answered, with the hops to it."""
+        for candidate in self._candidates:
+            if candidate.state is State.ANSWERED:
+                return candidate
+        return None
+
+    @property
+    def hops(self) -> int:
+        """Longest chain of replies behind one of the answered `width` closest."""
+        answered = [c.hops for c in self._candidates if c.state is State.ANSWERED]
+        return max(answered[: self._width], default=0)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All contacts asked, and what became of them."""
+        return tuple(Step(c.node, c.hops, c.state) for c in self._candidates if c.state is not State.NEW)
 
 
 class Lookup:
@@ -88,6 +111,7 @@ class Lookup:
         self._alpha = alpha
         self._width = width
         self._candidates: list[Candidate] = []
+        self._distances: list[int] = []  # of the candidates, in the same order
         self._known: dict[int, Candidate] = {}
         self._under_way = 0
         self._requests = 0
@@ -96,14 +120,19 @@ class Lookup:
 
     def add(self, nodes: Iterable[NodeRef], *, hops: int = 1) -> None:
         """Take in contacts heard of, `hops` replies away."""
+        known, distances, candidates = self._known, self._distances, self._candidates
         for node in nodes:
-            if node.id == self._me or node.id in self._known:
+            identifier = node.id
+            if identifier in known or identifier == self._me:
                 continue
-            candidate = Candidate(node, node.id ^ self.target, hops)
-            self._known[node.id] = candidate
-            insort(self._candidates, candidate)
-        while len(self._candidates) > CANDIDATES_MAX:
-            self.late(self._candidates.pop().node)  # still known, so that a later reply does not bring it back
+            candidate = known[identifier] = Candidate(node, hops)
+            distance = identifier ^ self.target
+            at = bisect_left(distances, distance)
+            distances.insert(at, distance)
+            candidates.insert(at, candidate)
+        while len(candidates) > CANDIDATES_MAX:
+            distances.pop()
+            self.late(candidates.pop().node)  # still known, so that a later reply does not bring it back
 
     def next_to_ask(self) -> list[NodeRef]:
         """Contacts to ask now; they count as asked. Marks the lookup as over when nothing is left to do."""
@@ -162,10 +191,4 @@ class Lookup:
     def result(self) -> LookupResult:
         """The outcome so far."""
         answered = [c for c in self._candidates if c.state is State.ANSWERED]
-        return LookupResult(
-            answered=tuple(c.node for c in answered),
-            closest=tuple(c.node for c in self._candidates if c.state is not State.FAILED),
-            hops=max((c.hops for c in answered[: self._width]), default=0),
-            requests=self._requests,
-            steps=tuple(Step(c.node, c.hops, c.state) for c in self._candidates if c.state is not State.NEW),
-        )
+        return LookupResult(self._candidates, self._width, self._requests)

@@ -63,8 +63,8 @@ class _KademliaQuery:
         self._key = key
 
     def on_done(self, result: LookupResult, now: float) -> None:
-        closest = result.answered[:1]
-        if not closest or self._me ^ self._key < closest[0].id ^ self._key:
+        first = result.first
+        if first is None or self._me ^ self._key < first.node.id ^ self._key:
             self._on_owner(None, 0, now)
         else:
-            self._on_owner(closest[0], result.hops, now)
+            self._on_owner(first.node, first.hops, now)

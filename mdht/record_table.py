@@ -14,10 +14,11 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from dhtboot.limits import TokenBuckets
 from mdht.crowds import Crowds
 from mdht.errors import RefusalCode
 from mdht.records import Copy, Record, check, digest, life_s, supersedes
-from mdht.throttle import TokenBuckets, is_own_machine, source_group
+from mdht.throttle import is_own_machine, source_group
 
 _LIVE_UNITS: Final = 4
 _TOMBSTONE_UNITS: Final = 1

@@ -1,4 +1,4 @@
-"""Who put what, how fast: sources grouped by network, and token buckets per source and per writer."""
+"""Whom a limit counts: sources grouped by network."""
 
 import functools
 import ipaddress
@@ -36,32 +36,3 @@ def is_own_machine(source: str) -> bool:
         return not source or ipaddress.ip_address(source).is_loopback
     except ValueError:
         return False
-
-
-class TokenBuckets:
-    """One token bucket per member; the least recently used members are forgotten, which only refills them."""
-
-    def __init__(self, *, rate_per_s: float, burst: int, members_max: int) -> None:
-        self._rate_per_s, self._burst, self._members_max = rate_per_s, burst, members_max
-        self._levels: dict[bytes | str, tuple[float, float]] = {}
-        "Member: tokens and when they were counted; in order of last use."
-
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    def take(self, member: bytes | str, now: float) -> float:
-        """Take one token.
-
-        Returns:
-            0.0 when there was one, else the seconds until there will be.
-        """
-        level = self._levels.pop(member, None)
-        if level is None:
-            tokens: float = self._burst
-            if len(self._levels) >= self._members_max:
-                del self._levels[next(iter(self._levels))]
-        else:
-            tokens = min(self._burst, level[0] + (now - level[1]) * self._rate_per_s)
-        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / self._rate_per_s
-        self._levels[member] = (tokens if wait_s else tokens - 1, now)
-        return wait_s

@@ -38,7 +38,7 @@ from dhtboot.chord.stabilize import Neighbours
 from dhtboot.chord.walk import FAILED, OnOutcome, Outcome, Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
-from dhtboot.limits import SourceLimiter
+from dhtboot.limits import TokenBuckets
 from dhtboot.rpc import REQUEST_ID_BITS, OnReply, OnSilence, Overdue, Pending, RpcTable
 
 
@@ -101,9 +101,7 @@ class ChordNode:
         self._rng = rng
         self._application = application
         self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
-        self._limiter = (
-            SourceLimiter(rate=config.requests_per_s, burst=config.requests_burst) if config.requests_per_s else None
-        )
+        self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
         self._fix_period = Period(
             config.fix_fingers_min_s, config.fix_fingers_max_s, config.fix_fingers_quiet_s, config, rng
         )
@@ -127,10 +125,10 @@ class ChordNode:
                 self._on_routed(message, NodeRef(sender, source), packet.request_id, now)
             else:
                 self.counters["unexpected_responses"] += 1
-        elif self._limiter is None or self._limiter.take(source, now):
-            self._on_request(packet, source, now)
-        else:
+        elif self._limiter.take(source, now):
             self.counters["rate_limited"] += 1
+        else:
+            self._on_request(packet, source, now)
         return self.collect()
 
     def tick(self, now: float) -> list[Effect]:

@@ -1,6 +1,6 @@
 """The routing table: k-buckets with replacement caches (Kademlia sections 2.2, 4.1), b bits a digit (section 4.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dhtboot.ids import Address, NodeRef
 
@@ -121,24 +121,31 @@ class RoutingTable:
             del self._buckets[index]
         return substitute
 
-    def closest(self, target: int, count: int) -> list[NodeRef]:
-        """The known contacts closest to a target, closest first."""
+    def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
+        """The known contacts closest to a target, closest first, without the one of identifier `but`."""
+        found: list[NodeRef] = []
+        for index in self._nearest_first(target):
+            contacts = self._buckets[index].contacts
+            found += [contacts[identifier] for identifier in sorted(contacts, key=target.__xor__) if identifier != but]
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    def _nearest_first(self, target: int) -> Iterable[tuple[int, int]]:
+        """The occupied buckets by their distance to a target: disjoint ranges, since they share their upper bits."""
+        own = self._index(target)
+        if own in self._buckets:
+            yield own  # nearly always all that is needed, so the others are sorted only when it is not
         me_to_target = self._me ^ target
         b = self._b
 
         def nearest_of(index: tuple[int, int]) -> int:
-            # All contacts of bucket (group, digit) share the bits above `shift`: so do their distances to any target.
-            # Hence buckets are disjoint ranges of distance, and sorting them by their lower bound is enough.
             shift = index[0] * b
             return ((index[1] << shift) ^ me_to_target) >> shift << shift
 
-        found: list[NodeRef] = []
         for index in sorted(self._buckets, key=nearest_of):
-            contacts = self._buckets[index].contacts
-            found.extend(sorted(contacts.values(), key=lambda node: node.id ^ target))
-            if len(found) >= count:
-                return found[:count]
-        return found
+            if index != own:
+                yield index
 
     def to_check(self, identifier: int, now: float, *, pause_s: float) -> NodeRef | None:
         """The contact in the bucket of `identifier` that was silent for longest; None within `pause_s` of the last."""

@@ -40,7 +40,7 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
     join_retry_s: float = 5.0
     "Pause after a failed join [thesis 2.4.1]."
     requests_per_s: float = 2000.0
-    "Requests answered per source and second; beyond it the answer is `Busy`."
+    "Requests answered per source and second, 0 for no limit; beyond it the answer is `Busy`."
     requests_burst: float = 4000.0
     pending_max: int = 8192
     "Requests under way at once; more than any workload of one node has, less than 10 MB."
@@ -67,4 +67,5 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
             timeouts=TimeoutConfig(initial_s=1.5, min_s=1.5, max_s=1.5),
             attempts=1,
             verify_contacts=False,
+            requests_per_s=0.0,
         )

@@ -1,8 +1,15 @@
-"""How a node becomes part of the overlay, as a table of steps."""
+"""How a node becomes part of the overlay: a table of steps, and what it does on each."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
+
+from dhtboot.effects import Effect, Joined, JoinFailed
+from dhtboot.ids import NodeRef
+
+CONTACTS_MAX: Final = 32
+"Entry points and lost siblings that are tried again; the newest ones."
 
 
 class Phase(Enum):
@@ -63,3 +70,73 @@ TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] =
     (Phase.WAITING, JoinInput.CONTACT_ALIVE): (Phase.LOOKING_UP, JoinAction.LOOK_UP),
 }
 "A pair that is not listed changes nothing: a second pong, say, while the lookup runs."
+
+
+class Joinable(Protocol):
+    """What joining needs of its node."""
+
+    @property
+    def contacts(self) -> Sequence[NodeRef]:
+        """All known live nodes."""
+
+    def ping(self, node: NodeRef, now: float) -> None:
+        """See whether a node is there."""
+
+    def look_up_self(self, seeds: Sequence[NodeRef], now: float) -> None:
+        """Look up the own identifier, from these contacts and the known ones."""
+
+    def emit(self, effect: Effect) -> None:
+        """Tell the driver."""
+
+
+class Joining:
+    """Walks the table at one node.
+
+    Attributes:
+        phase: where the node stands.
+        contacts: entry points, and siblings that were lost: tried again while they are not known as live.
+        retry_at: when to call `tick`.
+    """
+
+    __slots__ = ("_node", "_retry_s", "contacts", "phase", "retry_at")
+
+    def __init__(self, node: Joinable, retry_s: float) -> None:
+        self._node = node
+        self._retry_s = retry_s
+        self.phase = Phase.NEW
+        self.contacts: tuple[NodeRef, ...] = ()
+        self.retry_at = math.inf
+
+    def join(self, contacts: Iterable[NodeRef], now: float) -> None:
+        """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
+        self.contacts = tuple(contacts)
+        self.on_input(JoinInput.CONTACTS if self.contacts else JoinInput.ALONE, now)
+
+    def tick(self, now: float) -> None:
+        """Try again."""
+        if now >= self.retry_at:
+            self.retry_at = math.inf
+            self.on_input(JoinInput.RETRY_DUE, now)
+
+    def remember(self, contact: NodeRef) -> None:
+        """Try this one again later; by its address, since another node may answer there."""
+        others = [known for known in self.contacts if known.address != contact.address]
+        self.contacts = (*others[-CONTACTS_MAX:], NodeRef(0, contact.address))
+
+    def on_input(self, event: JoinInput, now: float) -> None:
+        """Take the step that the table has for this."""
+        self.phase, action = TRANSITIONS.get((self.phase, event), (self.phase, JoinAction.NONE))
+        match action:
+            case JoinAction.CONTACT:
+                if any(contact.id for contact in self.contacts):
+                    self.on_input(JoinInput.CONTACT_ALIVE, now)
+                for contact in self.contacts:
+                    if not contact.id:
+                        self._node.ping(contact, now)
+            case JoinAction.LOOK_UP:
+                self._node.look_up_self([contact for contact in self.contacts if contact.id], now)
+            case JoinAction.REPORT:
+                self._node.emit(Joined(len(self._node.contacts)))
+            case JoinAction.RETRY_LATER:
+                self.retry_at = now + self._retry_s
+                self._node.emit(JoinFailed(self._retry_s))

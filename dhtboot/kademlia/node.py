@@ -6,17 +6,17 @@ from within its own calls or from the hooks of `Application`; their effects wait
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any, Final
 
 from dhtboot.cookies import CookieJar
-from dhtboot.effects import Effect, Joined, JoinFailed, Send
+from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
-from dhtboot.kademlia.join import TRANSITIONS, JoinAction, JoinInput, Phase
+from dhtboot.kademlia.join import Joining, JoinInput, Phase
 from dhtboot.kademlia.messages import (
     Ask,
     Busy,
@@ -34,14 +34,12 @@ from dhtboot.kademlia.search import OnAnswer, OnDone, Search
 from dhtboot.kademlia.siblings import SiblingList
 from dhtboot.kademlia.upkeep import Upkeep
 from dhtboot.kademlia.witnesses import Witnesses
-from dhtboot.limits import SourceLimiter
+from dhtboot.limits import TokenBuckets
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
-CONTACTS_MAX: Final = 32
-"Entry points and lost siblings that are tried again; the newest ones."
-REQUESTS: Final = (FindNode, Ask, Ping)
-RESPONSES: Final = (Nodes, Reply, Pong, Challenge, Busy)
+REQUESTS: Final = frozenset({FindNode, Ask, Ping})
+RESPONSES: Final = frozenset({Nodes, Reply, Pong, Challenge, Busy})
 
 
 class KademliaNode:
@@ -64,7 +62,6 @@ class KademliaNode:
         application: Application | None = None,
     ) -> None:
         self.id = identifier
-        self.phase = Phase.NEW
         self.counters: Counter[str] = Counter()
         self.table = RoutingTable(identifier, k=config.k, b=config.b, replacements_max=config.replacements_max)
         self._id_bytes = id_bytes(identifier)
@@ -74,23 +71,25 @@ class KademliaNode:
         self._siblings = SiblingList(identifier, config.siblings)
         self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
         self._cookies = CookieJar(rng, rotation_s=config.cookie_rotation_s, now=now)
-        self._limiter = SourceLimiter(rate=config.requests_per_s, burst=config.requests_burst)
+        self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
+        self._outside: list[NodeRef] = []
         self._effects: list[Effect] = []
-        self._contacts: tuple[NodeRef, ...] = ()
         self._pings: set[Address] = set()
         self._witnesses = Witnesses()
         self._turned_away: list[tuple[NodeRef, OnSilence]] = []
-        self._retry_at = math.inf
+        self.joining = Joining(self, config.join_retry_s)
         self._upkeep = Upkeep(self, config, rng, now)
+        self._timers_at = self._upkeep.due_at
 
     # ---- driver's side -------------------------------------------------------------------------------------------
 
     def receive(self, packet: Packet[Any, Any, Any], source: Address, now: float) -> list[Effect]:
         """Act on one packet from the network."""
         message = packet.message
-        if isinstance(message, RESPONSES):
+        kind = type(message)
+        if kind in RESPONSES:
             self._on_response(packet, message, source, now)
-        elif isinstance(message, REQUESTS):
+        elif kind in REQUESTS:
             self._on_request(packet, message, source, now)
         elif len(packet.sender) == len(self._id_bytes):
             sender = NodeRef(id_from(packet.sender), source)
@@ -99,8 +98,8 @@ class KademliaNode:
                     self._on_gone(sender, now)
                 elif self.table.holds(sender):
                     self.ping(sender, now)  # its word alone would let anybody remove anybody
-            elif self._application and self._limiter.take(source, now):
-                self._application.on_note(message.note, sender, now)
+            elif self._application and not self._limiter.take(source, now):
+                self._application.on_note(message.note, sender, now)  # type: ignore[union-attr]
         return self.collect()
 
     def tick(self, now: float) -> list[Effect]:
@@ -118,27 +117,28 @@ class KademliaNode:
         turned_away, self._turned_away = self._turned_away, []
         for node, on_fail in turned_away:
             on_fail(node, now)
-        if now >= self._retry_at:
-            self._retry_at = math.inf
-            self._on_join_input(JoinInput.RETRY_DUE, now)
+        self.joining.tick(now)
         self._upkeep.tick(now)
+        self._set_timers()
         return self.collect()
 
     def next_deadline(self) -> float:
-        """When to call `tick` next."""
-        if self._turned_away:
-            return -math.inf
-        return min(self._rpc.next_deadline(), self._retry_at, self._upkeep.next_deadline())
+        """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""
+        due_at = self._rpc.due_at
+        return due_at if due_at < self._timers_at else self._timers_at  # noqa: FURB136 - min() costs three times that
+
+    def _set_timers(self) -> None:
+        self._timers_at = min(self.joining.retry_at, self._upkeep.due_at) if not self._turned_away else -math.inf
 
     def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
         """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
-        self._contacts = tuple(contacts)
-        self._on_join_input(JoinInput.CONTACTS if self._contacts else JoinInput.ALONE, now)
+        self.joining.join(contacts, now)
+        self._set_timers()
         return self.collect()
 
     def learn(self, contact: NodeRef, now: float) -> list[Effect]:
         """Get to know one more entry point (another peer of the link, say)."""
-        self._remember(contact)
+        self.joining.remember(contact)
         self.ping(contact, now)
         return self.collect()
 
@@ -158,6 +158,11 @@ class KademliaNode:
     # ---- the layer above -----------------------------------------------------------------------------------------
 
     @property
+    def phase(self) -> Phase:
+        """Where this node stands with the overlay."""
+        return self.joining.phase
+
+    @property
     def neighbours(self) -> list[NodeRef]:
         """The closest known nodes to this one, closest first."""
         return self._siblings.nodes
@@ -172,13 +177,17 @@ class KademliaNode:
         """Own address as at least two other nodes see it, None while they do not agree."""
         return self._witnesses.address
 
-    def closest(self, target: int, count: int) -> list[NodeRef]:
-        """The known nodes closest to a target, closest first, this one not among them."""
-        found = self.table.closest(target, count)
-        outside = [node for node in self._siblings.nodes if not self.table.holds(node)]
-        if outside:  # siblings that a full bucket refused
+    def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
+        """The known nodes closest to a target, closest first, this one and that of identifier `but` not among them."""
+        found = self.table.closest(target, count, but)
+        outside = [node for node in self._outside if node.id != but]
+        if outside:
             found = sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
         return found
+
+    def _note_outside(self) -> None:
+        """Remember the siblings that a full bucket refused: `closest` must not work that out for each request."""
+        self._outside = [node for node in self._siblings.nodes if not self.table.holds(node)]
 
     def is_responsible(self, target: int) -> bool:
         """Whether no known node is closer to a target than this one."""
@@ -242,6 +251,7 @@ class KademliaNode:
         if self._rpc.full:
             self.counters["requests_turned_away"] += 1
             self._turned_away.append((node, on_fail))
+            self._timers_at = -math.inf
             return
         pending = self._rpc.open(node, request, now, on_reply, on_fail, on_late)
         self._transmit(pending)
@@ -253,7 +263,7 @@ class KademliaNode:
     @property
     def absent_contacts(self) -> list[NodeRef]:
         """Entry points and lost siblings that are not in the table."""
-        return [contact for contact in self._contacts if not self.table.has_address(contact.address)]
+        return [contact for contact in self.joining.contacts if not self.table.has_address(contact.address)]
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -265,23 +275,24 @@ class KademliaNode:
         self._effects.append(Send(address, packet))
 
     def _on_request(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
-        def respond(response: Any) -> None:
-            self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
-
         verified = not self._config.verify_contacts or self._cookies.check(packet.cookie, source, now)
-        if not (verified or packet.sender or isinstance(message, FindNode)):
+        if not (verified or packet.sender or type(message) is FindNode):
             self.counters["anonymous_requests"] += 1  # so short that any answer is more than three times as long
             return
-        if not self._limiter.take(source, now):
-            self.counters["rate_limited"] += 1
-            respond(Busy(self._limiter.wait_s(source, now)))
-            return
-        cookie = b"" if verified else self._cookies.make(source, now)
         sender = NodeRef(id_from(packet.sender), source)
-        response = answer(message, sender, self.closest, self._application, config=self._config, cookie=cookie, now=now)
+        wait_s = self._limiter.take(source, now)
+        response: Any
+        if wait_s:
+            self.counters["rate_limited"] += 1
+            response = Busy(wait_s)
+        else:
+            cookie = b"" if verified else self._cookies.make(source, now)
+            response = answer(
+                message, sender, self.closest, self._application, config=self._config, cookie=cookie, now=now
+            )
         if response is not None:
-            respond(response)
-        if packet.sender:
+            self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
+        if packet.sender and not wait_s:
             self._heard(sender, now, verified=verified)
 
     def _on_response(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
@@ -291,25 +302,26 @@ class KademliaNode:
         if pending is None:
             self.counters["unexpected_responses"] += 1
             return
-        cookie = b"" if isinstance(message, Reply | Busy) else message.cookie
+        kind = type(message)
+        cookie = b"" if kind is Reply or kind is Busy else message.cookie
         if cookie:
             self._cookies.keep(source, cookie)
-            if not isinstance(message, Pong) and self._rpc.reopen(pending, now):
+            if kind is not Pong and self._rpc.reopen(pending, now):
                 self._transmit(pending)
                 return
         node = NodeRef(sender_id, source)
         self._heard(node, now, verified=True)
-        if isinstance(message, Challenge):  # it does not accept its own cookie
+        if kind is Challenge:  # it does not accept its own cookie
             pending.on_fail(node, now)
         else:
-            pending.on_reply(node, message.answer if isinstance(message, Reply) else message, now)
+            pending.on_reply(node, message.answer if kind is Reply else message, now)
 
     def _heard(self, node: NodeRef, now: float, *, verified: bool) -> None:
         """A node is alive; let it into the table when it has shown that it receives at its address."""
         if self.table.touch(node) or node.id == self.id:
             return
         if not verified:
-            if self.table.has_room(node) or self._is_close(node):
+            if self.table.has_room(node) or self._siblings.has_room(node):
                 self.ping(node, now)
             return
         alone = not len(self.table)
@@ -318,16 +330,13 @@ class KademliaNode:
             silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
                 self.ping(silent, now)
-        if (self._siblings.add(node) or added) and self._application is not None:
-            self._application.on_contact(node, now)
-        if alone and self.phase is Phase.JOINED:
+        if self._siblings.add(node) or added:
+            self._note_outside()
+            if self._application is not None:
+                self._application.on_contact(node, now)
+        if alone and self.joining.phase is Phase.JOINED:
             self._upkeep.look_up_self(now)
-
-    def _is_close(self, node: NodeRef) -> bool:
-        siblings = self._siblings.nodes
-        if len(siblings) < self._config.siblings:
-            return all(known.id != node.id for known in siblings)
-        return node.id ^ self.id < siblings[-1].id ^ self.id
+            self._set_timers()
 
     def ping(self, node: NodeRef, now: float) -> None:
         """See whether a node is there: it enters the table if it is, and leaves it if not."""
@@ -340,17 +349,17 @@ class KademliaNode:
         self._pings.discard(node.address)
         if isinstance(message, Pong) and message.seen:
             self._witnesses.note(node.id, message.seen)
-        self._on_join_input(JoinInput.CONTACT_ALIVE, now)
+        self.joining.on_input(JoinInput.CONTACT_ALIVE, now)
 
     def _on_ping_failed(self, node: NodeRef, now: float) -> None:
         self._pings.discard(node.address)
         if not self._pings and not len(self.table):
-            self._on_join_input(JoinInput.ALL_SILENT, now)
+            self.joining.on_input(JoinInput.ALL_SILENT, now)
 
     def _on_dead(self, node: NodeRef, now: float) -> None:
         """A node did not answer; it may come back, or stand behind a cut that heals."""
         if node in self._siblings.nodes:
-            self._remember(node)
+            self.joining.remember(node)
         self._on_gone(node, now)
 
     def _on_gone(self, node: NodeRef, now: float) -> None:
@@ -366,35 +375,22 @@ class KademliaNode:
                 self._siblings.add(other)
             self._upkeep.on_sibling_lost(now)
             lost = True
+        self._note_outside()
         if lost and self._application is not None:
             self._application.on_contact_lost(node, now)
-        if lost and self._contacts and not len(self.table):
-            self._on_join_input(JoinInput.ISOLATED, now)
+        if lost and self.joining.contacts and not len(self.table):
+            self.joining.on_input(JoinInput.ISOLATED, now)
+        self._set_timers()
 
-    def _remember(self, contact: NodeRef) -> None:
-        others = [known for known in self._contacts if known.address != contact.address]
-        self._contacts = (*others[-CONTACTS_MAX:], NodeRef(0, contact.address))
+    def look_up_self(self, seeds: Sequence[NodeRef], now: float) -> None:
+        """Look up the own identifier, which makes this node known where it belongs."""
+        self.lookup(self.id, now, on_done=self._on_join_lookup_done, seeds=seeds)
 
-    def _on_join_input(self, event: JoinInput, now: float) -> None:
-        self.phase, action = TRANSITIONS.get((self.phase, event), (self.phase, JoinAction.NONE))
-        match action:
-            case JoinAction.CONTACT:
-                known = [contact for contact in self._contacts if contact.id]
-                if known:
-                    self._on_join_input(JoinInput.CONTACT_ALIVE, now)
-                for contact in self._contacts:
-                    if not contact.id:
-                        self.ping(contact, now)
-            case JoinAction.LOOK_UP:
-                seeds = [contact for contact in self._contacts if contact.id]
-                self.lookup(self.id, now, on_done=self._on_join_lookup_done, seeds=seeds)
-            case JoinAction.REPORT:
-                self._effects.append(Joined(len(self.table)))
-            case JoinAction.RETRY_LATER:
-                self._retry_at = now + self._config.join_retry_s
-                self._effects.append(JoinFailed(self._config.join_retry_s))
+    def emit(self, effect: Effect) -> None:
+        """Tell the driver."""
+        self._effects.append(effect)
 
     def _on_join_lookup_done(self, result: LookupResult, now: float) -> None:
-        self._on_join_input(JoinInput.FOUND if result.answered else JoinInput.NOTHING_FOUND, now)
+        self.joining.on_input(JoinInput.FOUND if result.answered else JoinInput.NOTHING_FOUND, now)
         if result.answered:
             self._upkeep.refresh_farther(result.answered[0], now)

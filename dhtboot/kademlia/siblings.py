@@ -31,6 +31,12 @@ class SiblingList:
             self.nodes.pop()
         return True
 
+    def has_room(self, node: NodeRef) -> bool:
+        """Whether a stranger would become a sibling (worth a ping)."""
+        if len(self.nodes) < self._size:
+            return all(known.id != node.id for known in self.nodes)
+        return self._me ^ node.id < self._distances[-1]
+
     def remove(self, identifier: int) -> bool:
         """Drop a contact; True when it was a sibling."""
         distance = self._me ^ identifier

@@ -63,7 +63,8 @@ class Upkeep:
         if now >= self._refresh_at:
             self._refresh_stale(now)
 
-    def next_deadline(self) -> float:
+    @property
+    def due_at(self) -> float:
         """When to call `tick` next."""
         return min(self._self_lookup_at, self._sibling_check_at, self._contact_check_at, self._refresh_at)
 

@@ -3,8 +3,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtboot.ids import Address
 from dhtboot.cookies import COOKIE_BYTES, PEERS_MAX, CookieJar
+from dhtboot.ids import Address
 from tests.dhtboot.strategies import addresses
 
 A = ("10.0.0.1", 1)

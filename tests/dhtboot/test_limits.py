@@ -2,50 +2,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtboot.limits import SourceLimiter
+from dhtboot.limits import TokenBuckets
 
 
-def test_a_source_spends_its_burst_then_earns_its_rate() -> None:
-    limiter = SourceLimiter(rate=2.0, burst=3.0)
-    assert [limiter.take("a", 0.0) for _ in range(5)] == [True, True, True, False, False]
-    assert limiter.wait_s("a", 0.0) == pytest.approx(0.5)
-    assert not limiter.take("a", 0.49)
-    assert limiter.take("a", 0.5)
-    assert not limiter.take("a", 0.5)
-
-
-def test_sources_do_not_share_tokens() -> None:
-    limiter = SourceLimiter(rate=1.0, burst=1.0)
-    assert limiter.take("a", 0.0)
-    assert limiter.take("b", 0.0)
-    assert not limiter.take("a", 0.0)
+def test_a_member_spends_its_burst_then_earns_its_rate() -> None:
+    buckets = TokenBuckets(rate_per_s=2.0, burst=3, members_max=8)
+    assert [buckets.take("a", 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert buckets.take("b", 0.0) == 0.0
+    assert buckets.take("a", 0.25) == pytest.approx(0.25)
+    assert buckets.take("a", 0.5) == 0.0
+    assert buckets.take("a", 0.5) == pytest.approx(0.5)
 
 
 def test_silence_never_saves_more_than_the_burst() -> None:
-    limiter = SourceLimiter(rate=1.0, burst=2.0)
-    assert limiter.take("a", 0.0)
-    assert [limiter.take("a", 1000.0) for _ in range(3)] == [True, True, False]
+    buckets = TokenBuckets(rate_per_s=1.0, burst=2.0)
+    assert buckets.take("a", 0.0) == 0.0
+    assert [buckets.take("a", 1000.0) == 0.0 for _ in range(3)] == [True, True, False]
 
 
-def test_the_source_silent_for_longest_is_forgotten_first() -> None:
-    limiter = SourceLimiter(rate=0.001, burst=1.0, sources_max=2)
-    assert limiter.take("a", 0.0)
-    assert limiter.take("b", 1.0)
-    assert not limiter.take("a", 2.0)
-    assert limiter.take("c", 3.0)  # pushes out b
-    assert not limiter.take("a", 4.0)
-    assert limiter.take("b", 5.0)
+def test_the_member_silent_for_longest_is_forgotten_first() -> None:
+    buckets = TokenBuckets(rate_per_s=0.001, burst=1.0, members_max=2)
+    for member in ("a", "b", "a", "c"):  # c pushes out b
+        buckets.take(member, 0.0)
+    assert buckets.take("a", 0.0) > 0
+    assert buckets.take("b", 0.0) == 0.0
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5)), max_size=60))
-def test_nobody_gets_more_than_burst_and_rate(asks: list[tuple[str, float]]) -> None:
-    limiter = SourceLimiter(rate=3.0, burst=4.0)
-    now = 0.0
-    got: dict[str, int] = {}
-    for source, pause in asks:
+def test_without_a_rate_there_is_no_limit_and_nothing_is_remembered() -> None:
+    buckets = TokenBuckets(rate_per_s=0.0, burst=1.0)
+    assert all(buckets.take("a", 0.0) == 0.0 for _ in range(100))
+    assert len(buckets) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 5)), max_size=60))
+def test_members_are_bounded_and_never_exceed_burst_plus_rate(takes: list[tuple[int, float]]) -> None:
+    buckets = TokenBuckets(rate_per_s=1.0, burst=2, members_max=6)
+    now, admitted = 0.0, [0] * 10
+    for member, pause in takes:
         now += pause
-        if limiter.take(source, now):
-            got[source] = got.get(source, 0) + 1
-        else:
-            assert limiter.wait_s(source, now) > 0
-        assert got.get(source, 0) <= 4.0 + 3.0 * now + 1e-6
+        wait_s = buckets.take(member, now)
+        admitted[member] += wait_s == 0.0
+        assert wait_s <= 1.0
+    assert len(buckets) <= 6
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 5)), max_size=60))
+def test_nobody_gets_more_than_burst_and_rate(takes: list[tuple[int, float]]) -> None:
+    buckets = TokenBuckets(rate_per_s=3.0, burst=4.0)
+    now, admitted = 0.0, [0] * 3
+    for member, pause in takes:
+        now += pause
+        admitted[member] += buckets.take(member, now) == 0.0
+        assert admitted[member] <= 4.0 + 3.0 * now + 1e-6

@@ -8,7 +8,7 @@ import pytest
 import dhtboot
 
 ROOT = Path(dhtboot.__file__).parent
-SHELL = {"udp.py", "cli.py", "__main__.py"}
+SHELL = {"udp.py", "cli.py", "__main__.py", "scenario.py"}
 CORES = [path for path in sorted(ROOT.rglob("*.py")) if path.name not in SHELL]
 FORBIDDEN = {
     "asyncio",

@@ -16,8 +16,8 @@ OTHER = NodeRef(99, ("10.0.0.8", 1))
 
 def new_node(phase: Phase) -> KademliaNode:
     node = KademliaNode(5, KademliaConfig(), Network(1).rng("join"), 0.0)
-    node._contacts = (ENTRY,)
-    node.phase = phase
+    node.joining.contacts = (ENTRY,)
+    node.joining.phase = phase
     return node
 
 
@@ -41,7 +41,7 @@ def action_of(effects: list[Effect]) -> JoinAction:
 def test_every_pair_does_what_the_table_says_and_an_unlisted_one_nothing(phase: Phase, event: JoinInput) -> None:
     node = new_node(phase)
     node.table.add(OTHER, 0.0)  # for the lookup to have somebody to ask
-    node._on_join_input(event, 0.0)
+    node.joining.on_input(event, 0.0)
     after, action = TRANSITIONS.get((phase, event), (phase, JoinAction.NONE))
     assert node.phase is after
     assert action_of(node.collect()) is action

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, random_id
 from dhtboot.kademlia.config import KademliaConfig
+from dhtboot.kademlia.join import CONTACTS_MAX
 from dhtboot.kademlia.messages import (
     Ask,
     Busy,
@@ -21,7 +22,7 @@ from dhtboot.kademlia.messages import (
     Pong,
     Reply,
 )
-from dhtboot.kademlia.node import CONTACTS_MAX, KademliaNode
+from dhtboot.kademlia.node import KademliaNode
 from dhtboot.lookup import LookupResult
 from tests.dhtboot.kademlia.overlay import CODEC, Overlay, address_of
 from tests.dhtboot.memory_network import Network
@@ -166,7 +167,7 @@ def test_a_busy_peer_does_not_stop_a_lookup() -> None:
     overlay = Overlay(3).grow(20)
     busy = overlay.nodes[address_of(7)]
     busy._config = KademliaConfig(requests_burst=0.5)
-    busy._limiter._burst = busy._limiter._rate = 0.5
+    busy._limiter._burst = busy._limiter._rate_per_s = 0.5
     for source, target, result in overlay.random_lookups(20):
         best = next(i for i in overlay.closest(source, target) if i != busy.id)
         assert best in [node.id for node in result.answered[:2]]
