@@ -5,18 +5,16 @@ from collections import Counter
 from random import Random
 from typing import Any, Final
 
-from dhtboot import bootstrap_messages
 from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig
 from dhtboot.bootstrap_messages import BootstrapPacket
-from dhtboot.chord import messages as chord_messages
 from dhtboot.effects import Effect, Joined
 from dhtboot.ids import Address, random_id
-from dhtboot.kademlia import messages as kademlia_messages
 from dhtboot.overlay import make_node, packet_type
 from dhtboot.peer import Peer
 from dhtboot.sim.config import Scenario
 from dhtboot.sim.engine import Engine, Host
+from dhtboot.sim.kinds import message_kinds
 from dhtboot.sim.metrics import Census, Metrics, convergence_s
 from dhtboot.sim.network import draw_delays, draw_losses
 from dhtboot.sim.result import Snapshot
@@ -31,17 +29,6 @@ ARRIVAL_DEVIATION_SHARE: Final = 0.1
 "Standard deviation between two arrivals, as a share of the mean."
 CHECKED_MAX: Final = 512
 "Nodes whose invariants are looked at at the end of each interval, drawn at random."
-
-
-def _kinds() -> dict[type, int]:
-    """The wire's tag of each message."""
-    found: dict[type, int] = {}
-    for module in (bootstrap_messages, chord_messages, kademlia_messages):
-        for value in vars(module).values():
-            tag = getattr(getattr(value, "__struct_config__", None), "tag", None)
-            if isinstance(tag, int):
-                found[value] = tag
-    return found
 
 
 class Simulation:
@@ -75,7 +62,7 @@ class Simulation:
         self.engine = Engine(
             draw_delays(network, scenario.delay_s, scenario.delay_deviation_s),
             draw_losses(network, scenario.loss),
-            _kinds(),
+            message_kinds(),
             start_s=-WARM_UP_S,
             wire=wire,
         )
