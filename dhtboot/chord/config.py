@@ -26,6 +26,9 @@ class ChordConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Nodes in the successor list [thesis 2.4.1]."
     hop_choices: int = 3
     "Next hops in one answer: the second is tried when the first is dead; the thesis' experiments give 1."
+    persistent: bool = True
+    """A lookup goes around dead hops, and has the responsible node confirm; in the thesis' experiments a dead hop ends
+    it, and the word of the node before the responsible one is enough."""
     stabilize_min_s: float = 5.0
     "Each period of STABILIZE is drawn uniformly between the two bounds [thesis 2.4.1: 5 s]."
     stabilize_max_s: float = 5.0
@@ -74,6 +77,7 @@ class ChordConfig(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             join=join,
             hop_choices=1,
+            persistent=False,
             adaptive=False,
             timeouts=TimeoutConfig(initial_s=1.5, min_s=1.5, max_s=1.5),
             attempts=1,

@@ -1,7 +1,7 @@
 """Fingers, and the next hop among all nodes that one knows (Chord section 4.2)."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dhtboot.chord.ring import CIRCLE, clockwise
 from dhtboot.ids import ID_BITS, NodeRef
@@ -75,8 +75,10 @@ class FingerTable:
             self._refresh(successors)
         return self._nodes[bisect_left(self._keys, target) - 1]  # -1, below all of them, is the last: a circle
 
-    def all_preceding(self, target: int, successors: Iterable[NodeRef], count: int) -> tuple[NodeRef, ...]:
-        """Up to `count` known nodes before `target`, closest first."""
+    def all_preceding(
+        self, target: int, successors: Iterable[NodeRef], count: int, avoid: Collection[int] = ()
+    ) -> tuple[NodeRef, ...]:
+        """Up to `count` known nodes before `target`, closest first, without those of the identifiers `avoid`."""
         if self._stale:
             self._refresh(successors)
         found: list[NodeRef] = []
@@ -86,7 +88,8 @@ class FingerTable:
             node = nodes[at]
             if node is None:
                 break
-            found.append(node)
+            if node.id not in avoid:
+                found.append(node)
             at -= 1
         return tuple(found)
 

@@ -194,7 +194,9 @@ class Joining:
             return
         predecessor = node.neighbours.predecessor
         again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost
-        if again or node.is_responsible(joiner.id):
+        # The standard join is a lookup of the successor, which is not asked whether it agrees (Chord figure 6).
+        found = hops > 0 and self._config.join == "standard"
+        if again or found or node.is_responsible(joiner.id):
             self._let_in(joiner, request_id, now)
         elif not hops:
             node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, request_id))

@@ -17,6 +17,8 @@ N = TypeVar("N")
 Identifier = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 LIST_MAX = 16
 "Contacts in one message: 16 of IPv6 and a packet's head fit into a datagram."
+AVOID_MAX = 8
+"Dead nodes that one lookup goes around."
 Contacts = Annotated[tuple[NodeRef, ...], msgspec.Meta(max_length=LIST_MAX)]
 
 
@@ -35,6 +37,8 @@ class FindSuccessor(msgspec.Struct, frozen=True, array_like=True, tag=65):
     """Who is responsible for `target`, or closer to whoever is?"""
 
     target: Identifier
+    avoid: Annotated[tuple[Identifier, ...], msgspec.Meta(max_length=AVOID_MAX)] = ()
+    "Nodes that the asker has found dead on the way: do not name them again, and see for yourself."
 
 
 class Successors(msgspec.Struct, frozen=True, array_like=True, tag=66):

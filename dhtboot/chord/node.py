@@ -34,7 +34,7 @@ from dhtboot.chord.messages import (
     Tell,
 )
 from dhtboot.chord.periods import Period
-from dhtboot.chord.stabilize import Neighbours
+from dhtboot.chord.stabilize import Neighbours, ignore_reply, ignore_silence
 from dhtboot.chord.walk import FAILED, OnOutcome, Outcome, Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
@@ -211,11 +211,19 @@ class ChordNode:
     # ---- routing -------------------------------------------------------------------------------------------------
 
     def _walk(self, target: int, finger: int, on_outcome: OnOutcome | None, now: float) -> None:
-        walk = Walk(self, target, hops_max=self._config.hops_max, finger=finger, on_outcome=on_outcome)
+        config = self._config
+        walk = Walk(
+            self,
+            target,
+            hops_max=config.hops_max,
+            persistent=config.persistent,
+            finger=finger,
+            on_outcome=on_outcome,
+        )
         if not self.joined:
             self.on_walked(walk, FAILED, now)
             return
-        step = self._next_step(target)
+        step = self.next_step(target)
         if step.step is Step.HOPS and self._config.lookup == "recursive":
             request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
             self._routed[request_id] = (now + self._config.routed_timeout_s, walk)
@@ -224,7 +232,7 @@ class ChordNode:
         else:
             walk.take(step, None, now)
 
-    def _next_step(self, target: int) -> Successors:
+    def next_step(self, target: int) -> Successors:
         """What this node knows about the way to `target`."""
         successors = self.neighbours.successors.nodes
         if self.is_responsible(target):
@@ -236,12 +244,24 @@ class ChordNode:
             hops = self.fingers.all_preceding(target, successors, self._config.hop_choices)
         return Successors(hops, Step.HOPS) if hops else Successors(successors, Step.SUCCESSORS)
 
+    def _step_around(self, target: int, avoid: tuple[bytes, ...], now: float) -> Successors:
+        """The same for an asker that found some nodes dead; whoever is known of them is asked for a sign of life."""
+        dead = {id_from(identifier) for identifier in avoid}
+        successors = self.neighbours.successors.nodes
+        for node in {node.id: node for node in (*successors, *self.fingers.nodes) if node.id in dead}.values():
+            self.call(node, _PING, now, ignore_reply, ignore_silence)
+        if self.is_responsible(target):
+            return self.next_step(target)
+        hops = self.fingers.all_preceding(target, successors, self._config.hop_choices, dead)
+        live = tuple([node for node in successors if node.id not in dead])
+        return Successors(hops, Step.HOPS) if hops else Successors(live, Step.SUCCESSORS)
+
     def _on_route(self, message: Route, sender: NodeRef, request_id: int) -> None:
         if not self.joined or message.hops > self._config.hops_max:
             self.counters["routes_dropped"] += 1
             return
         origin = message.origin or sender
-        answer = self._next_step(id_from(message.target))
+        answer = self.next_step(id_from(message.target))
         if answer.step is Step.HOPS:
             self.send(answer.nodes[0].address, request_id, Route(message.target, origin, message.hops + 1))
         else:
@@ -316,8 +336,13 @@ class ChordNode:
         joined = self.joined
         response: Any = None
         match message:
-            case FindSuccessor(target=target):
-                response = self._next_step(id_from(target)) if joined else _REFUSED
+            case FindSuccessor(target=target, avoid=avoid):
+                if not joined:
+                    response = _REFUSED
+                elif avoid:
+                    response = self._step_around(id_from(target), avoid, now)
+                else:
+                    response = self.next_step(id_from(target))
             case Stabilize():
                 response = self.neighbours.on_stabilize(id_from(packet.sender)) if joined else _REFUSED
             case Notify(failed=failed):
@@ -369,4 +394,5 @@ class ChordNode:
 
 _RESPONSES: Final = frozenset({Successors, Predecessor, Notified, Pong, Refused})
 _REFUSED: Final = Refused()
+_PING: Final = Ping()
 _PONG: Final = Pong()

@@ -101,15 +101,15 @@ class Neighbours:
         predecessor = self.predecessor
         if predecessor is not None and not self._predecessor_heard:
             # Periods are not in step, so a silent one is asked before it is declared dead.
-            self._node.call(predecessor, Ping(), now, self._on_pong, _ignore_silence)
+            self._node.call(predecessor, Ping(), now, self._on_pong, ignore_silence)
         self._predecessor_heard = False
         successor = self.successors.first
         if successor is not None:
-            self._node.call(successor, Stabilize(), now, self._on_stabilized, _ignore_silence)
+            self._node.call(successor, Stabilize(), now, self._on_stabilized, ignore_silence)
         if self._lost and now >= self._lost_check_at:
             self._lost_check_at = now + LOST_CHECK_S
             lost = self._lost[self._rng.randrange(len(self._lost))]
-            self._node.call(lost, Ping(), now, self._on_found_again, _ignore_silence)
+            self._node.call(lost, Ping(), now, self._on_found_again, ignore_silence)
 
     # ---- what others say -----------------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Neighbours:
         first = self.successors.first
         if first is not None:
             failed, self._failed = self._failed, None
-            self._node.call(first, Notify(failed), now, self._on_notified, _ignore_silence)
+            self._node.call(first, Notify(failed), now, self._on_notified, ignore_silence)
 
     def _on_notified(self, node: NodeRef, message: Any, now: float) -> None:
         if type(message) is Notified and self.successors.first == node:
@@ -253,5 +253,9 @@ class Neighbours:
         self._lost = (*[lost for lost in self._lost if lost.id != node.id], node)[-LOST_MAX:]
 
 
-def _ignore_silence(_node: NodeRef, _now: float) -> None:
+def ignore_silence(_node: NodeRef, _now: float) -> None:
     """That the peer counts as dead says it all."""
+
+
+def ignore_reply(_node: NodeRef, _message: Any, _now: float) -> None:
+    """That the peer has answered says it all."""

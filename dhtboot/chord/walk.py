@@ -1,11 +1,11 @@
 """One iterative lookup under way: a node at a time, next hop from the last answer (thesis section 2.4.1)."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from dhtboot.chord.messages import FindSuccessor, Step, Successors
+from dhtboot.chord.messages import AVOID_MAX, FindSuccessor, Step, Successors
 from dhtboot.chord.ring import between
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.rpc import OnReply, OnSilence
@@ -23,7 +23,7 @@ class Outcome(msgspec.Struct, frozen=True):
     "Steps from the asker to the responsible node: 0 when it is the asker."
 
 
-FAILED = Outcome((), mine=False, failed=True, hops=0)
+FAILED: Final = Outcome((), mine=False, failed=True, hops=0)
 
 OnOutcome = Callable[[Outcome, float], None]
 
@@ -36,6 +36,9 @@ class Walker(Protocol):
     def call(self, node: NodeRef, request: Any, now: float, on_reply: OnReply, on_fail: OnSilence) -> None:
         """Send a request and wait for its response."""
 
+    def next_step(self, target: int) -> Successors:
+        """What the node itself knows about the way to a target."""
+
     def on_walked(self, walk: "Walk", outcome: Outcome, now: float) -> None:
         """A walk has ended."""
 
@@ -43,20 +46,51 @@ class Walker(Protocol):
 class Walk:
     """State of one lookup.
 
-    Attributes:
+    Args:
+        node: whose lookup it is.
+        target: identifier looked for.
+        hops_max: steps at most.
+        persistent: whether a dead hop is gone around, and whether the responsible node is asked to confirm. The
+            experiments of the thesis do neither: there a dead hop ends the lookup.
         finger: index of the finger that it fixes, -1 for any other lookup.
         on_outcome: who wants to know, None for a finger.
     """
 
-    __slots__ = ("_at", "_hops_max", "_node", "_spares", "finger", "hops", "on_outcome", "target")
+    __slots__ = (
+        "_at",
+        "_confirming",
+        "_failed",
+        "_hops_max",
+        "_last",
+        "_node",
+        "_persistent",
+        "_spares",
+        "_told",
+        "finger",
+        "hops",
+        "on_outcome",
+        "target",
+    )
 
     def __init__(
-        self, node: Walker, target: int, *, hops_max: int, finger: int = -1, on_outcome: OnOutcome | None = None
+        self,
+        node: Walker,
+        target: int,
+        *,
+        hops_max: int,
+        persistent: bool,
+        finger: int = -1,
+        on_outcome: OnOutcome | None = None,
     ) -> None:
         self._node = node
         self._at = node.id
+        self._last: NodeRef | None = None
         self._hops_max = hops_max
+        self._persistent = persistent
         self._spares: tuple[NodeRef, ...] = ()
+        self._failed: tuple[NodeRef, ...] = ()
+        self._told = 0
+        self._confirming = False
         self.target = target
         self.finger = finger
         self.hops = 0
@@ -64,30 +98,49 @@ class Walk:
 
     def take(self, answer: Successors, sender: NodeRef | None, now: float) -> None:
         """Go on with an answer; `sender` is None for what the own node knows."""
-        if sender is not None:
-            self._at = sender.id
-        if answer.step is Step.HOPS:
+        if answer.step is Step.MINE:
+            if sender is None:
+                self._end(Outcome(answer.nodes, mine=True, failed=False, hops=0), now)
+            else:
+                self._end(Outcome((sender, *answer.nodes), mine=False, failed=False, hops=self.hops), now)
+        elif self._confirming and sender is not None:
+            # Not its own, but what came between has not been heard of where we asked: it is next to the right one.
+            self._end(Outcome((sender, *self._spares), mine=False, failed=False, hops=self.hops), now)
+        elif answer.step is Step.HOPS:
+            if sender is not None:
+                self._at, self._last = sender.id, sender
             # Nodes before the target, closest first: what earlier hops offered is farther and waits behind.
             self._spares = answer.nodes + self._spares if self._spares else answer.nodes
             self.ask_next(now)
-            return
-        mine = answer.step is Step.MINE
-        if mine and sender is not None:
-            self._end(Outcome((sender, *answer.nodes), mine=False, failed=False, hops=self.hops), now)
+        elif self._persistent and answer.nodes:
+            self._confirming = True
+            self._spares = answer.nodes
+            self.ask_next(now)
         else:
-            hops = 0 if mine else self.hops + 1
-            self._end(Outcome(answer.nodes, mine=mine, failed=not (answer.nodes or mine), hops=hops), now)
+            self._end(Outcome(answer.nodes, mine=False, failed=not answer.nodes, hops=self.hops + 1), now)
 
     def ask_next(self, now: float) -> None:
         """Ask the best node that is closer than the last one that answered; without one the lookup has failed."""
         while self._spares and self.hops < self._hops_max:
             node = self._spares[0]
             self._spares = self._spares[1:]
-            if between(node.id, self._at, self.target):  # so nobody is asked twice, and circles end
-                self.hops += 1
-                self._node.call(node, FindSuccessor(id_bytes(self.target)), now, self._on_reply, self._on_fail)
+            # Ever closer: so nobody is asked twice, and circles end.
+            if self._confirming or (between(node.id, self._at, self.target) and node not in self._failed):
+                self._ask(node, (), now)
                 return
-        self._end(FAILED, now)
+        if not self._persistent or self._confirming or self._told == len(self._failed) or self._told == AVOID_MAX:
+            self._end(FAILED, now)
+            return
+        self._told = min(len(self._failed), AVOID_MAX)
+        if self._last is None:
+            self.take(self._node.next_step(self.target), None, now)  # which does not know the dead nodes any more
+        else:
+            self.hops -= 1
+            self._ask(self._last, tuple([id_bytes(dead.id) for dead in self._failed[:AVOID_MAX]]), now)
+
+    def _ask(self, node: NodeRef, avoid: tuple[bytes, ...], now: float) -> None:
+        self.hops += 1
+        self._node.call(node, FindSuccessor(id_bytes(self.target), avoid), now, self._on_reply, self._on_fail)
 
     def _on_reply(self, node: NodeRef, message: Any, now: float) -> None:
         if type(message) is Successors:
@@ -95,8 +148,11 @@ class Walk:
         else:  # not part of the ring
             self._on_fail(node, now)
 
-    def _on_fail(self, _node: NodeRef, now: float) -> None:
+    def _on_fail(self, node: NodeRef, now: float) -> None:
         self.hops -= 1  # the message will not pass that node
+        self._failed = (*self._failed, node)
+        if node == self._last:
+            self._at, self._last = self._node.id, None
         self.ask_next(now)
 
     def _end(self, outcome: Outcome, now: float) -> None:

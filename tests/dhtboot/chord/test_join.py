@@ -1,0 +1,139 @@
+import itertools
+
+import pytest
+
+from dhtboot.chord.config import ChordConfig, JoinMode
+from dhtboot.chord.join import TRANSITIONS, JoinAction, JoinInput, Phase
+from dhtboot.chord.messages import JoinReply, JoinRequest, Leaving, NewSuccessorHint, Packet, Stabilize
+from dhtboot.chord.node import ChordNode
+from dhtboot.effects import Effect, Joined, JoinFailed, Send
+from dhtboot.ids import Address, NodeRef, id_bytes
+from tests.dhtboot.chord.ring_network import Ring, address_of
+from tests.dhtboot.memory_network import Network
+
+A, B = NodeRef(100, ("10.0.0.1", 1)), NodeRef(200, ("10.0.0.2", 1))
+
+
+def new_node(identifier: int = 500, config: ChordConfig | None = None) -> ChordNode:
+    return ChordNode(identifier, config or ChordConfig(), Network(1).rng("join"), 0.0)
+
+
+def messages(effects: list[Effect], kind: type) -> list[tuple[Address, object]]:
+    return [(e.to, e.packet.message) for e in effects if isinstance(e, Send) and type(e.packet.message) is kind]
+
+
+def ring_of_two(config: ChordConfig | None = None) -> ChordNode:
+    """Node 500 with predecessor 100 and successor 200."""
+    node = new_node(config=config)
+    node.join([], 0.0)
+    node.neighbours.enter(B, (A,), A, 0.0)
+    node.tick(0.0)
+    return node
+
+
+@pytest.mark.parametrize(("phase", "event"), list(itertools.product(Phase, JoinInput)))
+def test_every_pair_does_what_the_table_says_and_an_unlisted_one_nothing(phase: Phase, event: JoinInput) -> None:
+    node = new_node()
+    node.joining._contacts = (A,)
+    node.joining.phase = phase
+    node.neighbours.successors.add(B)
+    node.joining._on_input(event, 1.0)
+    effects = node.collect()
+    after, action = TRANSITIONS.get((phase, event), (phase, JoinAction.NONE))
+    assert node.joining.phase is after
+    assert bool(messages(effects, JoinRequest)) == (action is JoinAction.SEND_JOIN)
+    assert any(isinstance(effect, Joined) for effect in effects) == (action is JoinAction.REPORT)
+    assert bool(messages(effects, Leaving)) == (action is JoinAction.SAY_GOODBYE)
+
+
+def test_every_phase_can_be_reached_and_every_input_matters() -> None:
+    assert {after for after, _action in TRANSITIONS.values()} == set(Phase) - {Phase.NEW}
+    assert {event for _phase, event in TRANSITIONS} == set(JoinInput)
+    assert {action for _after, action in TRANSITIONS.values()} | {JoinAction.NONE} == set(JoinAction)
+
+
+def test_a_node_alone_lets_the_first_in_and_is_its_predecessor_too() -> None:
+    node = new_node()
+    assert node.join([], 0.0) == [Joined(0)]
+    effects = node.receive(Packet(id_bytes(A.id), 7, JoinRequest(None, 0)), A.address, 1.0)
+    assert messages(effects, JoinReply) == [(A.address, JoinReply(None, True, ()))]
+    assert node.neighbours.predecessor == A
+    assert node.neighbours.successors.nodes == (A,)
+
+
+def test_the_joiner_takes_the_place_before_whoever_answers() -> None:
+    node = new_node()
+    (request,) = node.join([A], 0.0)
+    assert isinstance(request, Send)
+    reply = Packet(id_bytes(B.id), request.packet.request_id, JoinReply(A, False, (A,)))
+    effects = node.receive(reply, B.address, 0.3)
+    assert Joined(2) in effects
+    assert node.neighbours.predecessor == A
+    assert node.neighbours.successors.nodes == (A, B), "500 -> (around) -> 100 -> 200"
+    assert node.next_deadline() <= 0.3
+    assert messages(node.tick(0.3), Stabilize)
+
+
+def test_an_answer_nobody_waits_for_is_ignored() -> None:
+    node = new_node()
+    node.join([A], 0.0)
+    assert not node.receive(Packet(id_bytes(B.id), 12345, JoinReply(A, False, ())), B.address, 0.3)
+    assert node.joining.phase is Phase.JOINING
+    assert node.counters["unexpected_responses"] == 1
+
+
+@pytest.mark.parametrize(("join", "hinted"), [("aggressive", True), ("standard", False)])
+def test_only_the_aggressive_join_changes_predecessors_at_once(join: JoinMode, hinted: bool) -> None:
+    node = ring_of_two(ChordConfig(join=join))
+    joiner = NodeRef(300, ("10.0.0.3", 1))
+    effects = node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), joiner.address, 1.0)
+    assert messages(effects, JoinReply) == [(joiner.address, JoinReply(A, False, (A, B)))]
+    assert messages(effects, NewSuccessorHint) == ([(A.address, NewSuccessorHint(joiner))] if hinted else [])
+    assert node.neighbours.predecessor == (joiner if hinted else A)
+
+
+def test_a_joiner_whose_answer_was_lost_gets_another_but_no_second_hint() -> None:
+    node = ring_of_two()
+    address = ("10.0.0.3", 1)
+    node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), address, 1.0)
+    effects = node.receive(Packet(id_bytes(300), 8, JoinRequest(None, 0)), address, 6.0)
+    assert messages(effects, JoinReply) == [(address, JoinReply(None, False, (A, B)))]
+    assert not messages(effects, NewSuccessorHint)
+
+
+def test_a_join_that_came_too_far_is_passed_back_to_the_predecessor() -> None:
+    node = ring_of_two()
+    joiner = NodeRef(50, ("10.0.0.3", 1))
+    effects = node.receive(Packet(id_bytes(A.id), 7, JoinRequest(joiner, 1)), A.address, 1.0)
+    assert messages(effects, JoinRequest) == [(A.address, JoinRequest(joiner, 2))]
+    effects = node.receive(Packet(id_bytes(A.id), 7, JoinRequest(joiner, 64)), A.address, 1.0)
+    assert not effects, "but not for ever"
+
+
+def test_a_node_that_is_not_part_of_the_ring_lets_nobody_in() -> None:
+    node = new_node()
+    node.join([A], 0.0)
+    assert not node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), ("10.0.0.3", 1), 1.0)
+    assert node.counters["joins_dropped"] == 1
+
+
+def test_failed_joins_are_retried_and_then_another_contact_is_asked_for() -> None:
+    node = new_node()
+    sent = [*messages(node.join([A, B], 0.0), JoinRequest)]
+    failed_at = []
+    for second in range(1, 31):
+        effects = node.tick(float(second)) if node.next_deadline() <= second else []
+        sent += messages(effects, JoinRequest)
+        failed_at += [second for effect in effects if isinstance(effect, JoinFailed)]
+    assert [to for to, _ in sent] == [A.address, A.address, B.address, B.address, A.address, A.address, B.address]
+    assert failed_at == [10, 20, 30]
+
+
+def test_the_joiner_is_let_in_although_its_contact_has_died_when_it_knows_another() -> None:
+    ring = Ring(1).grow(5)
+    ring.add(5, entry=77)
+    ring.network.run(6.0)
+    node = ring.nodes[address_of(5)]
+    ring.network.perform(address_of(5), node.join([NodeRef(0, address_of(3))], ring.network.now))
+    ring.network.run(20.0)
+    assert ring.closed()

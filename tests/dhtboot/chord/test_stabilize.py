@@ -1,0 +1,123 @@
+import math
+
+import pytest
+
+from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.messages import NewSuccessorHint, Notified, Notify, Packet, Ping, Pong, Predecessor, Stabilize
+from dhtboot.chord.node import ChordNode
+from dhtboot.effects import Effect, Send
+from dhtboot.ids import NodeRef, id_bytes
+from tests.dhtboot.memory_network import Network
+
+ME = 500
+
+
+def ref(identifier: int) -> NodeRef:
+    return NodeRef(identifier, ("10.0.0.1", identifier))
+
+
+def node_between(before: int | None, after: int) -> ChordNode:
+    node = ChordNode(ME, ChordConfig.thesis(), Network(1).rng("stabilize"), 0.0)
+    node.join([], 0.0)
+    node.neighbours.enter(ref(after), (), None if before is None else ref(before), 0.0)
+    node._fix_at = math.inf  # fingers are another test's business
+    node._set_timers()
+    node.collect()
+    return node
+
+
+def only(effects: list[Effect], kind: type) -> Send:
+    (found,) = [e for e in effects if isinstance(e, Send) and type(e.packet.message) is kind]
+    return found
+
+
+def answer(node: ChordNode, sent: Send, sender: int, message: object, now: float) -> list[Effect]:
+    return node.receive(Packet(id_bytes(sender), sent.packet.request_id, message), ref(sender).address, now)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "notifier", "failed", "after"),
+    [
+        (None, 100, None, 100),
+        (100, 300, None, 300),
+        (300, 100, None, 300),
+        (300, 100, 300, 100),
+        (300, 100, 299, 300),
+        (300, ME, None, 300),
+        (300, 300, None, 300),
+    ],
+)
+def test_a_notifier_is_taken_when_nothing_known_stands_between(
+    before: int | None, notifier: int, failed: int | None, after: int
+) -> None:
+    node = node_between(before, 900)
+    notify = Packet(id_bytes(notifier), 7, Notify(None if failed is None else ref(failed)))
+    (reply,) = node.receive(notify, ref(notifier).address, 1.0)
+    assert isinstance(reply, Send)
+    assert reply.packet.message == Notified((ref(900),))
+    assert node.neighbours.predecessor == ref(after)
+
+
+@pytest.mark.parametrize(("hinted", "first"), [(700, 700), (950, 900), (ME, 900), (100, 900)])
+def test_a_hint_counts_only_before_the_successor(hinted: int, first: int) -> None:
+    node = node_between(100, 900)
+    node.receive(Packet(id_bytes(900), 0, NewSuccessorHint(ref(hinted))), ref(900).address, 1.0)
+    assert node.neighbours.successors.first == ref(first)
+
+
+def test_a_hint_that_overtakes_the_join_reply_is_not_lost() -> None:
+    node = ChordNode(ME, ChordConfig.thesis(), Network(1).rng("stabilize"), 0.0)
+    node.join([ref(1)], 0.0)
+    node.receive(Packet(id_bytes(900), 0, NewSuccessorHint(ref(700))), ref(900).address, 0.1)
+    node.neighbours.enter(ref(900), (ref(950),), ref(100), 0.2)
+    assert [n.id for n in node.neighbours.successors.nodes] == [700, 900, 950]
+
+
+def test_one_round_asks_the_successor_and_notifies_the_better_one() -> None:
+    node = node_between(100, 900)
+    round_ = node.tick(0.0)
+    asked = only(round_, Stabilize)
+    assert asked.to == ref(900).address
+    notify = only(answer(node, asked, 900, Predecessor(ref(700)), 0.1), Notify)
+    assert notify.to == ref(700).address
+    answer(node, notify, 700, Notified((ref(800), ref(900))), 0.2)
+    assert [n.id for n in node.neighbours.successors.nodes] == [700, 800, 900]
+
+
+def test_a_dead_successor_is_replaced_by_the_next_and_that_one_is_told() -> None:
+    node = node_between(100, 900)
+    node.neighbours.successors.add(ref(950))
+    node.tick(0.0)
+    effects = node.tick(1.5)  # the timeout of the thesis
+    asked = only(effects, Stabilize)
+    assert asked.to == ref(950).address
+    notify = only(answer(node, asked, 950, Predecessor(ref(900)), 1.6), Notify)
+    assert notify.to == ref(900).address, "it says that the dead one lives, so that is tried again"
+    effects = node.tick(3.2)
+    asked = only(effects, Stabilize)
+    notify = only(answer(node, asked, 950, Predecessor(None), 3.3), Notify)
+    assert notify.packet.message == Notify(ref(900))
+
+
+def test_a_silent_predecessor_is_asked_before_it_counts_as_dead() -> None:
+    node = node_between(100, 900)
+
+    def round_at(now: float) -> list[Effect]:
+        """One round whose successor answers."""
+        effects = node.tick(now)
+        notify = only(answer(node, only(effects, Stabilize), 900, Predecessor(ref(ME)), now), Notify)
+        answer(node, notify, 900, Notified(()), now)
+        return [e for e in effects if isinstance(e, Send) and isinstance(e.packet.message, Ping)]
+
+    assert not round_at(0.0)
+    node.receive(Packet(id_bytes(100), 7, Stabilize()), ref(100).address, 1.0)
+    assert not round_at(5.0), "it has spoken"
+    (ping,) = round_at(10.0)
+    assert isinstance(ping, Send)
+    assert ping.to == ref(100).address
+    answer(node, ping, 100, Pong(), 10.1)
+    assert not round_at(15.0), "it has answered"
+    (ping,) = round_at(20.0)
+    assert node.neighbours.predecessor == ref(100)
+    node.tick(21.5)  # the timeout of the thesis
+    assert node.neighbours.predecessor is None
