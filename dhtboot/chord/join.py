@@ -19,6 +19,9 @@ from dhtboot.rpc import REQUEST_ID_BITS
 HOPS_MAX: Final = 64
 "Times that a JOIN is passed on: in a mass arrival many come in at one place before the nodes behind it hear of them."
 
+AGAIN_S: Final = 0.5
+"A JOIN is not repeated sooner, whoever asks us meanwhile."
+
 
 class Phase(Enum):
     """Where the node stands with the ring."""
@@ -105,7 +108,7 @@ class Joining:
         due_at: when to call `tick`.
     """
 
-    __slots__ = ("_config", "_contacts", "_join_id", "_joins_sent", "_node", "_rng", "due_at", "phase")
+    __slots__ = ("_config", "_contacts", "_join_id", "_joins_sent", "_node", "_rng", "_sent_at", "due_at", "phase")
 
     def __init__(self, node: Joinable, config: ChordConfig, rng: Random) -> None:
         self._node = node
@@ -114,6 +117,7 @@ class Joining:
         self._contacts: tuple[NodeRef, ...] = ()
         self._join_id = 0
         self._joins_sent = 0
+        self._sent_at = -math.inf
         self.phase = Phase.NEW
         self.due_at = math.inf
 
@@ -172,11 +176,19 @@ class Joining:
             self._contacts = (*self._contacts[1:], self._contacts[0])
             self._node.emit(JoinFailed(self._config.join_retry_s))
         self._joins_sent += 1
-        self._join_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
+        if event is not JoinInput.UNANSWERED:  # a late answer to an earlier JOIN is as good as one to the last
+            self._join_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
         self.due_at = now + self._config.join_retry_s
         if isolated:
             self._node.on_parted()
+        self._sent_at = now
         self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
+
+    def on_asked(self, now: float) -> None:
+        """Somebody takes us for a part of the ring: we were let in, but the answer was lost. Ask again at once."""
+        if self.phase is Phase.JOINING and now >= self._sent_at + AGAIN_S:
+            self._sent_at = now
+            self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
 
     def _say_goodbye(self) -> None:
         predecessor, successors = self._node.neighbours.predecessor, self._node.neighbours.successors.nodes
@@ -191,6 +203,7 @@ class Joining:
         node = self._node
         if self.phase is not Phase.JOINED or joiner.id == node.id:
             node.counters["joins_dropped"] += 1  # the joiner tries again by itself
+            self.on_asked(now)
             return
         predecessor = node.neighbours.predecessor
         again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost

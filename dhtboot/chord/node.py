@@ -352,6 +352,8 @@ class ChordNode:
                 response = _PONG
             case _:
                 self._on_statement(message, NodeRef(id_from(packet.sender), source), packet.request_id, now)
+        if response is _REFUSED:
+            self.joining.on_asked(now)
         if response is not None:
             self.send(source, packet.request_id, response)
 

@@ -113,8 +113,19 @@ def test_a_join_that_came_too_far_is_passed_back_to_the_predecessor() -> None:
 def test_a_node_that_is_not_part_of_the_ring_lets_nobody_in() -> None:
     node = new_node()
     node.join([A], 0.0)
-    assert not node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), ("10.0.0.3", 1), 1.0)
+    assert not node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), ("10.0.0.3", 1), 0.1)
     assert node.counters["joins_dropped"] == 1
+
+
+def test_a_joiner_that_is_asked_as_if_it_had_joined_repeats_its_join_at_once() -> None:
+    node = new_node()
+    (first,) = node.join([A], 0.0)
+    again = messages(node.receive(Packet(id_bytes(300), 7, Stabilize()), ("10.0.0.3", 1), 1.0), JoinRequest)
+    assert again == [(A.address, JoinRequest(None, 0))]
+    assert not messages(node.receive(Packet(id_bytes(300), 8, Stabilize()), ("10.0.0.3", 1), 1.2), JoinRequest)
+    assert isinstance(first, Send)
+    reply = Packet(id_bytes(B.id), first.packet.request_id, JoinReply(A, False, (A,)))
+    assert Joined(2) in node.receive(reply, B.address, 1.3), "the answer to the first is as good"
 
 
 def test_failed_joins_are_retried_and_then_another_contact_is_asked_for() -> None:
