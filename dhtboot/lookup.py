@@ -190,5 +190,4 @@ class Lookup:
 
     def result(self) -> LookupResult:
         """The outcome so far."""
-        answered = [c for c in self._candidates if c.state is State.ANSWERED]
         return LookupResult(self._candidates, self._width, self._requests)

@@ -5,11 +5,14 @@ five times as much as the datagram. A slice is bounded, so a flood cannot starve
 """
 
 import errno
+import heapq
+import itertools
 import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Protocol
 
 import trio
@@ -17,7 +20,6 @@ import trio
 from dhtboot.effects import Effect, Send
 from dhtboot.errors import DhtbootError, LocalProtocolError, RemoteProtocolError
 from dhtboot.ids import Address, format_address
-from dhtboot.wire import Codec
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,46 @@ class Core(Protocol):
         """When to call `tick`; `math.inf` for never."""
 
 
+class DatagramCodec(Protocol):
+    """What the driver needs of a codec."""
+
+    def encode(self, packet: Any) -> bytes:
+        """The datagram of a packet."""
+
+    def decode(self, data: bytes) -> Any:
+        """The packet in a datagram; `RemoteProtocolError` and nothing else for bad bytes."""
+
+
+class DelayLine:
+    """Holds datagrams back, as a long way would.
+
+    Args:
+        draw: gives the delay of each in seconds.
+    """
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self._draw = draw
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._timer = trio.CancelScope()
+
+    def put(self, send: Callable[[], None]) -> None:
+        """Call `send` later."""
+        at = trio.current_time() + self._draw()
+        heapq.heappush(self._waiting, (at, next(self._order), send))
+        self._timer.deadline = min(self._timer.deadline, at)
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            deadline = self._waiting[0][0] if self._waiting else float("inf")
+            with trio.CancelScope(deadline=deadline) as self._timer:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            while self._waiting and self._waiting[0][0] <= now:
+                heapq.heappop(self._waiting)[2]()
+
+
 class UdpDriver:
     """Carries packets between a core and its sockets.
 
@@ -50,16 +92,24 @@ class UdpDriver:
         codec: turns its packets into bytes.
         sockets: bound, one per family.
         on_event: gets every effect that is not a packet.
+        delay_line: holds each datagram back before it is sent, for experiments; None sends at once.
     """
 
     def __init__(
-        self, core: Core, codec: Codec[Any], sockets: Iterable[socket.socket], on_event: Callable[[Effect], None]
+        self,
+        core: Core,
+        codec: DatagramCodec,
+        sockets: Iterable[socket.socket],
+        on_event: Callable[[Effect], None],
+        *,
+        delay_line: DelayLine | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._core = core
         self._codec = codec
         self._sockets = {sock.family: sock for sock in sockets}
         self._on_event = on_event
+        self._delay_line = delay_line
         self._timer = trio.CancelScope()
 
     @property
@@ -130,8 +180,14 @@ class UdpDriver:
             self.counters["too_large"] += 1
             log.warning("did not send to %s: %s", format_address(effect.to), error)
             return
+        if self._delay_line is None:
+            self._transmit(sock, data, effect.to)
+        else:
+            self._delay_line.put(partial(self._transmit, sock, data, effect.to))
+
+    def _transmit(self, sock: socket.socket, data: bytes, to: Address) -> None:
         try:
-            sock.sendto(data, effect.to)
+            sock.sendto(data, to)
         except BlockingIOError:
             self.counters["send_buffer_full"] += 1  # as good as lost on the way: retries are the core's business
         except OSError as error:

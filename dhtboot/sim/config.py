@@ -79,6 +79,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: float = 5.0
     "The delivery rate is counted over intervals of this length [thesis 2.3]."
     converged_share: float = 0.95
+    converged_when: Literal["delivered", "right"] = "delivered"
+    "Which rate counts: what reached a node that believes itself responsible, or what reached the responsible one."
     churn: Churn | None = None
     partitions: tuple[Partition, ...] = ()
     crashes: tuple[Crash, ...] = ()

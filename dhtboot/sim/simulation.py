@@ -166,7 +166,7 @@ class Simulation:
         host = self.peers.pop(number)
         peer = host.core
         if not isinstance(peer, Peer):
-            raise AssertionError(f"node {number} is dead already")
+            raise TypeError(f"node {number} is dead already")
         self._counters.update(peer.node.counters)
         self._counters["died"] += 1
         self.census.remove(peer.node.id)
@@ -212,7 +212,8 @@ class Simulation:
         interval = self.metrics.close(now, len(self.peers))
         for number in self._rng.sample(sorted(self.peers), min(CHECKED_MAX, len(self.peers))):
             check_node(self.peers[number].core.node, self.scenario, now)  # type: ignore[union-attr]
-        reached = interval.sent and interval.delivery_rate >= self.scenario.converged_share
+        rate = interval.right_rate if self.scenario.converged_when == "right" else interval.delivery_rate
+        reached = interval.sent and rate >= self.scenario.converged_share
         self.ended = self.ended or bool(reached and self.scenario.until_converged)
         self.engine.at(now + self.scenario.interval_s, self._on_interval)
 
