@@ -27,7 +27,8 @@ NODES_MAX: Final = 2_000
 _EXAMPLES: Final = """\
 examples:
   dhtboot live --nodes 200                       200 Chord nodes with sockets of their own, and the prediction
-  dhtboot live --protocol kademlia --nodes 100 --rate 20 --duration 30
+  dhtboot live --nodes 200 --rate 1000 --interval 5   all at once, as in the thesis
+  dhtboot live --protocol kademlia --nodes 100 --duration 30
   dhtboot live --nodes 200 --out live            the curve over the simulated ones, as PNG and SVG
 
 exit status: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM
@@ -58,12 +59,10 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="chord", help="which overlay (chord)")
     parser.add_argument("--nodes", type=whole(2, NODES_MAX), default=200, metavar="N", help="nodes (200)")
-    parser.add_argument(
-        "--rate", type=number(0.1, 10_000), default=1000.0, metavar="R", help="arrivals a second (1000)"
-    )
+    parser.add_argument("--rate", type=number(0.1, 10_000), default=40.0, metavar="R", help="arrivals a second (40)")
     parser.add_argument("--seed", type=whole(0, 1 << 62), default=1, metavar="N", help="of all chance (1)")
     parser.add_argument("--duration", type=number(1, 3600, " s"), default=20.0, metavar="S", help="seconds (20)")
-    parser.add_argument("--interval", type=number(0.1, 60, " s"), default=0.5, metavar="S", help="of the rates (0.5)")
+    parser.add_argument("--interval", type=number(0.1, 60, " s"), default=1.0, metavar="S", help="of the rates (1)")
     parser.add_argument("--delay", type=number(0.1, 10_000), default=50.0, metavar="MS", help="injected delay (50)")
     parser.add_argument("--jitter", type=number(0, 10_000), default=5.0, metavar="MS", help="its deviation (5)")
     parser.add_argument("--predictions", type=whole(1, 100), default=5, metavar="N", help="simulated seeds (5)")
@@ -97,9 +96,7 @@ def run(options: argparse.Namespace) -> int:
         scenario=scenario,
         live=live,
         simulated=simulated,
-        live_convergence_s=convergence_s(
-            list(live.intervals), scenario.interval_s, scenario.converged_share, right=False
-        ),
+        live_convergence_s=convergence_s(live.intervals, scenario, right=False),
         simulated_convergence_s=statistics.median(times) if times else None,
     )
     if options.json:

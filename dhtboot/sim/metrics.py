@@ -1,11 +1,11 @@
 """Delivery rate, convergence time, hops (thesis section 2.3), and who is responsible, seen from above."""
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from dhtboot.ids import ID_BITS
-from dhtboot.sim.config import ProtocolName
+from dhtboot.sim.config import ProtocolName, Scenario
 from dhtboot.sim.result import Interval
 
 
@@ -103,14 +103,20 @@ class Metrics:
         return interval
 
 
-SENT_MIN: Final = 1
-"Queries that an interval must have before its rate says anything."
+SENT_MIN: Final = 20
+"Queries that an interval must have before its rate says anything; half of what is expected in a small overlay."
 
 
-def convergence_s(intervals: list[Interval], interval_s: float, share: float, *, right: bool) -> float | None:
-    """End of the first interval that reaches the share [thesis 2.3], None when none does."""
+def has_converged(interval: Interval, scenario: Scenario, *, right: bool) -> bool:
+    """Whether the delivery rate of an interval reaches the scenario's share [thesis 2.3]."""
+    expected = scenario.nodes * scenario.interval_s / scenario.query_interval_s
+    rate = interval.right_rate if right else interval.delivery_rate
+    return interval.sent >= min(SENT_MIN, expected / 2.0) and rate >= scenario.converged_share
+
+
+def convergence_s(intervals: Iterable[Interval], scenario: Scenario, *, right: bool) -> float | None:
+    """End of the first interval whose rate reaches the share, None when none does."""
     for interval in intervals:
-        rate = interval.right_rate if right else interval.delivery_rate
-        if interval.sent >= SENT_MIN and rate >= share:
-            return interval.start_s + interval_s
+        if has_converged(interval, scenario, right=right):
+            return interval.start_s + scenario.interval_s
     return None

@@ -15,7 +15,7 @@ from dhtboot.peer import Peer
 from dhtboot.sim.config import Scenario
 from dhtboot.sim.engine import Engine, Host
 from dhtboot.sim.kinds import message_kinds
-from dhtboot.sim.metrics import Census, Metrics, convergence_s
+from dhtboot.sim.metrics import Census, Metrics, convergence_s, has_converged
 from dhtboot.sim.network import draw_delays, draw_losses
 from dhtboot.sim.result import Snapshot
 from dhtboot.sim.topology import check_node, snapshot
@@ -89,8 +89,7 @@ class Simulation:
 
     def convergence_s(self, *, right: bool = False) -> float | None:
         """When the delivery rate has reached the scenario's share."""
-        scenario = self.scenario
-        return convergence_s(self.metrics.intervals, scenario.interval_s, scenario.converged_share, right=right)
+        return convergence_s(self.metrics.intervals, self.scenario, right=right)
 
     # ---- coming --------------------------------------------------------------------------------------------------
 
@@ -212,9 +211,8 @@ class Simulation:
         interval = self.metrics.close(now, len(self.peers))
         for number in self._rng.sample(sorted(self.peers), min(CHECKED_MAX, len(self.peers))):
             check_node(self.peers[number].core.node, self.scenario, now)  # type: ignore[union-attr]
-        rate = interval.right_rate if self.scenario.converged_when == "right" else interval.delivery_rate
-        reached = interval.sent and rate >= self.scenario.converged_share
-        self.ended = self.ended or bool(reached and self.scenario.until_converged)
+        converged = has_converged(interval, self.scenario, right=self.scenario.converged_when == "right")
+        self.ended = self.ended or (converged and self.scenario.until_converged)
         self.engine.at(now + self.scenario.interval_s, self._on_interval)
 
     def _take_snapshot(self, now: float) -> None:

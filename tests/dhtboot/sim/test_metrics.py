@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtboot.chord.ring import CIRCLE, clockwise
-from dhtboot.sim.metrics import Census, Metrics, convergence_s
+from dhtboot.sim.config import Scenario
+from dhtboot.sim.metrics import Census, Metrics, convergence_s, has_converged
 from dhtboot.sim.result import Interval
 
 IDS = st.integers(0, CIRCLE - 1) | st.integers(0, 40)
@@ -54,5 +55,11 @@ def test_convergence_is_the_end_of_the_first_interval_that_reaches_the_share(
         Interval(start_s=5.0 * at, sent=100, delivered=round(100 * rate), right=0, hops=0, alive=1, joined=1)
         for at, rate in enumerate(rates)
     ]
-    assert convergence_s(intervals, 5.0, 0.95, right=False) == converged
-    assert convergence_s(intervals, 5.0, 0.95, right=True) is None
+    assert convergence_s(intervals, Scenario(), right=False) == converged
+    assert convergence_s(intervals, Scenario(), right=True) is None
+
+
+@pytest.mark.parametrize(("nodes", "sent", "says"), [(1000, 19, False), (1000, 20, True), (2, 4, False), (2, 5, True)])
+def test_too_few_queries_say_nothing(nodes: int, sent: int, says: bool) -> None:
+    interval = Interval(start_s=0.0, sent=sent, delivered=sent, right=sent, hops=0, alive=1, joined=1)
+    assert has_converged(interval, Scenario(nodes=nodes), right=True) == says
