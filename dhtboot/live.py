@@ -21,8 +21,9 @@ from dhtboot.overlay import make_node, packet_type
 from dhtboot.peer import Peer
 from dhtboot.sim.config import Scenario
 from dhtboot.sim.metrics import Census, Metrics
+from dhtboot.sim.note import TestMessage
 from dhtboot.sim.result import Interval
-from dhtboot.sim.workload import TestMessage, Workload
+from dhtboot.sim.workload import Workload
 from dhtboot.udp import DelayLine, UdpDriver, open_sockets
 from dhtboot.wire import Codec, PeerCodec
 

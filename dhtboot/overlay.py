@@ -7,7 +7,7 @@ from typing import Any
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import Packet as ChordPacket
 from dhtboot.chord.node import ChordNode
-from dhtboot.chord.walk import Outcome
+from dhtboot.chord.outcome import Outcome
 from dhtboot.ids import NodeRef
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Packet as KademliaPacket

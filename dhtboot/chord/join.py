@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import LIST_MAX, JoinReply, JoinRequest, Leaving, NewSuccessorHint
+from dhtboot.chord.outcome import OnOutcome, Outcome
 from dhtboot.chord.stabilize import Neighbours
-from dhtboot.chord.walk import OnOutcome, Outcome
 from dhtboot.effects import Effect, Joined, JoinFailed
 from dhtboot.ids import Address, NodeRef
 from dhtboot.rpc import REQUEST_ID_BITS

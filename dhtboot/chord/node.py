@@ -33,9 +33,10 @@ from dhtboot.chord.messages import (
     Successors,
     Tell,
 )
+from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.periods import Period
 from dhtboot.chord.stabilize import Neighbours, ignore_reply, ignore_silence
-from dhtboot.chord.walk import FAILED, OnOutcome, Outcome, Walk
+from dhtboot.chord.walk import Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets

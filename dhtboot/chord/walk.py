@@ -1,31 +1,12 @@
 """One iterative lookup under way: a node at a time, next hop from the last answer (thesis section 2.4.1)."""
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from dhtboot.chord.messages import AVOID_MAX, FindSuccessor, Step, Successors
+from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.ring import between
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.rpc import OnReply, OnSilence
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How a lookup ended."""
-
-    closest: tuple[NodeRef, ...]
-    "The responsible node and its successors; empty when it failed, or when `mine` and the successors are unknown."
-    mine: bool
-    "The asker itself is responsible; `closest` are its successors."
-    failed: bool
-    hops: int
-    "Steps from the asker to the responsible node: 0 when it is the asker."
-
-
-FAILED: Final = Outcome((), mine=False, failed=True, hops=0)
-
-OnOutcome = Callable[[Outcome, float], None]
 
 
 class Walker(Protocol):

@@ -17,9 +17,10 @@ from dhtboot.sim.engine import Engine, Host
 from dhtboot.sim.kinds import message_kinds
 from dhtboot.sim.metrics import Census, Metrics, convergence_s, has_converged
 from dhtboot.sim.network import draw_delays, draw_losses
+from dhtboot.sim.note import TestMessage
 from dhtboot.sim.result import Snapshot
 from dhtboot.sim.topology import check_node, snapshot
-from dhtboot.sim.workload import TestMessage, Workload
+from dhtboot.sim.workload import Workload
 from dhtboot.wire import Codec, PeerCodec
 
 SERVER: Final[Address] = ("192.0.2.1", 27184)

@@ -3,24 +3,14 @@
 import math
 from functools import partial
 from random import Random
-from typing import Annotated, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from dhtboot.ids import ID_BYTES, NodeRef, id_bytes, id_from, random_id
+from dhtboot.ids import NodeRef, id_bytes, id_from, random_id
 from dhtboot.overlay import OverlayNode, find_owner
+from dhtboot.sim.note import TestMessage
 
 DEVIATION_SHARE: Final = 0.1
 "Standard deviation of the interval between two queries, as a share of it [thesis 2.3: N(1 s, 0.1 s)]."
-
-
-class TestMessage(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """The note that a query ends with."""
-
-    __test__ = False  # not a test case, whatever its name says to pytest
-
-    key: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
-    hops: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Collector(Protocol):

@@ -12,7 +12,8 @@ from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import OverlayConfig, find_owner, make_node, packet_type
 from dhtboot.peer import Peer
 from dhtboot.sim.metrics import Census, Metrics
-from dhtboot.sim.workload import TestMessage, Workload
+from dhtboot.sim.note import TestMessage
+from dhtboot.sim.workload import Workload
 from dhtboot.wire import Codec, PeerCodec
 from tests.dhtboot.memory_network import Network
 

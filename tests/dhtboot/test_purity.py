@@ -1,6 +1,7 @@
 """The cores do no I/O and take time and chance as arguments; here the source itself is looked at."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 import dhtboot
 
 ROOT = Path(dhtboot.__file__).parent
-SHELL = {"udp.py", "cli.py", "__main__.py", "scenario.py"}
-CORES = [path for path in sorted(ROOT.rglob("*.py")) if path.name not in SHELL]
+SHELL = re.compile(r"(udp|cli|cli_\w+|__main__|scenario|live|jobs|jobs_dask|results|results_arrow|plotting)\.py")
+CORES = [path for path in sorted(ROOT.rglob("*.py")) if not SHELL.fullmatch(path.name)]
 FORBIDDEN = {
     "asyncio",
     "datetime",

@@ -7,8 +7,8 @@ from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.join import Phase
 from dhtboot.chord.messages import Packet
 from dhtboot.chord.node import ChordNode
+from dhtboot.chord.outcome import Outcome
 from dhtboot.chord.ring import clockwise
-from dhtboot.chord.walk import Outcome
 from dhtboot.effects import Effect, Joined
 from dhtboot.ids import Address, NodeRef, random_id
 from dhtboot.wire import Codec
