@@ -4,13 +4,15 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench system clean
+.PHONY: help demo test check bench figures compiled system clean
 
 help:
 	@echo "make demo    two subnets and a router in namespaces: a service of one appears on the other"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy --strict, import-linter"
-	@echo "make bench   the DHT beside the kademlia package, in one run"
+	@echo "make bench   the DHT beside the kademlia package, and the simulator, in one run each"
+	@echo "make figures every figure of thesis chapter 2 from fresh runs, into ./figures (an hour on two cores)"
+	@echo "make compiled  the simulator's code compiled with mypyc into .venv-compiled, for the longest runs"
 	@echo "make clean   remove .venv and caches"
 
 system:
@@ -18,7 +20,7 @@ system:
 
 $(STAMP): pyproject.toml | system
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,figures,cluster]'
 	@touch $@
 
 demo: system $(STAMP)
@@ -34,7 +36,19 @@ check: $(STAMP)
 	@$(VENV)/bin/lint-imports
 
 bench: $(STAMP)
+	@$(PY) -m tools.bench_sim
 	@$(PY) -m tools.bench_dht
 
+figures: $(STAMP)
+	@$(PY) -m dhtboot figure all --seeds 1-5 --out figures
+
+# The same source as machine code, where it is hot. Tests run the pure form; both give the same digests.
+compiled:
+	@test -x .venv-compiled/bin/python || $(PYTHON) -m venv .venv-compiled
+	@.venv-compiled/bin/pip install --quiet --disable-pip-version-check 'setuptools>=77' 'mypy>=1.11' msgspec trio cryptography
+	@Z2Z_COMPILE=1 .venv-compiled/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --force-reinstall --no-deps .
+	@.venv-compiled/bin/pip install --quiet --disable-pip-version-check '.[figures]' --upgrade-strategy only-if-needed
+	@echo "now: .venv-compiled/bin/dhtboot run chord --nodes 128000"
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

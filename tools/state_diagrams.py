@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from dhtboot import bootstrap_client
+from dhtboot.chord import join as chord_join
 from dhtboot.kademlia import join
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -30,6 +32,13 @@ class Machine(NamedTuple):
 
 MACHINES: Final[Mapping[str, Machine]] = {
     "join": Machine("kademlia.md", join.Phase.NEW, join.TRANSITIONS, join.JoinAction.NONE),
+    "chord join": Machine("chord.md", chord_join.Phase.NEW, chord_join.TRANSITIONS, chord_join.JoinAction.NONE),
+    "bootstrap client": Machine(
+        "kademlia.md",
+        bootstrap_client.Phase.IDLE,
+        bootstrap_client.TRANSITIONS,
+        bootstrap_client.ClientAction.NONE,
+    ),
 }
 
 

@@ -1,0 +1,41 @@
+"""Builds the wheel; with Z2Z_COMPILE=1 in the environment its hot modules as machine code, with mypyc.
+
+Everything else stands in pyproject.toml. The pure form is complete, and is what the tests run.
+"""
+
+import os
+
+from setuptools import setup
+
+HOT = [
+    "ids",
+    "rpc",
+    "limits",
+    "lookup",
+    "peer",
+    "chord/ring",
+    "chord/successors",
+    "chord/fingers",
+    "chord/walk",
+    "chord/periods",
+    "chord/stabilize",
+    "chord/join",
+    "chord/node",
+    "kademlia/buckets",
+    "kademlia/siblings",
+    "kademlia/search",
+    "kademlia/join",
+    "kademlia/upkeep",
+    "kademlia/node",
+    "sim/engine",
+    "sim/metrics",
+    "sim/workload",
+]
+
+extensions = []
+if os.environ.get("Z2Z_COMPILE") == "1":
+    from mypyc.build import mypycify
+
+    extensions = mypycify(["--ignore-missing-imports", *(f"dhtboot/{name}.py" for name in HOT)], opt_level="3")
+
+setup(ext_modules=extensions)
