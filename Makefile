@@ -45,9 +45,9 @@ figures: $(STAMP)
 # The same source as machine code, where it is hot. Tests run the pure form; both give the same digests.
 compiled:
 	@test -x .venv-compiled/bin/python || $(PYTHON) -m venv .venv-compiled
-	@.venv-compiled/bin/pip install --quiet --disable-pip-version-check 'setuptools>=77' 'mypy>=1.11' msgspec trio cryptography
-	@Z2Z_COMPILE=1 .venv-compiled/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --force-reinstall --no-deps .
-	@.venv-compiled/bin/pip install --quiet --disable-pip-version-check '.[figures]' --upgrade-strategy only-if-needed
+	@.venv-compiled/bin/pip install --quiet --disable-pip-version-check 'setuptools>=77' 'mypy>=1.11' '.[figures]'
+	@Z2Z_COMPILE=1 .venv-compiled/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+		--force-reinstall .
 	@echo "now: .venv-compiled/bin/dhtboot run chord --nodes 128000"
 
 clean:
