@@ -1,7 +1,7 @@
 """`make bench`, first half: what the simulator costs, each run in a process of its own, medians over several rounds.
 
-The pure form and, where `make compiled` has built it, the compiled one do the same runs in turns; equal digests show that
-they are the same.
+The pure form and, where `make compiled` has built it, the compiled one do the same runs in turns; equal digests show
+that they are the same.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(python: Path, protocol: str, options: argparse.Namespace) -> dict[str, Any]:
     """One run; outside the checkout, so that each Python finds the form installed with it."""
-    command = [python, "-m", "dhtboot", "run", protocol, "--nodes", str(options.nodes), "--quiet", "--json"]
+    command = [str(python), "-m", "dhtboot", "run", protocol, "--nodes", str(options.nodes), "--quiet", "--json"]
     command += ["--duration", str(options.duration)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
     result: dict[str, Any] = json.loads(done.stdout)

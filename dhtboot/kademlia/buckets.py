@@ -1,6 +1,6 @@
 """The routing table: k-buckets with replacement caches (Kademlia sections 2.2, 4.1), b bits a digit (section 4.2)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from dhtboot.ids import Address, NodeRef
 
@@ -37,6 +37,7 @@ class RoutingTable:
         self._replacements_max = replacements_max
         self._buckets: dict[tuple[int, int], Bucket] = {}
         self._addresses: dict[Address, int] = {}
+        self._order: list[tuple[int, int]] | None = []  # of the occupied buckets; None when it must be made anew
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -85,12 +86,14 @@ class RoutingTable:
         bucket = self._buckets.get(index)
         if bucket is None:
             bucket = self._buckets[index] = Bucket(now)
+            self._order = None
         if node.id in bucket.contacts or (len(bucket.contacts) >= self._k and node.address not in self._addresses):
             self._wait(bucket, node)
             return False
         former = self._addresses.get(node.address)
         if former is not None:
             self.remove(former)
+            self._order = None
             bucket = self._buckets.setdefault(index, bucket)  # it may have been the only one in this very bucket
         if len(bucket.contacts) >= self._k:  # the former contact stood in another bucket
             self._wait(bucket, node)
@@ -119,6 +122,7 @@ class RoutingTable:
         substitute = bucket.replacements.popitem()[1] if bucket.replacements else None
         if not bucket.contacts and not bucket.replacements:
             del self._buckets[index]
+            self._order = None
         return substitute
 
     def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
@@ -131,21 +135,22 @@ class RoutingTable:
                 break
         return found[:count]
 
-    def _nearest_first(self, target: int) -> Iterable[tuple[int, int]]:
+    def _nearest_first(self, target: int) -> list[tuple[int, int]]:
         """The occupied buckets by their distance to a target: disjoint ranges, since they share their upper bits."""
-        own = self._index(target)
-        if own in self._buckets:
-            yield own  # nearly always all that is needed, so the others are sorted only when it is not
-        me_to_target = self._me ^ target
+        if self._order is None:
+            self._order = sorted(self._buckets)
+        order = self._order
+        distance = self._me ^ target
         b = self._b
+        if b == 1:  # bucket i differs from us in bit i: nearer to the target where that differs from us in it, too
+            nearer = [index for index in order if distance >> index[0] & 1]
+            return nearer[::-1] + [index for index in order if not distance >> index[0] & 1]
 
         def nearest_of(index: tuple[int, int]) -> int:
             shift = index[0] * b
-            return ((index[1] << shift) ^ me_to_target) >> shift << shift
+            return ((index[1] << shift) ^ distance) >> shift << shift
 
-        for index in sorted(self._buckets, key=nearest_of):
-            if index != own:
-                yield index
+        return sorted(order, key=nearest_of)
 
     def to_check(self, identifier: int, now: float, *, pause_s: float) -> NodeRef | None:
         """The contact in the bucket of `identifier` that was silent for longest; None within `pause_s` of the last."""

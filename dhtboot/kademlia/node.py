@@ -330,10 +330,11 @@ class KademliaNode:
             silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
                 self.ping(silent, now)
-        if self._siblings.add(node) or added:
+        sibling = self._siblings.add(node)
+        if (sibling and not added) or (self._outside and (sibling or added)):
             self._note_outside()
-            if self._application is not None:
-                self._application.on_contact(node, now)
+        if (sibling or added) and self._application is not None:
+            self._application.on_contact(node, now)
         if alone and self.joining.phase is Phase.JOINED:
             self._upkeep.look_up_self(now)
             self._set_timers()
