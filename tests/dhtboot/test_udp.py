@@ -15,7 +15,7 @@ from dhtboot.ids import Address, NodeRef, id_bytes, random_id
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Packet, Ping, Tell
 from dhtboot.kademlia.node import KademliaNode
-from dhtboot.udp import UdpDriver, open_sockets
+from dhtboot.udp import DelayLine, UdpDriver, open_sockets
 from dhtboot.wire import Codec
 
 CODEC: Codec[Any] = Codec(Packet[str, str, str], network="test")
@@ -175,3 +175,26 @@ def test_an_address_of_another_host_is_refused_in_one_line() -> None:
                 pass
 
     trio.run(main)
+
+
+def test_a_delay_line_sends_each_datagram_after_its_own_delay_whatever_came_before() -> None:
+    async def main() -> None:
+        delays = iter([3.0, 1.0, 2.0])
+        line = DelayLine(lambda: next(delays))
+        sent: list[tuple[str, float]] = []
+
+        def send(name: str) -> None:
+            sent.append((name, trio.current_time() - began))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            began = trio.current_time()
+            line.put(lambda: send("first"))
+            line.put(lambda: send("second"))
+            await trio.sleep(0.5)
+            line.put(lambda: send("third"))
+            await trio.sleep(5.0)
+            nursery.cancel_scope.cancel()
+        assert [(name, pytest.approx(at)) for name, at in sent] == [("second", 1.0), ("third", 2.5), ("first", 3.0)]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.0))

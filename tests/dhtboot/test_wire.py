@@ -11,7 +11,7 @@ from dhtboot.bootstrap_messages import BootstrapPacket, ContactRequest
 from dhtboot.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from dhtboot.ids import NodeRef
 from dhtboot.kademlia.messages import Nodes, Packet, Ping, Tell
-from dhtboot.wire import MAX_DATAGRAM, Codec, network_tag
+from dhtboot.wire import MAX_DATAGRAM, Codec, PeerCodec, network_tag
 from tests.dhtboot.strategies import packets
 
 CODEC: Codec[Any] = Codec(Packet[str, str, str], network="test")
@@ -118,3 +118,25 @@ def test_overlay_and_bootstrap_server_refuse_the_packets_of_each_other() -> None
     with pytest.raises(RemoteProtocolError) as caught:
         bootstrap.decode(CODEC.encode(Packet(ME, 1, Ping())))
     assert caught.value.code is ErrorCode.UNKNOWN_KIND
+
+
+PEER_CODEC = PeerCodec(CODEC, Codec(BootstrapPacket, network="test"))
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [Packet(ME, 1, Ping()), Packet(ME, 2, Tell("note")), BootstrapPacket(ME, 3, ContactRequest(), b"12345678")],
+    ids=lambda packet: type(packet.message).__name__,
+)
+def test_one_socket_serves_a_node_and_its_bootstrap_client(packet: Any) -> None:
+    assert PEER_CODEC.decode(PEER_CODEC.encode(packet)) == packet
+
+
+@given(st.binary(max_size=100))
+def test_what_neither_of_the_two_knows_is_refused_as_the_overlay_refuses_it(data: bytes) -> None:
+    try:
+        PEER_CODEC.decode(PREFIX + data)
+    except RemoteProtocolError as error:
+        with pytest.raises(RemoteProtocolError) as caught:
+            CODEC.decode(PREFIX + data)
+        assert caught.value.code is error.code
