@@ -24,7 +24,7 @@ def _scenarios(seeds: Sequence[int], nodes_max: int) -> list[Scenario]:
 
 
 def depths(shape: Snapshot) -> dict[int, int]:
-    """Steps from each node to the ring that most nodes lead to; 0 for a node on it."""
+    """Steps from each node to the ring that most nodes lead to, or to a smaller one and 1; 0 for a node on it."""
     following = dict(zip(shape.numbers, shape.successors, strict=True))
     ring = _ring(following)
     found = dict.fromkeys(ring, 0)
@@ -34,7 +34,11 @@ def depths(shape: Snapshot) -> dict[int, int]:
         while number not in found and number not in path:
             path.append(number)
             number = following[number]
-        base = found.get(number, 0)
+        if number in path:  # a smaller ring, which does not lead to the large one: one step out as a whole
+            at = path.index(number)
+            found |= dict.fromkeys(path[at:], 1)
+            del path[at:]
+        base = found[number]
         for steps, each in enumerate(reversed(path), start=1):
             found[each] = base + steps
     return found
