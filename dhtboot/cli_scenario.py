@@ -31,6 +31,13 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--loss", type=number(0, 0.99), default=0.0, metavar="P", help="share of packets lost (0)")
     network.add_argument("--churn", type=_churn, metavar="KIND:S", help="exponential:84 or pareto:84 (median life, s)")
     network.add_argument(
+        "--lease",
+        type=number(2, 1e6, " s"),
+        default=default.lease_s,
+        metavar="S",
+        help="of the bootstrap server's list (for ever); with churn a few seconds less than the median life",
+    )
+    network.add_argument(
         "--partition", type=_partition, action="append", default=[], metavar="A-B:P", help="cut off a share from A to B"
     )
     network.add_argument(
@@ -96,6 +103,7 @@ def scenario_of(
             partitions=tuple(options.partition),
             crashes=tuple(options.crash),
             snapshots_s=snapshots_s,
+            lease_s=options.lease,
             encode=options.encode,
         )
     except ValueError as error:

@@ -86,13 +86,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     crashes: tuple[Crash, ...] = ()
     snapshots_s: tuple[float, ...] = ()
     "Times at which the topology is recorded (Chord)."
+    lease_s: float = 100_000.0
+    "An entry of the server's list lives so long after its last report; in the thesis the list never shrinks."
     encode: bool = False
     "Encode and decode each message on its way, as sockets do; slow, for tests."
 
     def __post_init__(self) -> None:
         if self.nodes < 1:
             raise ValueError(f"{self.nodes} nodes form no overlay; 1 to 1,000,000 are possible")
-        positive = ("rate_per_s", "duration_s", "delay_s", "query_interval_s", "interval_s")
+        positive = ("rate_per_s", "duration_s", "delay_s", "query_interval_s", "interval_s", "lease_s")
         for name in positive:
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):

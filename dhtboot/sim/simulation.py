@@ -53,7 +53,9 @@ class Simulation:
         "Living peers by the number of their arrival."
         self._config = scenario.chord if scenario.protocol == "chord" else scenario.kademlia
         self._rng = Random(f"{scenario.seed} scenario")
-        self._arrivals = 0
+        self._numbers = 0
+        self._arrived = 0
+        self._next_arrival_s = 0.0
         self._counters: Counter[str] = Counter()
         network = Random(f"{scenario.seed} network")
         wire = None
@@ -98,7 +100,7 @@ class Simulation:
         config = BootstrapConfig(
             nodes_max=4_000_000,
             nodes_per_source_max=4_000_000,
-            lease_s=100_000.0,
+            lease_s=self.scenario.lease_s,
             requests_per_s=1e6,
             requests_burst=1e6,
         )
@@ -107,16 +109,15 @@ class Simulation:
 
     def _on_arrival(self, now: float) -> None:
         self._arrive(now)
-        if self._arrivals < self.scenario.nodes:
+        self._arrived += 1
+        if self._arrived < self.scenario.nodes - 1:  # one was there before
             mean_s = 1.0 / self.scenario.rate_per_s
-            self._next_arrival_s = getattr(self, "_next_arrival_s", 0.0) + max(
-                0.0, self._rng.gauss(mean_s, ARRIVAL_DEVIATION_SHARE * mean_s)
-            )
+            self._next_arrival_s += max(0.0, self._rng.gauss(mean_s, ARRIVAL_DEVIATION_SHARE * mean_s))
             self.engine.at(self._next_arrival_s, self._on_arrival)
 
     def _arrive(self, now: float) -> None:
-        number = self._arrivals
-        self._arrivals += 1
+        number = self._numbers
+        self._numbers += 1
         address = (f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 4000 + (number >> 24))
         self._start(number, Random(f"{self.scenario.seed} node {number}"), address, now)
 
