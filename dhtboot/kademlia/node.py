@@ -385,7 +385,7 @@ class KademliaNode:
 
     def look_up_self(self, seeds: Sequence[NodeRef], now: float) -> None:
         """Look up the own identifier, which makes this node known where it belongs."""
-        self.lookup(self.id, now, on_done=self._on_join_lookup_done, seeds=seeds)
+        self.lookup(self.id, now, on_done=self._on_join_lookup_done, width=self._config.siblings, seeds=seeds)
 
     def emit(self, effect: Effect) -> None:
         """Tell the driver."""

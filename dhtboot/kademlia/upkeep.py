@@ -31,7 +31,7 @@ class Upheld(Protocol):
     def absent_contacts(self) -> Sequence[NodeRef]:
         """Entry points and lost siblings that are not in the table."""
 
-    def lookup(self, target: int, now: float, *, on_done: OnDone) -> None:
+    def lookup(self, target: int, now: float, *, on_done: OnDone, width: int | None = None) -> None:
         """Start a lookup."""
 
     def ping(self, node: NodeRef, now: float) -> None:
@@ -55,7 +55,7 @@ class Upkeep:
         """Do what is due."""
         if now >= self._self_lookup_at:
             self._self_lookup_at = math.inf
-            self._node.lookup(self._node.id, now, on_done=_ignore)
+            self._node.lookup(self._node.id, now, on_done=_ignore, width=self._config.siblings)
         if now >= self._sibling_check_at:
             self._check_a_sibling(now)
         if now >= self._contact_check_at:
@@ -95,7 +95,7 @@ class Upkeep:
 
     def _look_into(self, base: int, free: int, now: float) -> None:
         target = base ^ (self._rng.getrandbits(free) if free else 0)
-        self._node.lookup(target, now, on_done=_ignore)
+        self._node.lookup(target, now, on_done=_ignore, width=self._config.siblings)
 
     def _check_a_sibling(self, now: float) -> None:
         siblings = self._node.neighbours

@@ -11,7 +11,7 @@ from dhtboot.sim.scenario import Progress, simulate
 
 PINNED = {
     "chord": "19c5785efeb1db3ff38854df27b4b3dbdbc22cd726cae31ece7785bba948d081",
-    "kademlia": "012d77fafb52e5c19ddf5581a4f331caf56aed647d73d61a05b8b66152caa11d",
+    "kademlia": "a642f5360ed46809604bb3a38080505a7b8b8b0075ca10be928037eed881195f",
 }
 
 
