@@ -18,8 +18,8 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
     b: int = 1
     "Bits of a digit: each step of a lookup resolves at least so many [thesis 2.4.1]."
     siblings: int = 16
-    """Closest nodes kept whatever the buckets say; twice the replicas of a record, the thesis has 8. Lookups for upkeep,
-    of oneself and of buckets, end when so many have answered."""
+    """Closest nodes kept whatever the buckets say; twice the replicas of a record, the thesis has 8. Lookups for
+    upkeep, of oneself and of buckets, end when so many have answered."""
     reply_nodes: int = 8
     "Contacts in one reply: 8 of IPv6 leave 800 bytes of a datagram to the answer that rides along."
     replacements_max: int = 8
