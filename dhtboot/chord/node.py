@@ -38,7 +38,7 @@ from dhtboot.chord.periods import Period
 from dhtboot.chord.stabilize import Neighbours, ignore_reply, ignore_silence
 from dhtboot.chord.walk import Walk
 from dhtboot.effects import Effect, Send
-from dhtboot.ids import Address, NodeRef, id_bytes, id_from
+from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
 from dhtboot.rpc import REQUEST_ID_BITS, OnReply, OnSilence, Overdue, Pending, RpcTable
 
@@ -117,7 +117,9 @@ class ChordNode:
     def receive(self, packet: Packet[Any], source: Address, now: float) -> list[Effect]:
         """Act on one packet from the network."""
         message = packet.message
-        if type(message) in _RESPONSES:
+        if len(packet.sender) != ID_BYTES:
+            self.counters["without_sender"] += 1
+        elif type(message) in _RESPONSES:
             sender = id_from(packet.sender)
             pending = self._rpc.match(packet.request_id, sender, source, now)
             if pending is not None:
@@ -212,15 +214,8 @@ class ChordNode:
     # ---- routing -------------------------------------------------------------------------------------------------
 
     def _walk(self, target: int, finger: int, on_outcome: OnOutcome | None, now: float) -> None:
-        config = self._config
-        walk = Walk(
-            self,
-            target,
-            hops_max=config.hops_max,
-            persistent=config.persistent,
-            finger=finger,
-            on_outcome=on_outcome,
-        )
+        hops_max, persistent = self._config.hops_max, self._config.persistent
+        walk = Walk(self, target, hops_max=hops_max, persistent=persistent, finger=finger, on_outcome=on_outcome)
         if not self.joined:
             self.on_walked(walk, FAILED, now)
             return
