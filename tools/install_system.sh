@@ -13,6 +13,7 @@ need dbus-daemon dbus-daemon
 need ip iproute2
 need unshare util-linux
 need ping iputils-ping
+need tcpdump tcpdump
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing="$missing python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0
