@@ -13,6 +13,7 @@ HOT = [
     "limits",
     "lookup",
     "peer",
+    "overlay",
     "chord/ring",
     "chord/successors",
     "chord/fingers",
@@ -21,6 +22,7 @@ HOT = [
     "chord/stabilize",
     "chord/join",
     "chord/node",
+    "kademlia/answering",
     "kademlia/buckets",
     "kademlia/siblings",
     "kademlia/search",
@@ -29,6 +31,7 @@ HOT = [
     "kademlia/node",
     "sim/engine",
     "sim/metrics",
+    "sim/shared_contacts",
     "sim/workload",
 ]
 

@@ -1,6 +1,7 @@
 """Identifiers of 160 bits and the contacts that carry them."""
 
 import hashlib
+from collections.abc import Callable
 from random import Random
 from typing import Final, final
 
@@ -32,6 +33,15 @@ class NodeRef:
 
     def __repr__(self) -> str:
         return f"NodeRef({self.id:040x} at {format_address(self.address)})"
+
+
+def contact_of(sender: bytes, address: Address) -> NodeRef:
+    """The contact that a packet comes from."""
+    return NodeRef(int.from_bytes(sender, "big"), address)
+
+
+ContactOf = Callable[[bytes, Address], NodeRef]
+"Gives the contact of a sender; `contact_of`, or what gives each contact but once where many nodes share a memory."
 
 
 def format_address(address: Address) -> str:

@@ -14,8 +14,10 @@ import msgspec
 
 from dhtboot.ids import NodeRef
 
-CANDIDATES_MAX: Final = 256
-"Contacts remembered in one lookup: many times the longest lists of honest peers; the farthest is forgotten first."
+CANDIDATES_PER_WIDTH: Final = 8
+CANDIDATES_MIN: Final = 32
+"""Contacts remembered in one lookup, the closest: so many that most may turn out dead. No more, since each joining node
+has a dozen lookups under way."""
 
 REQUESTS_MAX: Final = 256
 "Requests of one lookup, five times what it takes among 10^6 nodes: liars may invent closer contacts without end."
@@ -114,6 +116,7 @@ class Lookup:
         self._me = me
         self._alpha = alpha
         self._width = width
+        self._candidates_max = max(CANDIDATES_MIN, CANDIDATES_PER_WIDTH * width)
         self._candidates: list[Candidate] = []
         self._distances: list[int] = []  # of the candidates, in the same order
         self._known: dict[int, Candidate] = {}
@@ -125,18 +128,26 @@ class Lookup:
     def add(self, nodes: Iterable[NodeRef], *, hops: int = 1) -> None:
         """Take in contacts heard of, `hops` replies away."""
         known, distances, candidates = self._known, self._distances, self._candidates
+        target, me = self.target, self._me
         for node in nodes:
             identifier = node.id
-            if identifier in known or identifier == self._me:
+            if identifier in known or identifier == me:
                 continue
+            distance = identifier ^ target
+            if len(distances) >= self._candidates_max:
+                if distance > distances[-1]:
+                    continue
+                self._forget_farthest()
             candidate = known[identifier] = Candidate(node, hops)
-            distance = identifier ^ self.target
             at = bisect_left(distances, distance)
             distances.insert(at, distance)
             candidates.insert(at, candidate)
-        while len(candidates) > CANDIDATES_MAX:
-            distances.pop()
-            self.late(candidates.pop().node)  # still known, so that a later reply does not bring it back
+
+    def _forget_farthest(self) -> None:
+        self._distances.pop()
+        farthest = self._candidates.pop().node
+        self.late(farthest)  # it is not waited for; being the farthest for good, it does not come back
+        del self._known[farthest.id]
 
     def next_to_ask(self) -> list[NodeRef]:
         """Contacts to ask now; they count as asked. Marks the lookup as over when nothing is left to do."""

@@ -8,7 +8,7 @@ from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import Packet as ChordPacket
 from dhtboot.chord.node import ChordNode
 from dhtboot.chord.outcome import Outcome
-from dhtboot.ids import NodeRef
+from dhtboot.ids import ContactOf, NodeRef, contact_of
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Packet as KademliaPacket
 from dhtboot.kademlia.node import KademliaNode
@@ -21,11 +21,18 @@ OnOwner = Callable[[NodeRef | None, int, float], None]
 "Called with the responsible node (None: the asker itself), the hops to it and the time."
 
 
-def make_node(identifier: int, config: OverlayConfig, rng: Random, now: float, application: Any) -> OverlayNode:
+def make_node(
+    identifier: int,
+    config: OverlayConfig,
+    rng: Random,
+    now: float,
+    application: Any,
+    contact_of: ContactOf = contact_of,
+) -> OverlayNode:
     """A node of the protocol that the settings are for."""
     if isinstance(config, ChordConfig):
         return ChordNode(identifier, config, rng, now, application)
-    return KademliaNode(identifier, config, rng, now, application)
+    return KademliaNode(identifier, config, rng, now, application, contact_of)
 
 
 def packet_type(config: OverlayConfig, note: Any) -> Any:

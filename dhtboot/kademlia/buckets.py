@@ -6,17 +6,28 @@ from dhtboot.ids import Address, NodeRef
 
 
 class Bucket:
-    """Contacts of one range of distances, least recently seen first."""
+    """Contacts of one range of distances, and those that wait for a place."""
 
     __slots__ = ("checked_at", "contacts", "looked_at", "replacements")
 
     def __init__(self, now: float) -> None:
         self.contacts: dict[int, NodeRef] = {}
         self.replacements: dict[int, NodeRef] = {}
+        "Least recently seen first."
         self.looked_at = now
         "When a lookup last went through this range."
         self.checked_at = now
         "When its least recently seen contact was last pinged for a newcomer's sake."
+
+
+class Contact:
+    """A contact in a bucket, and when it was last seen: cheaper than to keep each bucket in that order."""
+
+    __slots__ = ("node", "seen_at")
+
+    def __init__(self, node: NodeRef, now: float) -> None:
+        self.node = node
+        self.seen_at = now
 
 
 class RoutingTable:
@@ -36,11 +47,11 @@ class RoutingTable:
         self._mask = (1 << b) - 1
         self._replacements_max = replacements_max
         self._buckets: dict[tuple[int, int], Bucket] = {}
-        self._addresses: dict[Address, int] = {}
+        self._contacts: dict[Address, Contact] = {}
         self._order: list[tuple[int, int]] | None = []  # of the occupied buckets; None when it must be made anew
 
     def __len__(self) -> int:
-        return len(self._addresses)
+        return len(self._contacts)
 
     def __iter__(self) -> Iterator[NodeRef]:
         for bucket in self._buckets.values():
@@ -53,25 +64,26 @@ class RoutingTable:
 
     def holds(self, node: NodeRef) -> bool:
         """Whether this very contact, address included, is in a bucket."""
-        return self._addresses.get(node.address) == node.id
+        known = self._contacts.get(node.address)
+        return known is not None and known.node.id == node.id
 
     def has_address(self, address: Address) -> bool:
         """Whether a contact of that address is in a bucket."""
-        return address in self._addresses
+        return address in self._contacts
 
     def has_room(self, node: NodeRef) -> bool:
         """Whether a stranger would enter a bucket (worth a ping) rather than a replacement cache."""
-        if node.id == self._me or node.address in self._addresses:
+        if node.id == self._me or node.address in self._contacts:
             return False
         bucket = self._buckets.get(self._index(node.id))
         return bucket is None or (len(bucket.contacts) < self._k and node.id not in bucket.contacts)
 
-    def touch(self, node: NodeRef) -> bool:
+    def touch(self, node: NodeRef, now: float) -> bool:
         """Mark a known contact as just seen; False when it is not known under this address."""
-        if self._addresses.get(node.address) != node.id:
+        known = self._contacts.get(node.address)
+        if known is None or known.node.id != node.id:
             return False
-        contacts = self._buckets[self._index(node.id)].contacts
-        contacts[node.id] = contacts.pop(node.id)  # dicts keep order: to the end
+        known.seen_at = now
         return True
 
     def add(self, node: NodeRef, now: float) -> bool:
@@ -80,19 +92,19 @@ class RoutingTable:
         A second identifier at a known address replaces the first (a host that lost its state); a known identifier at
         a second address waits in the replacement cache until the first fails, so nobody takes over a place by claim.
         """
-        if node.id == self._me or self.touch(node):
+        if node.id == self._me or self.touch(node, now):
             return False
         index = self._index(node.id)
         bucket = self._buckets.get(index)
         if bucket is None:
             bucket = self._buckets[index] = Bucket(now)
             self._order = None
-        if node.id in bucket.contacts or (len(bucket.contacts) >= self._k and node.address not in self._addresses):
+        former = self._contacts.get(node.address)
+        if node.id in bucket.contacts or (len(bucket.contacts) >= self._k and former is None):
             self._wait(bucket, node)
             return False
-        former = self._addresses.get(node.address)
         if former is not None:
-            self.remove(former)
+            self.remove(former.node.id)
             self._order = None
             bucket = self._buckets.setdefault(index, bucket)  # it may have been the only one in this very bucket
         if len(bucket.contacts) >= self._k:  # the former contact stood in another bucket
@@ -100,7 +112,7 @@ class RoutingTable:
             return False
         bucket.contacts[node.id] = node
         bucket.replacements.pop(node.id, None)
-        self._addresses[node.address] = node.id
+        self._contacts[node.address] = Contact(node, now)
         return True
 
     def _wait(self, bucket: Bucket, node: NodeRef) -> None:
@@ -118,7 +130,7 @@ class RoutingTable:
         gone = bucket.contacts.pop(identifier, None)
         if gone is None:
             return None
-        del self._addresses[gone.address]
+        del self._contacts[gone.address]
         substitute = bucket.replacements.popitem()[1] if bucket.replacements else None
         if not bucket.contacts and not bucket.replacements:
             del self._buckets[index]
@@ -127,13 +139,15 @@ class RoutingTable:
 
     def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
         """The known contacts closest to a target, closest first, without the one of identifier `but`."""
-        found: list[NodeRef] = []
+        nodes: list[NodeRef] = []
+        wanted = count + 1  # the one that is left out may be among them
         for index in self._nearest_first(target):
-            contacts = self._buckets[index].contacts
-            found += [contacts[identifier] for identifier in sorted(contacts, key=target.__xor__) if identifier != but]
-            if len(found) >= count:
+            nodes.extend(self._buckets[index].contacts.values())
+            if len(nodes) >= wanted:
                 break
-        return found[:count]
+        by_distance = {node.id ^ target: node for node in nodes}
+        by_distance.pop(but ^ target, None)
+        return [by_distance[distance] for distance in sorted(by_distance)[:count]]
 
     def _nearest_first(self, target: int) -> list[tuple[int, int]]:
         """The occupied buckets by their distance to a target: disjoint ranges, since they share their upper bits."""
@@ -158,7 +172,10 @@ class RoutingTable:
         if bucket is None or not bucket.replacements or now < bucket.checked_at + pause_s:
             return None
         bucket.checked_at = now
-        return next(iter(bucket.contacts.values()), None)
+        return min(bucket.contacts.values(), key=self._seen_at, default=None)
+
+    def _seen_at(self, node: NodeRef) -> float:
+        return self._contacts[node.address].seen_at
 
     def looked(self, target: int, now: float) -> None:
         """Note that a lookup goes through the range of `target`."""

@@ -4,7 +4,7 @@
 A question may ride on a `FindNode`, so that an iterative lookup asks on its way instead of a second time at its end.
 """
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 
@@ -89,3 +89,7 @@ class Packet(msgspec.Struct, Generic[Q, A, N], frozen=True, array_like=True):
     message: Ping | Pong | FindNode[Q] | Nodes[A] | Ask[Q] | Reply[A] | Tell[N] | Challenge | Busy | Leaving
     cookie: bytes = b""
     "Proof that the sender receives at its address, as handed out by the receiver; empty at first contact."
+
+
+REQUESTS: Final = frozenset({FindNode, Ask, Ping})
+RESPONSES: Final = frozenset({Nodes, Reply, Pong, Challenge, Busy})

@@ -8,22 +8,23 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from dhtboot.cookies import CookieJar
 from dhtboot.effects import Effect, Send
-from dhtboot.ids import Address, NodeRef, id_bytes, id_from
+from dhtboot.ids import Address, ContactOf, NodeRef, contact_of, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.join import Joining, JoinInput, Phase
 from dhtboot.kademlia.messages import (
+    REQUESTS,
+    RESPONSES,
     Ask,
     Busy,
     Challenge,
     FindNode,
     Leaving,
-    Nodes,
     Packet,
     Ping,
     Pong,
@@ -38,9 +39,6 @@ from dhtboot.limits import TokenBuckets
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
 
-REQUESTS: Final = frozenset({FindNode, Ask, Ping})
-RESPONSES: Final = frozenset({Nodes, Reply, Pong, Challenge, Busy})
-
 
 class KademliaNode:
     """A node of Kademlia with sibling list, address cookies and rate limits.
@@ -51,6 +49,7 @@ class KademliaNode:
         rng: source of all chance, unpredictable on a real network.
         now: time of creation.
         application: the layer above, None for a bare overlay.
+        contact_of: makes the contact of a sender.
     """
 
     def __init__(
@@ -60,8 +59,10 @@ class KademliaNode:
         rng: Random,
         now: float,
         application: Application | None = None,
+        contact_of: ContactOf = contact_of,
     ) -> None:
         self.id = identifier
+        self._contact_of = contact_of
         self.counters: Counter[str] = Counter()
         self.table = RoutingTable(identifier, k=config.k, b=config.b, replacements_max=config.replacements_max)
         self._id_bytes = id_bytes(identifier)
@@ -92,7 +93,7 @@ class KademliaNode:
         elif kind in REQUESTS:
             self._on_request(packet, message, source, now)
         elif len(packet.sender) == len(self._id_bytes):
-            sender = NodeRef(id_from(packet.sender), source)
+            sender = self._contact_of(packet.sender, source)
             if isinstance(message, Leaving):
                 if self._cookies.check(packet.cookie, source, now):
                     self._on_gone(sender, now)
@@ -279,7 +280,7 @@ class KademliaNode:
         if not (verified or packet.sender or type(message) is FindNode):
             self.counters["anonymous_requests"] += 1  # so short that any answer is more than three times as long
             return
-        sender = NodeRef(id_from(packet.sender), source)
+        sender = self._contact_of(packet.sender, source)
         wait_s = self._limiter.take(source, now)
         response: Any
         if wait_s:
@@ -296,8 +297,8 @@ class KademliaNode:
             self._heard(sender, now, verified=verified)
 
     def _on_response(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
-        sender_id = id_from(packet.sender)
         # A response without sender would put identifier 0 into the table.
+        sender_id = id_from(packet.sender)
         pending = self._rpc.match(packet.request_id, sender_id, source, now) if packet.sender else None
         if pending is None:
             self.counters["unexpected_responses"] += 1
@@ -309,7 +310,7 @@ class KademliaNode:
             if kind is not Pong and self._rpc.reopen(pending, now):
                 self._transmit(pending)
                 return
-        node = NodeRef(sender_id, source)
+        node = pending.node if pending.node.id else self._contact_of(packet.sender, source)
         self._heard(node, now, verified=True)
         if kind is Challenge:  # it does not accept its own cookie
             pending.on_fail(node, now)
@@ -318,7 +319,7 @@ class KademliaNode:
 
     def _heard(self, node: NodeRef, now: float, *, verified: bool) -> None:
         """A node is alive; let it into the table when it has shown that it receives at its address."""
-        if self.table.touch(node) or node.id == self.id:
+        if self.table.touch(node, now) or node.id == self.id:
             return
         if not verified:
             if self.table.has_room(node) or self._siblings.has_room(node):

@@ -19,6 +19,7 @@ from dhtboot.sim.metrics import Census, Metrics, convergence_s, has_converged
 from dhtboot.sim.network import draw_delays, draw_losses
 from dhtboot.sim.note import TestMessage
 from dhtboot.sim.result import Snapshot
+from dhtboot.sim.shared_contacts import SharedContacts
 from dhtboot.sim.topology import check_node, snapshot
 from dhtboot.sim.workload import Workload
 from dhtboot.wire import Codec, PeerCodec
@@ -57,6 +58,7 @@ class Simulation:
         self._arrived = 0
         self._next_arrival_s = 0.0
         self._counters: Counter[str] = Counter()
+        self._contacts = SharedContacts()
         network = Random(f"{scenario.seed} network")
         wire = None
         if scenario.encode:
@@ -124,7 +126,7 @@ class Simulation:
     def _start(self, number: int, rng: Random, address: Address, now: float) -> None:
         identifier = random_id(rng)
         workload = Workload(self.metrics, rng, self.scenario.query_interval_s)
-        workload.node = node = make_node(identifier, self._config, rng, now, workload)
+        workload.node = node = make_node(identifier, self._config, rng, now, workload, self._contacts)
         peer = Peer(
             node,
             lambda on_contact: BootstrapClient(identifier, SERVER, ClientConfig(), rng, on_contact=on_contact),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtboot.ids import NodeRef, random_id
-from dhtboot.lookup import CANDIDATES_MAX, REQUESTS_MAX, Lookup, State
+from dhtboot.lookup import CANDIDATES_MIN, REQUESTS_MAX, Lookup, State
 from tests.dhtboot.strategies import ids
 
 ME = 0
@@ -142,17 +142,17 @@ def test_a_contact_answers_fails_or_is_late_only_once() -> None:
 
 
 def test_candidates_are_bounded_and_the_farthest_is_forgotten() -> None:
-    lookup = lookup_of(list(range(1, CANDIDATES_MAX + 100)), width=1)
+    lookup = lookup_of(list(range(1, CANDIDATES_MIN + 100)), width=1)
     closest = lookup.result().closest
-    assert [node.id for node in closest] == list(range(1, CANDIDATES_MAX + 1))
-    lookup.add([contact(CANDIDATES_MAX + 5)])
-    assert len(lookup.result().closest) == CANDIDATES_MAX, "what was forgotten does not come back"
+    assert [node.id for node in closest] == list(range(1, CANDIDATES_MIN + 1))
+    lookup.add([contact(CANDIDATES_MIN + 5)])
+    assert len(lookup.result().closest) == CANDIDATES_MIN, "what was forgotten does not come back"
 
 
 def test_forgetting_a_contact_under_way_does_not_stall_the_lookup() -> None:
     lookup = lookup_of([1 << 20], alpha=1, width=2)
     assert asked(lookup) == [1 << 20]
-    lookup.add([contact(i) for i in range(1, CANDIDATES_MAX + 1)])
+    lookup.add([contact(i) for i in range(1, CANDIDATES_MIN + 1)])
     assert asked(lookup) == [1]
 
 

@@ -65,7 +65,7 @@ def test_one_contact_per_identifier_and_per_address_within_bounds(
                 if identifier in before:
                     assert table.find(identifier) == before[identifier], "taken over by claim"
             case "touch":
-                assert table.touch(node) == (before.get(identifier) == node)
+                assert table.touch(node, 0.0) == (before.get(identifier) == node)
             case _:
                 table.remove(identifier)
                 assert table.find(identifier) is None
@@ -95,7 +95,7 @@ def test_a_known_identifier_at_another_address_waits_until_the_first_fails() -> 
     assert not table.add(contact(8, 2), 0.0)
     assert table.find(8) == contact(8, 1)
     assert not table.holds(contact(8, 2))
-    assert not table.touch(contact(8, 2))
+    assert not table.touch(contact(8, 2), 0.0)
     assert table.remove(8) == contact(8, 2)
 
 
@@ -121,7 +121,7 @@ def test_the_least_recently_seen_is_checked_for_a_newcomer_at_times() -> None:
     table.add(b, 0.0)
     assert table.to_check(a.id, 100.0, pause_s=10.0) is None, "nobody waits"
     table.add(c, 0.0)
-    table.touch(a)
+    table.touch(a, 1.0)
     assert table.to_check(c.id, 5.0, pause_s=10.0) is None, "too soon"
     assert table.to_check(c.id, 10.0, pause_s=10.0) == b
     assert table.to_check(c.id, 19.0, pause_s=10.0) is None
