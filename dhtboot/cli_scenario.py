@@ -63,6 +63,13 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--interval", type=number(0.1, HOUR_S, " s"), default=default.interval_s, metavar="S", help="of the rates (5)"
     )
+    run.add_argument(
+        "--query-interval",
+        type=number(0.01, HOUR_S, " s"),
+        default=default.query_interval_s,
+        metavar="S",
+        help="between two test queries of a node (1)",
+    )
     run.add_argument("--encode", action="store_true", help="encode and decode each message, as sockets do")
 
 
@@ -98,6 +105,7 @@ def scenario_of(
             delay_s=options.delay / 1000.0,
             delay_deviation_s=options.jitter / 1000.0,
             loss=options.loss,
+            query_interval_s=options.query_interval,
             interval_s=options.interval,
             churn=options.churn,
             partitions=tuple(options.partition),
