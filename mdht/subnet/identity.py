@@ -1,0 +1,155 @@
+"""Who a subnet is: the identity from which all its hosts derive one node identifier (mDHT design, section 1)."""
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+from enum import Enum
+from random import Random
+from typing import Final, TypeAlias
+
+import msgspec
+
+from dhtboot.ids import hash_id
+from mdht.errors import LocalProtocolError
+
+Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+DATA_MAX: Final = 64
+"Bytes of an identity's data: the longest is a configured name."
+SALT_BYTES: Final = 8
+TAG_BYTES: Final = 8
+"Drawn at each founding, so that two subnets that derive the same identity are told apart."
+OVERLAY_MAX: Final = 63
+"Bytes of an overlay's name."
+_DOMAIN: Final = b"mdht1"
+_RANDOM_BYTES: Final = 16
+_UNIQUE_LOCAL: Final = ipaddress.IPv6Network("fc00::/7")
+
+
+class Kind(Enum):
+    """What an identity is made from; the value travels on the wire."""
+
+    PREFIX_4 = b"P4"
+    "A global IPv4 network: 4 bytes of address, 1 of prefix length."
+    PREFIX_6 = b"P6"
+    "A global or unique local IPv6 network: 16 bytes, 1 of prefix length."
+    RANDOM = b"RN"
+    "16 random bytes: a private network, of which there are many alike."
+    NAME = b"CN"
+    "A configured name, UTF-8."
+    GATEWAY = b"GW"
+    "Public IPv4 address as others see it (4 bytes), private network (4) and prefix length (1); by choice only."
+
+
+_LENGTHS: Final = {
+    Kind.PREFIX_4: range(5, 6),
+    Kind.PREFIX_6: range(17, 18),
+    Kind.RANDOM: range(_RANDOM_BYTES, _RANDOM_BYTES + 1),
+    Kind.NAME: range(1, DATA_MAX + 1),
+    Kind.GATEWAY: range(9, 10),
+}
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What the hosts of a subnet agree on; it stays while one of them lives."""
+
+    kind: Kind
+    data: bytes
+    salt: bytes = b""
+    "8 bytes after a conflict with another subnet of the same identity, else empty."
+
+    def __post_init__(self) -> None:
+        if len(self.data) not in _LENGTHS[self.kind]:
+            raise ValueError(f"{len(self.data)} bytes of data in an identity of kind {self.kind.name}")
+        if len(self.salt) not in {0, SALT_BYTES}:
+            raise ValueError(f"a salt is {SALT_BYTES} bytes or none, not {len(self.salt)}")
+
+    def node_id(self, overlay: str) -> int:
+        """The identifier of the subnet in the overlay of that name, 160 bits.
+
+        Raises:
+            LocalProtocolError: the name is empty or too long.
+        """
+        name = overlay_bytes(overlay)
+        return hash_id(_DOMAIN + bytes((len(name),)) + name + self.kind.value + self.data + self.salt)
+
+    def salted(self, tag: bytes) -> "Identity":
+        """The identity of the younger of two subnets that derived the same one: its tag becomes its salt."""
+        return Identity(self.kind, self.data, tag)
+
+
+def overlay_bytes(overlay: str) -> bytes:
+    """The name of an overlay in UTF-8.
+
+    Raises:
+        LocalProtocolError: it is empty or too long.
+    """
+    name = overlay.encode()
+    if not 1 <= len(name) <= OVERLAY_MAX:
+        raise LocalProtocolError(f"the name of an overlay has 1 to {OVERLAY_MAX} bytes, {overlay!r} has {len(name)}")
+    return name
+
+
+def thesis_id(network: Network) -> int:
+    """The identifier that the thesis gives a subnet: the hash of its network address. For comparison only."""
+    return hash_id(network.network_address.packed)
+
+
+def named(name: str) -> Identity:
+    """The identity of a configured name.
+
+    Raises:
+        LocalProtocolError: it is empty or too long.
+    """
+    data = name.encode()
+    if not 1 <= len(data) <= DATA_MAX:
+        raise LocalProtocolError(f"the name of a subnet has 1 to {DATA_MAX} bytes, {name!r} has {len(data)}")
+    return Identity(Kind.NAME, data)
+
+
+def gateway(public: ipaddress.IPv4Address, private: ipaddress.IPv4Network) -> Identity:
+    """The identity of a private network behind a public address; both may change, so it is used by choice only."""
+    return Identity(Kind.GATEWAY, public.packed + _prefix(private))
+
+
+def derive(interfaces: Iterable[Interface], rng: Random, *, name: str | None = None) -> Identity:
+    """The identity that a founder gives its subnet; whoever hears a sibling adopts that one's instead.
+
+    Args:
+        interfaces: the host's addresses on the link.
+        rng: draws the identity of a private network: two homes on 192.168.1.0/24 must not be one.
+        name: configured name, which comes before all else.
+
+    Raises:
+        LocalProtocolError: the name is empty or too long.
+    """
+    if name is not None:
+        return named(name)
+    found = list(interfaces)
+    for address in found:
+        if isinstance(address, ipaddress.IPv4Interface) and address.ip.is_global:
+            return Identity(Kind.PREFIX_4, _prefix(address.network))
+    for address in found:
+        if isinstance(address, ipaddress.IPv6Interface) and (address.ip.is_global or address.ip in _UNIQUE_LOCAL):
+            return Identity(Kind.PREFIX_6, _prefix(address.network))
+    return Identity(Kind.RANDOM, rng.randbytes(_RANDOM_BYTES))
+
+
+def gives_way(mine: tuple[float, bytes], other: tuple[float, bytes]) -> bool:
+    """Whether the subnet founded as (seconds ago, tag) gives way to another of the same identity: the younger does.
+
+    Where both are of one age the one with the larger tag gives way, so both come to the same answer.
+    """
+    my_age_s, my_tag = mine
+    other_age_s, other_tag = other
+    return (my_age_s, other_tag) < (other_age_s, my_tag)
+
+
+def link_fingerprint(gateway_mac: bytes, network: Network) -> bytes:
+    """What a link is recognised by when a host comes back to it empty: 8 bytes of gateway and prefix."""
+    return hashlib.sha1(gateway_mac + _prefix(network), usedforsecurity=False).digest()[:8]
+
+
+def _prefix(network: Network) -> bytes:
+    return network.network_address.packed + bytes((network.prefixlen,))
