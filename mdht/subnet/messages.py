@@ -253,6 +253,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     epoch: int
     members: tuple[MemberEntry, ...]
+    answer: bool = False
+    "Whether the receiver's view is wanted in return."
 
 
 class Put(msgspec.Struct, frozen=True, kw_only=True):

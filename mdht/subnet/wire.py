@@ -157,7 +157,7 @@ BODIES: Final[dict[type[Any], tuple[int, tuple[Field, ...]]]] = {
     Ping: (11, _fields(("nonce", exactly(8)))),
     Pong: (12, _fields(("nonce", exactly(8)))),
     PingRequest: (13, _fields(("nonce", exactly(8)), ("target", HID))),
-    View: (14, _fields(("epoch", U32), ("members", MEMBER, DATAGRAM_MAX))),
+    View: (14, _fields(("epoch", U32), ("members", MEMBER, DATAGRAM_MAX), ("answer", FLAG))),
     Put: (15, _fields(("qid", QID), ("record", blob(RECORD_MAX)), ("done", U8))),
     Ack: (16, _fields(("qid", QID), ("status", one_of(AckStatus)))),
     Fetch: (17, _fields(("qid", QID), ("key", KEY))),

@@ -102,7 +102,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
     st.builds(Ping, nonce=eights),
     st.builds(Pong, nonce=eights),
     st.builds(PingRequest, nonce=eights, target=eights),
-    st.builds(View, epoch=u32, members=tuples(members, 8)),
+    st.builds(View, epoch=u32, members=tuples(members, 8), answer=st.booleans()),
     st.builds(Put, qid=eights, record=st.binary(max_size=1000), done=u8),
     st.builds(Ack, qid=eights, status=st.sampled_from(AckStatus)),
     st.builds(Fetch, qid=eights, key=keys),

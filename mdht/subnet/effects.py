@@ -1,0 +1,35 @@
+"""What the machines of a subnet want done by whoever drives them."""
+
+import msgspec
+
+from dhtboot.ids import Address
+from mdht.subnet.messages import Message, State
+
+
+class Multicast(msgspec.Struct, frozen=True):
+    """Send to all hosts of the link."""
+
+    message: Message
+
+
+class Unicast(msgspec.Struct, frozen=True):
+    """Send to one host."""
+
+    to: Address
+    message: Message
+
+
+class MemberChanged(msgspec.Struct, frozen=True):
+    """A member has come, gone, or become something else."""
+
+    hid: bytes
+    state: State
+
+
+class Reincarnated(msgspec.Struct, frozen=True):
+    """This host refutes that it is dead; the number must be kept on disk before it is used."""
+
+    incarnation: int
+
+
+Effect = Multicast | Unicast | MemberChanged | Reincarnated
