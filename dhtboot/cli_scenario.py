@@ -23,8 +23,14 @@ HOUR_S: Final = 3600.0
 
 
 def add_scenario_options(parser: argparse.ArgumentParser) -> None:
-    """Add everything that describes the network and the protocol's settings."""
+    """Add everything that describes the network, the protocol's settings and the run."""
     default = Scenario()
+    _add_network(parser, default)
+    _add_protocol(parser)
+    _add_run(parser, default)
+
+
+def _add_network(parser: argparse.ArgumentParser, default: Scenario) -> None:
     network = parser.add_argument_group("network")
     network.add_argument("--delay", type=number(0.1, 10_000), default=50.0, metavar="MS", help="mean packet delay (50)")
     network.add_argument("--jitter", type=number(0, 10_000), default=5.0, metavar="MS", help="its deviation (5)")
@@ -43,6 +49,9 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--crash", type=_crash, action="append", default=[], metavar="T:P[:R]", help="at T a share dies, back after R"
     )
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--join", choices=("aggressive", "standard"), default="aggressive", help="Chord's join")
     protocol.add_argument("--lookup", choices=("iterative", "recursive"), default="iterative", help="Chord's lookups")
@@ -55,6 +64,9 @@ def add_scenario_options(parser: argparse.ArgumentParser) -> None:
     protocol.add_argument(
         "--settings", choices=("thesis", "live"), default="thesis", help="those of the experiments, or of live nodes"
     )
+
+
+def _add_run(parser: argparse.ArgumentParser, default: Scenario) -> None:
     run = parser.add_argument_group("run")
     run.add_argument(
         "--duration", type=number(1, 1e6, " s"), default=default.duration_s, metavar="S", help="virtual seconds (50)"
