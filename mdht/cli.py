@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from mdht import cli_isolation
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
 from mdht.config import MdhtConfig
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 failed or nothing found, 130 stopped by Ctrl-C; wrong usage exits with 2.
     """
     options = parse_arguments(sys.argv[1:] if argv is None else argv)
+    if options.command == "isolation":
+        return cli_isolation.run(options)
     options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.basicConfig(level=levels[min(options.verbose, 2)], format="mdht: %(message)s", stream=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from mdht import cli_isolation
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
@@ -26,6 +27,7 @@ examples:
   mdht get office --json                       read all that lives under a key
   mdht listen office                           follow it until Ctrl-C
   mdht remove office                           take your own value back
+  mdht isolation hosts.txt                     how many of them would be alone in their subnet
 
 KEY is any text (hashed as SHA-1 of "mdht." and the text), or 0x and 40 hexadecimal digits.
 put, get, remove and listen go through the running node of the state directory; without one they join for a moment.
@@ -67,6 +69,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             sub.add_argument(
                 "--name", type=_name, default=b"", help="tells apart several values of yours under one key"
             )
+    text = "how many hosts of a list would be alone in their subnet, by the length of its prefix"
+    cli_isolation.add_arguments(
+        commands.add_parser(
+            "isolation",
+            help=text,
+            description=text.capitalize() + ".",
+            epilog=cli_isolation.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser.parse_args(argv)
 
 
