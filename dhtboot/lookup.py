@@ -5,7 +5,7 @@ longer counts as under way, so its silence costs one timeout, not the whole look
 contacts that did not fail have answered.
 """
 
-from bisect import bisect_left
+from bisect import insort
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final
@@ -15,7 +15,7 @@ import msgspec
 from dhtboot.ids import NodeRef
 
 CANDIDATES_PER_WIDTH: Final = 8
-CANDIDATES_MIN: Final = 32
+CANDIDATES_MIN: Final = 16
 """Contacts remembered in one lookup, the closest: so many that most may turn out dead. No more, since each joining node
 has a dozen lookups under way."""
 
@@ -117,9 +117,8 @@ class Lookup:
         self._alpha = alpha
         self._width = width
         self._candidates_max = max(CANDIDATES_MIN, CANDIDATES_PER_WIDTH * width)
-        self._candidates: list[Candidate] = []
-        self._distances: list[int] = []  # of the candidates, in the same order
-        self._known: dict[int, Candidate] = {}
+        self._by_distance: dict[int, Candidate] = {}
+        self._distances: list[int] = []  # of the candidates, in order
         self._under_way = 0
         self._requests = 0
         self.patient = False
@@ -127,27 +126,23 @@ class Lookup:
 
     def add(self, nodes: Iterable[NodeRef], *, hops: int = 1) -> None:
         """Take in contacts heard of, `hops` replies away."""
-        known, distances, candidates = self._known, self._distances, self._candidates
+        known, distances = self._by_distance, self._distances
         target, me = self.target, self._me
         for node in nodes:
-            identifier = node.id
-            if identifier in known or identifier == me:
+            distance = node.id ^ target
+            if distance in known or node.id == me:
                 continue
-            distance = identifier ^ target
             if len(distances) >= self._candidates_max:
                 if distance > distances[-1]:
                     continue
                 self._forget_farthest()
-            candidate = known[identifier] = Candidate(node, hops)
-            at = bisect_left(distances, distance)
-            distances.insert(at, distance)
-            candidates.insert(at, candidate)
+            known[distance] = Candidate(node, hops)
+            insort(distances, distance)
 
     def _forget_farthest(self) -> None:
-        self._distances.pop()
-        farthest = self._candidates.pop().node
-        self.late(farthest)  # it is not waited for; being the farthest for good, it does not come back
-        del self._known[farthest.id]
+        # Nobody waits for it any more; being the farthest for good, it does not come back.
+        if self._by_distance.pop(self._distances.pop()).state is _ASKED:
+            self._under_way -= 1
 
     def next_to_ask(self) -> list[NodeRef]:
         """Contacts to ask now; they count as asked. Marks the lookup as over when nothing is left to do."""
@@ -155,9 +150,10 @@ class Lookup:
         live = 0
         answered = 0
         late = False
-        for candidate in self._candidates:
+        for distance in self._distances:
             if live >= self._width:
                 break
+            candidate = self._by_distance[distance]
             state = candidate.state
             if state is _FAILED:
                 continue
@@ -190,12 +186,12 @@ class Lookup:
 
     def late(self, node: NodeRef) -> None:
         """A contact did not answer within its usual time; the next one may be asked meanwhile."""
-        candidate = self._known.get(node.id)
+        candidate = self._by_distance.get(node.id ^ self.target)
         if candidate is not None and candidate.state is _ASKED:
             self._leave(node, _LATE)
 
     def _leave(self, node: NodeRef, state: State) -> Candidate | None:
-        candidate = self._known.get(node.id)
+        candidate = self._by_distance.get(node.id ^ self.target)
         if candidate is None or candidate.state in {_ANSWERED, _FAILED}:
             return None
         if candidate.state is _ASKED:
@@ -205,4 +201,4 @@ class Lookup:
 
     def result(self) -> LookupResult:
         """The outcome so far."""
-        return LookupResult(self._candidates, self._width, self._requests)
+        return LookupResult([self._by_distance[distance] for distance in self._distances], self._width, self._requests)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dhtboot.ids import Address, NodeRef
+from dhtboot.ids import ID_BITS, Address, NodeRef
 
 
 class Bucket:
@@ -18,6 +18,16 @@ class Bucket:
         "When a lookup last went through this range."
         self.checked_at = now
         "When its least recently seen contact was last pinged for a newcomer's sake."
+
+    def closest(self, target: int, count: int, but: int, found: list[NodeRef]) -> None:
+        """Append to `found` the contacts closest to a target, closest first, until it has `count` of them."""
+        contacts = self.contacts
+        for distance in sorted([identifier ^ target for identifier in contacts]):
+            identifier = distance ^ target
+            if identifier != but:
+                found.append(contacts[identifier])
+                if len(found) == count:
+                    return
 
 
 class Contact:
@@ -139,15 +149,19 @@ class RoutingTable:
 
     def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
         """The known contacts closest to a target, closest first, without the one of identifier `but`."""
-        nodes: list[NodeRef] = []
-        wanted = count + 1  # the one that is left out may be among them
+        found: list[NodeRef] = []
+        own = self._buckets.get(self._index(target))
+        if own is not None:  # nobody is closer than those that share the target's bucket
+            own.closest(target, count, but, found)
+            if len(found) == count:
+                return found
         for index in self._nearest_first(target):
-            nodes.extend(self._buckets[index].contacts.values())
-            if len(nodes) >= wanted:
-                break
-        by_distance = {node.id ^ target: node for node in nodes}
-        by_distance.pop(but ^ target, None)
-        return [by_distance[distance] for distance in sorted(by_distance)[:count]]
+            bucket = self._buckets[index]
+            if bucket is not own:
+                bucket.closest(target, count, but, found)
+                if len(found) == count:
+                    break
+        return found
 
     def _nearest_first(self, target: int) -> list[tuple[int, int]]:
         """The occupied buckets by their distance to a target: disjoint ranges, since they share their upper bits."""
@@ -187,9 +201,10 @@ class RoutingTable:
         """Buckets not looked into since `before`."""
         return [index for index, bucket in self._buckets.items() if bucket.looked_at < before]
 
-    def occupied(self) -> list[tuple[int, int]]:
-        """Indices of the buckets with contacts, closest range first."""
-        return sorted(self._buckets)
+    def farther(self, identifier: int) -> list[tuple[int, int]]:
+        """Indices of all buckets beyond that of an identifier, empty ones too, closest range first."""
+        first = self._index(identifier)[0] + 1
+        return [(group, digit) for group in range(first, -(-ID_BITS // self._b)) for digit in range(1, self._mask + 1)]
 
     def range_of(self, index: tuple[int, int]) -> tuple[int, int]:
         """Common bits and number of free low bits of a bucket: its identifiers are `base ^ x`, x below `1 << free`."""

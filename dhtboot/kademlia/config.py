@@ -20,6 +20,14 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
     siblings: int = 16
     """Closest nodes kept whatever the buckets say; twice the replicas of a record, the thesis has 8. Lookups for
     upkeep, of oneself and of buckets, end when so many have answered."""
+    join_width: int = 16
+    "Closest contacts that must have answered before a node counts as joined; the other siblings are looked for then."
+    refresh_width: int = 16
+    "Closest contacts that must have answered when a lookup refreshes a bucket."
+    settle_s: float = 5.0
+    """A joined node looks itself up again after so long, in steps that double up to `refresh_interval_s` while that
+    brings no new sibling: two that join side by side, each through nodes whose buckets had no room for the other, meet
+    no sooner."""
     reply_nodes: int = 8
     "Contacts in one reply: 8 of IPv6 leave 800 bytes of a datagram to the answer that rides along."
     replacements_max: int = 8
@@ -51,7 +59,7 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Cookies live one to two rotations."
 
     def __post_init__(self) -> None:
-        positive = ("k", "alpha", "siblings", "reply_nodes", "attempts", "pending_max")
+        positive = ("k", "alpha", "siblings", "join_width", "refresh_width", "reply_nodes", "attempts", "pending_max")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -64,7 +72,8 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             alpha=1,
             siblings=8,
-            reply_nodes=16,
+            join_width=1,
+            refresh_width=4,
             timeouts=TimeoutConfig(initial_s=1.5, min_s=1.5, max_s=1.5),
             attempts=1,
             verify_contacts=False,

@@ -15,11 +15,11 @@ A = TypeVar("A")
 N = TypeVar("N")
 
 
-class Ping(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Ping(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """Are you there?"""
 
 
-class Pong(msgspec.Struct, frozen=True, array_like=True, tag=2):
+class Pong(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """Yes."""
 
     seen: bytes = b""
@@ -28,7 +28,7 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=2):
     "For the next requests to this node: shows that the asker receives at its address."
 
 
-class FindNode(msgspec.Struct, Generic[Q], frozen=True, array_like=True, tag=3):
+class FindNode(msgspec.Struct, Generic[Q], frozen=True, array_like=True, gc=False, tag=3):
     """Which contacts closest to `target` do you know?"""
 
     target: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
@@ -36,7 +36,7 @@ class FindNode(msgspec.Struct, Generic[Q], frozen=True, array_like=True, tag=3):
     "A question to answer on the way."
 
 
-class Nodes(msgspec.Struct, Generic[A], frozen=True, array_like=True, tag=4):
+class Nodes(msgspec.Struct, Generic[A], frozen=True, array_like=True, gc=False, tag=4):
     """The closest contacts known here; the answer to `FindNode`."""
 
     nodes: tuple[NodeRef, ...]
@@ -45,41 +45,41 @@ class Nodes(msgspec.Struct, Generic[A], frozen=True, array_like=True, tag=4):
     "Not empty: your address is not verified, this reply was cut to size; ask again with the cookie."
 
 
-class Ask(msgspec.Struct, Generic[Q], frozen=True, array_like=True, tag=5):
+class Ask(msgspec.Struct, Generic[Q], frozen=True, array_like=True, gc=False, tag=5):
     """A question of the layer above to this very node."""
 
     question: Q
 
 
-class Reply(msgspec.Struct, Generic[A], frozen=True, array_like=True, tag=6):
+class Reply(msgspec.Struct, Generic[A], frozen=True, array_like=True, gc=False, tag=6):
     """The answer to `Ask`."""
 
     answer: A
 
 
-class Tell(msgspec.Struct, Generic[N], frozen=True, array_like=True, tag=7):
+class Tell(msgspec.Struct, Generic[N], frozen=True, array_like=True, gc=False, tag=7):
     """A note of the layer above; nobody answers it."""
 
     note: N
 
 
-class Challenge(msgspec.Struct, frozen=True, array_like=True, tag=8):
+class Challenge(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     """Your address is not verified: ask again with this cookie (answer to `Ask`)."""
 
     cookie: bytes
 
 
-class Busy(msgspec.Struct, frozen=True, array_like=True, tag=9):
+class Busy(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     """Over the rate limit; the answer to any request."""
 
     retry_after_s: float
 
 
-class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=10):
+class Leaving(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
     """The sender goes away: forget it. Nobody answers this."""
 
 
-class Packet(msgspec.Struct, Generic[Q, A, N], frozen=True, array_like=True):
+class Packet(msgspec.Struct, Generic[Q, A, N], frozen=True, array_like=True, gc=False):
     """What one datagram carries."""
 
     sender: bytes

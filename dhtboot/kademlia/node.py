@@ -33,11 +33,11 @@ from dhtboot.kademlia.messages import (
 )
 from dhtboot.kademlia.search import OnAnswer, OnDone, Search
 from dhtboot.kademlia.siblings import SiblingList
-from dhtboot.kademlia.upkeep import Upkeep
+from dhtboot.kademlia.upkeep import Upkeep, ignore
 from dhtboot.kademlia.witnesses import Witnesses
 from dhtboot.limits import TokenBuckets
 from dhtboot.lookup import Lookup, LookupResult
-from dhtboot.rpc import OnReply, OnSilence, Overdue, Pending, RpcTable
+from dhtboot.rpc import Asker, OnReply, OnSilence, Overdue, Pending, RpcTable, Then
 
 
 class KademliaNode:
@@ -77,7 +77,7 @@ class KademliaNode:
         self._effects: list[Effect] = []
         self._pings: set[Address] = set()
         self._witnesses = Witnesses()
-        self._turned_away: list[tuple[NodeRef, OnSilence]] = []
+        self._turned_away: list[tuple[NodeRef, Asker]] = []
         self.joining = Joining(self, config.join_retry_s)
         self._upkeep = Upkeep(self, config, rng, now)
         self._timers_at = self._upkeep.due_at
@@ -106,18 +106,18 @@ class KademliaNode:
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
         for pending, overdue in self._rpc.overdue(now):
-            if overdue is not Overdue.DEAD and pending.on_late is not None:
-                pending.on_late(pending.node, now)
+            if overdue is not Overdue.DEAD and pending.hedged:
+                pending.asker.on_late(pending.node, now)
             if overdue is Overdue.AGAIN:
                 self.counters["retransmitted"] += 1
                 self._transmit(pending)
             elif overdue is Overdue.DEAD:
                 self.counters["timeouts"] += 1
                 self._on_dead(pending.node, now)
-                pending.on_fail(pending.node, now)
+                pending.asker.on_fail(pending.node, now)
         turned_away, self._turned_away = self._turned_away, []
-        for node, on_fail in turned_away:
-            on_fail(node, now)
+        for node, asker in turned_away:
+            asker.on_fail(node, now)
         self.joining.tick(now)
         self._upkeep.tick(now)
         self._set_timers()
@@ -226,36 +226,26 @@ class KademliaNode:
             on_done=on_done,
         )
         self.table.looked(target, now)
-        search.lookup.add(self.closest(target, max(width, self._config.k)))
+        search.lookup.add(self.closest(target, max(width, self._config.reply_nodes)))
         search.lookup.add(seeds)
         search.advance(now)
 
     def ask(self, node: NodeRef, question: Any, now: float, *, on_reply: OnReply, on_fail: OnSilence) -> None:
         """Ask one node a question of the layer above; `on_reply` gets the answer itself, or `Busy`."""
-        self.call(node, Ask(question), now, on_reply=on_reply, on_fail=on_fail)
+        self.call(node, Ask(question), now, Then(on_reply, on_fail))
 
     def tell(self, address: Address, note: Any) -> None:
         """Send a note, once, without guarantee."""
         self._effects.append(Send(address, Packet(self._id_bytes, 0, Tell(note))))
 
-    def call(
-        self,
-        node: NodeRef,
-        request: Any,
-        now: float,
-        *,
-        on_reply: OnReply,
-        on_fail: OnSilence,
-        on_late: OnSilence | None = None,
-    ) -> None:
+    def call(self, node: NodeRef, request: Any, now: float, asker: Asker, *, hedged: bool = False) -> None:
         """Send one request and wait for its response; with too many under way it fails at the next tick."""
         if self._rpc.full:
             self.counters["requests_turned_away"] += 1
-            self._turned_away.append((node, on_fail))
+            self._turned_away.append((node, asker))
             self._timers_at = -math.inf
             return
-        pending = self._rpc.open(node, request, now, on_reply, on_fail, on_late)
-        self._transmit(pending)
+        self._transmit(self._rpc.open(node, request, now, asker, hedged=hedged))
 
     def rtt_s(self, node: NodeRef) -> float | None:
         """Smoothed round trip to a node, None when never measured."""
@@ -307,15 +297,16 @@ class KademliaNode:
         cookie = b"" if kind is Reply or kind is Busy else message.cookie
         if cookie:
             self._cookies.keep(source, cookie)
-            if kind is not Pong and self._rpc.reopen(pending, now):
-                self._transmit(pending)
+            again = None if kind is Pong else self._rpc.reopen(pending, now)
+            if again is not None:
+                self._transmit(again)
                 return
         node = pending.node if pending.node.id else self._contact_of(packet.sender, source)
         self._heard(node, now, verified=True)
         if kind is Challenge:  # it does not accept its own cookie
-            pending.on_fail(node, now)
+            pending.asker.on_fail(node, now)
         else:
-            pending.on_reply(node, message.answer if kind is Reply else message, now)
+            pending.asker.on_reply(node, message.answer if kind is Reply else message, now)
 
     def _heard(self, node: NodeRef, now: float, *, verified: bool) -> None:
         """A node is alive; let it into the table when it has shown that it receives at its address."""
@@ -345,7 +336,7 @@ class KademliaNode:
         if node.address in self._pings or len(self._pings) >= self._config.verifications_max:
             return
         self._pings.add(node.address)
-        self.call(node, Ping(), now, on_reply=self._on_pong, on_fail=self._on_ping_failed)
+        self.call(node, Ping(), now, Then(self._on_pong, self._on_ping_failed))
 
     def _on_pong(self, node: NodeRef, message: Any, now: float) -> None:
         self._pings.discard(node.address)
@@ -386,7 +377,7 @@ class KademliaNode:
 
     def look_up_self(self, seeds: Sequence[NodeRef], now: float) -> None:
         """Look up the own identifier, which makes this node known where it belongs."""
-        self.lookup(self.id, now, on_done=self._on_join_lookup_done, width=self._config.siblings, seeds=seeds)
+        self.lookup(self.id, now, on_done=self._on_join_lookup_done, width=self._config.join_width, seeds=seeds)
 
     def emit(self, effect: Effect) -> None:
         """Tell the driver."""
@@ -395,4 +386,7 @@ class KademliaNode:
     def _on_join_lookup_done(self, result: LookupResult, now: float) -> None:
         self.joining.on_input(JoinInput.FOUND if result.answered else JoinInput.NOTHING_FOUND, now)
         if result.answered:
+            if self._config.join_width < self._config.siblings:
+                self.lookup(self.id, now, on_done=ignore, width=self._config.siblings, seeds=result.closest)
+            self._upkeep.settle(now)
             self._upkeep.refresh_farther(result.answered[0], now)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from dhtboot.ids import NodeRef
 from dhtboot.kademlia.messages import Nodes
 from dhtboot.lookup import Lookup, LookupResult
-from dhtboot.rpc import OnReply, OnSilence
+from dhtboot.rpc import Asker
 
 
 class Wish(Enum):
@@ -29,20 +29,11 @@ OnDone = Callable[[LookupResult, float], None]
 class Caller(Protocol):
     """What a search needs of its node."""
 
-    def call(
-        self,
-        node: NodeRef,
-        request: Any,
-        now: float,
-        *,
-        on_reply: OnReply,
-        on_fail: OnSilence,
-        on_late: OnSilence | None = None,
-    ) -> None:
+    def call(self, node: NodeRef, request: Any, now: float, asker: Asker, *, hedged: bool = False) -> None:
         """Send a request and wait for its response."""
 
 
-class Search:
+class Search(Asker):
     """One lookup under way at a node: turns its bookkeeping into requests."""
 
     __slots__ = ("_node", "_on_answer", "_on_done", "_request", "lookup")
@@ -62,20 +53,14 @@ class Search:
         if self.lookup.over:
             return
         for node in self.lookup.next_to_ask():
-            self._node.call(
-                node,
-                self._request,
-                now,
-                on_reply=self._on_reply,
-                on_fail=self._on_fail,
-                on_late=self._on_late,
-            )
+            self._node.call(node, self._request, now, self, hedged=True)
         if self.lookup.over:
             self._on_done(self.lookup.result(), now)
 
-    def _on_reply(self, node: NodeRef, message: Any, now: float) -> None:
+    def on_reply(self, node: NodeRef, message: Any, now: float) -> None:
+        """A peer has answered."""
         if not isinstance(message, Nodes):
-            self._on_fail(node, now)
+            self.on_fail(node, now)
             return
         self.lookup.answered(node, message.nodes)
         if self.lookup.over:
@@ -89,10 +74,12 @@ class Search:
                 return
         self.advance(now)
 
-    def _on_fail(self, node: NodeRef, now: float) -> None:
+    def on_fail(self, node: NodeRef, now: float) -> None:
+        """A peer is dead, or no help."""
         self.lookup.failed(node)
         self.advance(now)
 
-    def _on_late(self, node: NodeRef, now: float) -> None:
+    def on_late(self, node: NodeRef, now: float) -> None:
+        """Ask another one meanwhile."""
         self.lookup.late(node)
         self.advance(now)

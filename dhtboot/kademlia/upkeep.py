@@ -50,12 +50,13 @@ class Upkeep:
         self._sibling_check_at = now + config.sibling_check_s
         self._contact_check_at = now + config.contact_check_s
         self._turn = 0
+        self._pause_s = config.settle_s
+        self._settled: tuple[int, ...] = ()
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         if now >= self._self_lookup_at:
-            self._self_lookup_at = math.inf
-            self._node.lookup(self._node.id, now, on_done=_ignore, width=self._config.siblings)
+            self._look_up_self(now)
         if now >= self._sibling_check_at:
             self._check_a_sibling(now)
         if now >= self._contact_check_at:
@@ -77,13 +78,24 @@ class Upkeep:
         delay_s = SELF_LOOKUP_DELAY_S * (1.0 + self._rng.random())
         self._self_lookup_at = min(self._self_lookup_at, now + delay_s)
 
+    def settle(self, now: float) -> None:
+        """The node has just joined."""
+        self._pause_s = self._config.settle_s
+        self._self_lookup_at = now + self._pause_s * (0.9 + 0.2 * self._rng.random())
+
+    def _look_up_self(self, now: float) -> None:
+        closest = tuple([node.id for node in self._node.neighbours])
+        changed = closest != self._settled
+        self._settled = closest
+        self._pause_s = self._config.settle_s if changed else min(2.0 * self._pause_s, self._config.refresh_interval_s)
+        self._self_lookup_at = now + self._pause_s * (0.9 + 0.2 * self._rng.random())
+        self._node.lookup(self._node.id, now, on_done=ignore, width=self._config.siblings)
+
     def refresh_farther(self, closest: NodeRef, now: float) -> None:
         """Refresh the buckets farther than the closest neighbour, as a joiner does (Kademlia section 2.3)."""
-        nearest = (closest.id ^ self._node.id).bit_length()
-        for index in self._node.table.occupied():
+        for index in self._node.table.farther(closest.id):
             base, free = self._node.table.range_of(index)
-            if free >= nearest:
-                self._look_into(base, free, now)
+            self._look_into(base, free, now)
 
     def _refresh_stale(self, now: float) -> None:
         stale = self._node.table.stale(now - self._config.refresh_interval_s)
@@ -95,7 +107,7 @@ class Upkeep:
 
     def _look_into(self, base: int, free: int, now: float) -> None:
         target = base ^ (self._rng.getrandbits(free) if free else 0)
-        self._node.lookup(target, now, on_done=_ignore, width=self._config.siblings)
+        self._node.lookup(target, now, on_done=ignore, width=self._config.refresh_width)
 
     def _check_a_sibling(self, now: float) -> None:
         siblings = self._node.neighbours
@@ -112,5 +124,5 @@ class Upkeep:
         self._contact_check_at = now + self._config.contact_check_s * (0.9 + 0.2 * self._rng.random())
 
 
-def _ignore(_result: LookupResult, _now: float) -> None:
+def ignore(_result: LookupResult, _now: float) -> None:
     """The lookup itself is the purpose: it teaches the table."""

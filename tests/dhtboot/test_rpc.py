@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dhtboot.errors import LocalProtocolError
 from dhtboot.ids import NodeRef
-from dhtboot.rpc import Overdue, Pending, RpcTable
+from dhtboot.rpc import Overdue, Pending, RpcTable, Then
 from dhtboot.rtt import TimeoutConfig
 
 PEER = NodeRef(7, ("10.0.0.1", 1))
@@ -24,7 +24,7 @@ def new_table(*, attempts: int = 2, pending_max: int = 100) -> RpcTable:
 
 
 def ask(table: RpcTable, now: float = 0.0, *, node: NodeRef = PEER, hedged: bool = False) -> Pending:
-    return table.open(node, "hi", now, on_reply=nothing, on_fail=nothing, on_late=nothing if hedged else None)
+    return table.open(node, "hi", now, Then(nothing, nothing), hedged=hedged)
 
 
 def overdue(table: RpcTable, now: float) -> list[Overdue]:
@@ -120,12 +120,13 @@ def test_a_reopened_request_has_all_its_attempts_and_another_identifier() -> Non
     first_id = pending.request_id
     list(table.overdue(0.5))
     assert table.match(first_id, 7, PEER.address, 0.6) is pending
-    assert table.reopen(pending, 0.6)
+    again = table.reopen(pending, 0.6)
+    assert again is not None
     assert table.match(first_id, 7, PEER.address, 0.7) is None, "a copy of the first response"
     now = table.next_deadline()
     assert overdue(table, now) == [Overdue.AGAIN]
-    assert table.match(pending.request_id, 7, PEER.address, now + 0.1) is pending
-    assert not table.reopen(pending, now + 0.1), "a second cookie"
+    assert table.match(again.request_id, 7, PEER.address, now + 0.1) is again
+    assert table.reopen(again, now + 0.1) is None, "a second cookie"
     assert len(table) == 0
 
 

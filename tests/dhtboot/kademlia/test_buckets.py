@@ -1,9 +1,10 @@
+import math
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhtboot.ids import NodeRef, random_id
+from dhtboot.ids import ID_BITS, NodeRef, random_id
 from dhtboot.kademlia.buckets import RoutingTable
 from tests.dhtboot.strategies import ids
 
@@ -73,7 +74,7 @@ def test_one_contact_per_identifier_and_per_address_within_bounds(
         assert len(table) == len(held) == len({n.id for n in held}) == len({n.address for n in held})
         assert all(n.id != 3 for n in held)
         assert all(table.holds(n) and table.find(n.id) == n and table.has_address(n.address) for n in held)
-        for index in table.occupied():
+        for index in table.stale(math.inf):
             base, free = table.range_of(index)
             assert sum((n.id ^ base) >> free == 0 for n in held) <= k
 
@@ -144,7 +145,7 @@ def test_the_range_of_a_bucket_holds_its_contacts_and_no_others(me: int, other: 
     table = table_of(me=me, b=b)
     if not table.add(NodeRef(other, ("10.0.0.1", 1)), 0.0):
         return
-    (index,) = table.occupied()
+    (index,) = table.stale(math.inf)
     base, free = table.range_of(index)
     assert (other ^ base) >> free == 0
     assert (me ^ base) >> free != 0
@@ -159,3 +160,19 @@ def test_the_table_stays_small_among_very_many() -> None:
     for i in range(5000):
         table.add(NodeRef(random_id(rng), (f"10.0.{i >> 8}.{i & 255}", 1)), 0.0)
     assert len(table) < 16 * 14
+
+
+@given(ids, ids, st.integers(1, 5))
+def test_every_bucket_beyond_an_identifier_is_named_once_whether_or_not_it_is_occupied(
+    me: int, other: int, b: int
+) -> None:
+    table = table_of(me=me, b=b)
+    indices = table.farther(other)
+    assert indices == sorted(set(indices))
+    ranges = [table.range_of(index) for index in indices]
+    for base, free in ranges:
+        assert (base ^ me) >> free, "its identifiers are not in our own range"
+        assert (base ^ me) > other ^ me, "all farther than the one named"
+    # Together with the nearer part they are all identifiers there are.
+    nearer = 1 << min((free for _base, free in ranges), default=ID_BITS)
+    assert nearer + sum(1 << free for _base, free in ranges if free < ID_BITS) >= 1 << ID_BITS

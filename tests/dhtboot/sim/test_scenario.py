@@ -11,7 +11,7 @@ from dhtboot.sim.scenario import Progress, simulate
 
 PINNED = {
     "chord": "19c5785efeb1db3ff38854df27b4b3dbdbc22cd726cae31ece7785bba948d081",
-    "kademlia": "a642f5360ed46809604bb3a38080505a7b8b8b0075ca10be928037eed881195f",
+    "kademlia": "10c35e277ff76da940d903f9c06af5ea6beb482f6835f5fd15e05341476a06fc",
 }
 
 
