@@ -9,11 +9,11 @@ import msgspec
 from dhtboot.ids import NodeRef
 
 
-class ContactRequest(msgspec.Struct, frozen=True, array_like=True, tag=33):
+class ContactRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=33):
     """Whom may I join through?"""
 
 
-class ContactReply(msgspec.Struct, frozen=True, array_like=True, tag=34):
+class ContactReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=34):
     """One node that has joined, at random; the answer to `ContactRequest`."""
 
     contact: NodeRef | None = None
@@ -22,28 +22,28 @@ class ContactReply(msgspec.Struct, frozen=True, array_like=True, tag=34):
     "For the report that follows, so that a join costs two exchanges (thesis section 2.3)."
 
 
-class JoinReport(msgspec.Struct, frozen=True, array_like=True, tag=35):
+class JoinReport(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=35):
     """I have joined, or still am joined: give my address to others."""
 
 
-class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, tag=36):
+class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=36):
     """The answer to `JoinReport`."""
 
     lease_s: float
     "The node is forgotten after so many seconds without another report."
 
 
-class LeaveReport(msgspec.Struct, frozen=True, array_like=True, tag=37):
+class LeaveReport(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=37):
     """I go away: forget me. Nobody answers this."""
 
 
-class AddressChallenge(msgspec.Struct, frozen=True, array_like=True, tag=38):
+class AddressChallenge(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=38):
     """Show that you receive at your address: ask again with this cookie."""
 
     cookie: bytes
 
 
-class TryLater(msgspec.Struct, frozen=True, array_like=True, tag=39):
+class TryLater(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=39):
     """Over the rate limit, or the first node is about to begin; the answer to any request."""
 
     retry_after_s: float
@@ -52,7 +52,7 @@ class TryLater(msgspec.Struct, frozen=True, array_like=True, tag=39):
 BootstrapMessage = ContactRequest | ContactReply | JoinReport | JoinAccepted | LeaveReport | AddressChallenge | TryLater
 
 
-class BootstrapPacket(msgspec.Struct, frozen=True, array_like=True):
+class BootstrapPacket(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one datagram carries."""
 
     sender: bytes

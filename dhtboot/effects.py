@@ -7,7 +7,7 @@ import msgspec
 from dhtboot.ids import Address
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Send one packet, once, without guarantee."""
 
     to: Address

@@ -26,6 +26,11 @@ class TimeoutConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not 0 < self.min_s <= self.initial_s <= self.max_s or self.death_min_s < 0:
             raise ValueError("timeouts must satisfy 0 < min_s <= initial_s <= max_s and 0 <= death_min_s")
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the bounds leave but one timeout."""
+        return self.min_s == self.max_s
+
 
 class RttEstimator:
     """Mean and deviation per peer; a peer never measured gets the estimate over all peers.
@@ -37,7 +42,7 @@ class RttEstimator:
 
     def __init__(self, config: TimeoutConfig) -> None:
         self._config = config
-        self._fixed_s = config.max_s if config.min_s == config.max_s else 0.0
+        self._fixed_s = config.max_s if config.fixed else 0.0
         self._peers: OrderedDict[Address, tuple[float, float]] = OrderedDict()
         self._all: tuple[float, float] | None = None
 

@@ -33,7 +33,7 @@ class Step(IntEnum):
     "The sender itself is responsible; its successors follow it."
 
 
-class FindSuccessor(msgspec.Struct, frozen=True, array_like=True, tag=65):
+class FindSuccessor(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=65):
     """Who is responsible for `target`, or closer to whoever is?"""
 
     target: Identifier
@@ -41,7 +41,7 @@ class FindSuccessor(msgspec.Struct, frozen=True, array_like=True, tag=65):
     "Nodes that the asker has found dead on the way: do not name them again, and see for yourself."
 
 
-class Successors(msgspec.Struct, frozen=True, array_like=True, tag=66):
+class Successors(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=66):
     """The answer to `FindSuccessor` and to `Route`."""
 
     nodes: Contacts
@@ -50,7 +50,7 @@ class Successors(msgspec.Struct, frozen=True, array_like=True, tag=66):
     "Nodes that a recursive lookup passed; 0 in an iterative one, where the asker counts."
 
 
-class Route(msgspec.Struct, frozen=True, array_like=True, tag=67):
+class Route(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=67):
     """A recursive lookup on its way: whoever knows the answer sends it to `origin`, under the packet's request id."""
 
     target: Identifier
@@ -59,7 +59,7 @@ class Route(msgspec.Struct, frozen=True, array_like=True, tag=67):
     hops: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
-class JoinRequest(msgspec.Struct, frozen=True, array_like=True, tag=68):
+class JoinRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=68):
     """Let `joiner` in; passed on to the node responsible for its identifier, which answers it directly."""
 
     joiner: NodeRef | None
@@ -67,7 +67,7 @@ class JoinRequest(msgspec.Struct, frozen=True, array_like=True, tag=68):
     hops: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
-class JoinReply(msgspec.Struct, frozen=True, array_like=True, tag=69):
+class JoinReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=69):
     """The sender is the joiner's successor; the answer to `JoinRequest`."""
 
     predecessor: NodeRef | None
@@ -78,61 +78,61 @@ class JoinReply(msgspec.Struct, frozen=True, array_like=True, tag=69):
     "Those of the sender."
 
 
-class NewSuccessorHint(msgspec.Struct, frozen=True, array_like=True, tag=70):
+class NewSuccessorHint(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=70):
     """Aggressive join: the sender has taken `node` as predecessor in the receiver's place."""
 
     node: NodeRef
 
 
-class Stabilize(msgspec.Struct, frozen=True, array_like=True, tag=71):
+class Stabilize(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=71):
     """Who is your predecessor? Asked of the first successor."""
 
 
-class Predecessor(msgspec.Struct, frozen=True, array_like=True, tag=72):
+class Predecessor(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=72):
     """The answer to `Stabilize`."""
 
     node: NodeRef | None
 
 
-class Notify(msgspec.Struct, frozen=True, array_like=True, tag=73):
+class Notify(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=73):
     """The sender takes the receiver for its successor."""
 
     failed: NodeRef | None = None
     "The node between the two that has died, as far as the sender knows."
 
 
-class Notified(msgspec.Struct, frozen=True, array_like=True, tag=74):
+class Notified(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=74):
     """The sender's successor list; the answer to `Notify`."""
 
     successors: Contacts
 
 
-class Ping(msgspec.Struct, frozen=True, array_like=True, tag=75):
+class Ping(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=75):
     """Are you there?"""
 
 
-class Pong(msgspec.Struct, frozen=True, array_like=True, tag=76):
+class Pong(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=76):
     """Yes."""
 
 
-class Tell(msgspec.Struct, Generic[N], frozen=True, array_like=True, tag=77):
+class Tell(msgspec.Struct, Generic[N], frozen=True, array_like=True, gc=False, tag=77):
     """A note of the layer above; nobody answers it."""
 
     note: N
 
 
-class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=78):
+class Leaving(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=78):
     """The sender goes away; its neighbours take each other's hands. Nobody answers this."""
 
     predecessor: NodeRef | None
     successors: Contacts
 
 
-class Refused(msgspec.Struct, frozen=True, array_like=True, tag=79):
+class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=79):
     """The sender is not part of the ring yet; the answer to any request but `Ping`."""
 
 
-class Packet(msgspec.Struct, Generic[N], frozen=True, array_like=True):
+class Packet(msgspec.Struct, Generic[N], frozen=True, array_like=True, gc=False):
     """What one datagram carries."""
 
     sender: bytes

@@ -35,12 +35,12 @@ from dhtboot.chord.messages import (
 )
 from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.periods import Period
-from dhtboot.chord.stabilize import Neighbours, ignore_reply, ignore_silence
+from dhtboot.chord.stabilize import IGNORED, Neighbours
 from dhtboot.chord.walk import Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
-from dhtboot.rpc import REQUEST_ID_BITS, OnReply, OnSilence, Overdue, Pending, RpcTable
+from dhtboot.rpc import REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
 
 
 class Application(Protocol):
@@ -107,7 +107,7 @@ class ChordNode:
             config.fix_fingers_min_s, config.fix_fingers_max_s, config.fix_fingers_quiet_s, config, rng
         )
         self._effects: list[Effect] = []
-        self._turned_away: list[tuple[NodeRef, OnSilence]] = []
+        self._turned_away: list[tuple[NodeRef, Asker]] = []
         self._routed: OrderedDict[int, tuple[float, Walk]] = OrderedDict()
         self._fix_at = math.inf
         self._timers_at = math.inf
@@ -123,7 +123,7 @@ class ChordNode:
             sender = id_from(packet.sender)
             pending = self._rpc.match(packet.request_id, sender, source, now)
             if pending is not None:
-                pending.on_reply(pending.node, message, now)
+                pending.asker.on_reply(pending.node, message, now)
             elif type(message) is Successors and packet.request_id in self._routed:
                 self._on_routed(message, NodeRef(sender, source), packet.request_id, now)
             else:
@@ -143,10 +143,10 @@ class ChordNode:
             elif overdue is Overdue.DEAD:
                 self.counters["timeouts"] += 1
                 self._on_dead(pending.node, now)
-                pending.on_fail(pending.node, now)
+                pending.asker.on_fail(pending.node, now)
         turned_away, self._turned_away = self._turned_away, []
-        for node, on_fail in turned_away:
-            on_fail(node, now)
+        for node, asker in turned_away:
+            asker.on_fail(node, now)
         while self._routed and next(iter(self._routed.values()))[0] <= now:
             self.on_walked(self._routed.popitem(last=False)[1][1], FAILED, now)
         if now >= self.joining.due_at:
@@ -202,14 +202,14 @@ class ChordNode:
         """Send a note, once, without guarantee."""
         self.send(address, 0, Tell(note))
 
-    def call(self, node: NodeRef, request: Any, now: float, on_reply: OnReply, on_fail: OnSilence) -> None:
+    def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
         """Send one request and wait for its response; with too many under way it fails at the next tick."""
         if self._rpc.full:
             self.counters["requests_turned_away"] += 1
-            self._turned_away.append((node, on_fail))
+            self._turned_away.append((node, asker))
             self._timers_at = -math.inf
             return
-        self._transmit(self._rpc.open(node, request, now, on_reply, on_fail))
+        self._transmit(self._rpc.open(node, request, now, asker))
 
     # ---- routing -------------------------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class ChordNode:
         dead = {id_from(identifier) for identifier in avoid}
         successors = self.neighbours.successors.nodes
         for node in {node.id: node for node in (*successors, *self.fingers.nodes) if node.id in dead}.values():
-            self.call(node, _PING, now, ignore_reply, ignore_silence)
+            self.call(node, _PING, now, IGNORED)
         if self.is_responsible(target):
             return self.next_step(target)
         hops = self.fingers.all_preceding(target, successors, self._config.hop_choices, dead)

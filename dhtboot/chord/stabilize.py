@@ -10,7 +10,7 @@ from dhtboot.chord.periods import Period
 from dhtboot.chord.ring import between, between_or_at_end
 from dhtboot.chord.successors import SuccessorList
 from dhtboot.ids import NodeRef
-from dhtboot.rpc import OnReply, OnSilence
+from dhtboot.rpc import Asker, Then
 
 LOST_MAX: Final = 16
 "Dead neighbours that are tried again, in case they stand behind a cut; the newest ones."
@@ -21,7 +21,7 @@ LOST_CHECK_S: Final = 30.0
 class Stabilized(Protocol):
     """What stabilising needs of its node."""
 
-    def call(self, node: NodeRef, request: Any, now: float, on_reply: OnReply, on_fail: OnSilence) -> None:
+    def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
         """Send a request and wait for its response."""
 
     def on_neighbours_changed(self, now: float) -> None:
@@ -101,15 +101,15 @@ class Neighbours:
         predecessor = self.predecessor
         if predecessor is not None and not self._predecessor_heard:
             # Periods are not in step, so a silent one is asked before it is declared dead.
-            self._node.call(predecessor, Ping(), now, self._on_pong, ignore_silence)
+            self._node.call(predecessor, Ping(), now, Then(self._on_pong, ignore_silence))
         self._predecessor_heard = False
         successor = self.successors.first
         if successor is not None:
-            self._node.call(successor, Stabilize(), now, self._on_stabilized, ignore_silence)
+            self._node.call(successor, Stabilize(), now, Then(self._on_stabilized, ignore_silence))
         if self._lost and now >= self._lost_check_at:
             self._lost_check_at = now + LOST_CHECK_S
             lost = self._lost[self._rng.randrange(len(self._lost))]
-            self._node.call(lost, Ping(), now, self._on_found_again, ignore_silence)
+            self._node.call(lost, Ping(), now, Then(self._on_found_again, ignore_silence))
 
     # ---- what others say -----------------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Neighbours:
         first = self.successors.first
         if first is not None:
             failed, self._failed = self._failed, None
-            self._node.call(first, Notify(failed), now, self._on_notified, ignore_silence)
+            self._node.call(first, Notify(failed), now, Then(self._on_notified, ignore_silence))
 
     def _on_notified(self, node: NodeRef, message: Any, now: float) -> None:
         if type(message) is Notified and self.successors.first == node:
@@ -259,3 +259,7 @@ def ignore_silence(_node: NodeRef, _now: float) -> None:
 
 def ignore_reply(_node: NodeRef, _message: Any, _now: float) -> None:
     """That the peer has answered says it all."""
+
+
+IGNORED: Final = Then(ignore_reply, ignore_silence)
+"For a request whose outcome is in what the node learns from it anyway."

@@ -6,7 +6,7 @@ from dhtboot.chord.messages import AVOID_MAX, FindSuccessor, Step, Successors
 from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.ring import between
 from dhtboot.ids import NodeRef, id_bytes
-from dhtboot.rpc import OnReply, OnSilence
+from dhtboot.rpc import Asker
 
 
 class Walker(Protocol):
@@ -14,7 +14,7 @@ class Walker(Protocol):
 
     id: int
 
-    def call(self, node: NodeRef, request: Any, now: float, on_reply: OnReply, on_fail: OnSilence) -> None:
+    def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
         """Send a request and wait for its response."""
 
     def next_step(self, target: int) -> Successors:
@@ -24,7 +24,7 @@ class Walker(Protocol):
         """A walk has ended."""
 
 
-class Walk:
+class Walk(Asker):
     """State of one lookup.
 
     Args:
@@ -45,6 +45,7 @@ class Walk:
         "_last",
         "_node",
         "_persistent",
+        "_request",
         "_spares",
         "_told",
         "finger",
@@ -66,6 +67,7 @@ class Walk:
         self._node = node
         self._at = node.id
         self._last: NodeRef | None = None
+        self._request = FindSuccessor(id_bytes(target))  # the same for each hop
         self._hops_max = hops_max
         self._persistent = persistent
         self._spares: tuple[NodeRef, ...] = ()
@@ -121,15 +123,18 @@ class Walk:
 
     def _ask(self, node: NodeRef, avoid: tuple[bytes, ...], now: float) -> None:
         self.hops += 1
-        self._node.call(node, FindSuccessor(id_bytes(self.target), avoid), now, self._on_reply, self._on_fail)
+        request = FindSuccessor(self._request.target, avoid) if avoid else self._request
+        self._node.call(node, request, now, self)
 
-    def _on_reply(self, node: NodeRef, message: Any, now: float) -> None:
+    def on_reply(self, node: NodeRef, message: Any, now: float) -> None:
+        """A hop has answered."""
         if type(message) is Successors:
             self.take(message, node, now)
         else:  # not part of the ring
-            self._on_fail(node, now)
+            self.on_fail(node, now)
 
-    def _on_fail(self, node: NodeRef, now: float) -> None:
+    def on_fail(self, node: NodeRef, now: float) -> None:
+        """A hop is dead, or not part of the ring."""
         self.hops -= 1  # the message will not pass that node
         self._failed = (*self._failed, node)
         if node == self._last:

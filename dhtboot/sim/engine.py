@@ -115,7 +115,9 @@ class Engine:
         self._kinds = kinds
         self._wire = wire
         self._hosts: dict[Address, Host] = {}
-        self._buckets: dict[int, list[tuple[Host, Any, Address | None]]] = {}
+        # For each event three entries in a row: receiver, packet, sender; the latter two None for a wake. A tuple for
+        # each of them would be one object more to make, and one more for the memory to fetch.
+        self._buckets: dict[int, list[Any]] = {}
         self._calls: list[tuple[int, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._count = 0
@@ -182,7 +184,7 @@ class Engine:
                 continue
             if self._wire is not None:
                 packet = self._wire.decode(self._wire.encode(packet))
-            self._schedule(self.tick + self._delays[count & _DELAY_MASK], (receiver, packet, host.address))
+            self._schedule(self.tick + self._delays[count & _DELAY_MASK], receiver, packet, host.address)
         core = host.core
         if core is not None:
             deadline = core.next_deadline()
@@ -194,19 +196,21 @@ class Engine:
             return True
         return bool(self._losses) and self._losses[count % len(self._losses)] != 0
 
-    def _schedule(self, tick: int, event: tuple[Host, Any, Address | None]) -> None:
+    def _schedule(self, tick: int, host: Host, packet: Any, source: Address | None) -> None:
         bucket = self._buckets.get(tick)
         if bucket is None:
-            self._buckets[tick] = [event]
+            self._buckets[tick] = [host, packet, source]
         else:
-            bucket.append(event)
+            bucket.append(host)
+            bucket.append(packet)
+            bucket.append(source)
 
     def _wake_at(self, host: Host, deadline: float) -> None:
         # Never in the same tick for a moment that is still to come, however near it is.
         tick = max(self.tick + (deadline > self.now), math.ceil(deadline * TICKS_PER_S))
         if tick < host.wakes_at:
             host.wakes_at = tick
-            self._schedule(tick, (host, None, None))
+            self._schedule(tick, host, None, None)
         host.wakes_s = deadline
 
     # ---- time ----------------------------------------------------------------------------------------------------
@@ -228,7 +232,12 @@ class Engine:
         bucket = self._buckets.get(tick)
         if bucket is None:
             return
-        for host, packet, source in bucket:  # it may grow meanwhile
+        at = 0
+        while at < len(bucket):  # it may grow meanwhile
+            host: Host = bucket[at]
+            packet = bucket[at + 1]
+            source = bucket[at + 2]
+            at += 3
             core = host.core
             if core is None:
                 self.dropped += packet is not None
@@ -236,7 +245,7 @@ class Engine:
                 self.perform(host, core.receive(packet, source, now))
             elif host.wakes_at == tick:
                 self._wake(host, core, now)
-        self.events += len(bucket)
+        self.events += at // 3
         del self._buckets[tick]
         if self._stream:
             self._stream.append(_TIME_MARK | tick % _TIME_MARK)

@@ -7,7 +7,7 @@ import msgspec
 from dhtboot.ids import ID_BYTES
 
 
-class TestMessage(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class TestMessage(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """The note that a query ends with."""
 
     __test__ = False  # not a test case, whatever its name says to pytest
