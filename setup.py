@@ -18,6 +18,7 @@ HOT = [
     "chord/successors",
     "chord/fingers",
     "chord/walk",
+    "chord/fix",
     "chord/periods",
     "chord/stabilize",
     "chord/join",

@@ -37,6 +37,10 @@ class FingerTable:
         """The identifier `me + 2**index`."""
         return (self._me + (1 << index)) % CIRCLE
 
+    def get(self, index: int) -> NodeRef | None:
+        """The finger for `start(index)`."""
+        return self._fingers.get(index)
+
     def set(self, index: int, node: NodeRef | None) -> bool:
         """Note who is responsible for `start(index)`, None for ourselves; True when that is news."""
         known = self._fingers.get(index)

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.fingers import FingerTable
+from dhtboot.chord.fix import fix_finger
 from dhtboot.chord.join import Joining
 from dhtboot.chord.messages import (
     LIST_MAX,
@@ -40,7 +41,7 @@ from dhtboot.chord.walk import Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
-from dhtboot.rpc import REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
+from dhtboot.rpc import REQUEST_ID_BITS, Asker, Overdue, RpcTable
 
 
 class Application(Protocol):
@@ -139,7 +140,7 @@ class ChordNode:
         for pending, overdue in self._rpc.overdue(now):
             if overdue is Overdue.AGAIN:
                 self.counters["retransmitted"] += 1
-                self._transmit(pending)
+                self.send(pending.node.address, pending.request_id, pending.request)
             elif overdue is Overdue.DEAD:
                 self.counters["timeouts"] += 1
                 self._on_dead(pending.node, now)
@@ -209,7 +210,8 @@ class ChordNode:
             self._turned_away.append((node, asker))
             self._timers_at = -math.inf
             return
-        self._transmit(self._rpc.open(node, request, now, asker))
+        pending = self._rpc.open(node, request, now, asker)
+        self.send(node.address, pending.request_id, request)
 
     # ---- routing -------------------------------------------------------------------------------------------------
 
@@ -292,7 +294,11 @@ class ChordNode:
             return
         self.fingers.trim(successor)
         for index in self.fingers.wanted(successor):
-            self._walk(self.fingers.start(index), index, None, now)
+            fix_finger(self, index, now, check=self._config.check_fingers)
+
+    def look_up_finger(self, index: int, now: float) -> None:
+        """Look for the node responsible for the start of a finger."""
+        self._walk(self.fingers.start(index), index, None, now)
 
     def on_neighbours_changed(self, now: float) -> None:
         """What the next hops are drawn from is out of date."""
@@ -385,9 +391,6 @@ class ChordNode:
     def emit(self, effect: Effect) -> None:
         """Tell the driver."""
         self._effects.append(effect)
-
-    def _transmit(self, pending: Pending) -> None:
-        self.send(pending.node.address, pending.request_id, pending.request)
 
 
 _RESPONSES: Final = frozenset({Successors, Predecessor, Notified, Pong, Refused})

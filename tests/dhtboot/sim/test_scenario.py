@@ -10,7 +10,7 @@ from dhtboot.sim.result import RunResult
 from dhtboot.sim.scenario import Progress, simulate
 
 PINNED = {
-    "chord": "19c5785efeb1db3ff38854df27b4b3dbdbc22cd726cae31ece7785bba948d081",
+    "chord": "0ac5a5318f3adc47936759690670858bd5a89d1cd127dce938e71b3b7241e0ac",
     "kademlia": "10c35e277ff76da940d903f9c06af5ea6beb482f6835f5fd15e05341476a06fc",
 }
 

@@ -1,0 +1,54 @@
+"""FIXFINGERS, one finger: ask it whether it is still responsible, and look it up anew if not."""
+
+from typing import Any, Protocol
+
+from dhtboot.chord.fingers import FingerTable
+from dhtboot.chord.messages import FindSuccessor, Step, Successors
+from dhtboot.ids import NodeRef, id_bytes
+from dhtboot.rpc import Asker
+
+
+class Fixer(Protocol):
+    """What fixing a finger needs of its node."""
+
+    fingers: FingerTable
+
+    def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
+        """Send a request and wait for its response."""
+
+    def look_up_finger(self, index: int, now: float) -> None:
+        """Look for the node responsible for the start of a finger."""
+
+
+class FingerCheck(Asker):
+    """Waits for the answer of one finger.
+
+    Args:
+        node: whose finger it is.
+        index: which one.
+    """
+
+    __slots__ = ("_index", "_node")
+
+    def __init__(self, node: Fixer, index: int) -> None:
+        self._node = node
+        self._index = index
+
+    def on_reply(self, node: NodeRef, message: Any, now: float) -> None:  # noqa: ARG002 - its answer says it all
+        """It is still the right one, or somebody has come in before it."""
+        if type(message) is not Successors or message.step is not Step.MINE:
+            self._node.look_up_finger(self._index, now)
+
+    def on_fail(self, node: NodeRef, now: float) -> None:  # noqa: ARG002 - the node has dropped it already
+        """It is dead."""
+        self._node.look_up_finger(self._index, now)
+
+
+def fix_finger(node: Fixer, index: int, now: float, *, check: bool) -> None:
+    """Make a finger right; with `check`, the one that is there is asked first."""
+    finger = node.fingers.get(index) if check else None
+    if finger is None:
+        node.look_up_finger(index, now)
+    else:
+        request = FindSuccessor(id_bytes(node.fingers.start(index)))
+        node.call(finger, request, now, FingerCheck(node, index))
