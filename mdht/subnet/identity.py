@@ -20,6 +20,8 @@ DATA_MAX: Final = 64
 SALT_BYTES: Final = 8
 TAG_BYTES: Final = 8
 "Drawn at each founding, so that two subnets that derive the same identity are told apart."
+NO_TAG: Final = bytes(TAG_BYTES)
+"Of a host that is in no subnet yet."
 OVERLAY_MAX: Final = 63
 "Bytes of an overlay's name."
 _DOMAIN: Final = b"mdht1"
@@ -68,15 +70,43 @@ class Identity(msgspec.Struct, frozen=True):
     def node_id(self, overlay: str) -> int:
         """The identifier of the subnet in the overlay of that name, 160 bits.
 
+        Of what is hashed, name and data have their length before them, and the kind has two bytes: no two identities
+        share their bytes, not even a name with a salt and a longer name without one.
+
         Raises:
             LocalProtocolError: the name is empty or too long.
         """
         name = overlay_bytes(overlay)
-        return hash_id(_DOMAIN + bytes((len(name),)) + name + self.kind.value + self.data + self.salt)
+        data = bytes((len(self.data),)) + self.data
+        return hash_id(_DOMAIN + bytes((len(name),)) + name + self.kind.value + data + self.salt)
 
     def salted(self, tag: bytes) -> "Identity":
         """The identity of the younger of two subnets that derived the same one: its tag becomes its salt."""
         return Identity(self.kind, self.data, tag)
+
+
+class Subnet(msgspec.Struct, frozen=True):
+    """One founding of a subnet: its identity, and what tells it from another one of the same identity."""
+
+    identity: Identity
+    tag: bytes
+    "8 bytes, spread with the identity."
+
+    def __post_init__(self) -> None:
+        if len(self.tag) != TAG_BYTES or self.tag == NO_TAG:
+            raise ValueError(f"a tag is {TAG_BYTES} bytes, not all of them 0")
+
+    def salted(self) -> "Subnet":
+        """The same after a conflict in which it gave way: hosts and tag stay, the identifier is another one."""
+        return Subnet(self.identity.salted(self.tag), self.tag)
+
+
+def new_tag(rng: Random) -> bytes:
+    """The tag of a new founding."""
+    tag = NO_TAG
+    while tag == NO_TAG:
+        tag = rng.randbytes(TAG_BYTES)
+    return tag
 
 
 def overlay_bytes(overlay: str) -> bytes:

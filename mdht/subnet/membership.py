@@ -7,8 +7,10 @@ from typing import Final
 
 from dhtboot.ids import Address
 from mdht.subnet.checks import Checks
-from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, Unicast
+from mdht.subnet.effects import Effect, MemberChanged, Reincarnated, Unicast
+from mdht.subnet.epochs import refutation
 from mdht.subnet.greetings import Greetings, Word
+from mdht.subnet.identity import Subnet
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import (
     Bye,
@@ -24,16 +26,17 @@ from mdht.subnet.messages import (
     Want,
 )
 from mdht.subnet.messages import View as ViewMessage
+from mdht.subnet.patrol import Patrol
 from mdht.subnet.report import Report
+from mdht.subnet.silence import Silence
 from mdht.subnet.strangers import Stranger, Strangers
 from mdht.subnet.view import Input, Member, View, rank
+from mdht.subnet.voice import Voice
 from mdht.subnet.wire import Header
 
 HEARTBEAT_JITTER: Final = 0.1
 DIFFERENCES: Final = 2
 "Heartbeats in a row with another view, after which views are compared."
-PATIENCE_WHEN_LATE: Final = 2.0
-"A host that was itself too slow to listen waits so many times as long [Lifeguard]."
 _INPUTS: Final = {State.JOINING: Input.JOINS, State.READY: Input.IS_READY, State.LEAVING: Input.LEAVES}
 
 
@@ -47,6 +50,7 @@ class Membership:
         overlay_hash: SHA-1 of the overlay's name.
         config: times and limits.
         rng: all chance.
+        epoch: of the view that this host had before it was started again.
 
     Attributes:
         state: what this host is; `READY` is set by `ready`.
@@ -63,14 +67,16 @@ class Membership:
         overlay_hash: bytes,
         config: MembershipConfig,
         rng: Random,
+        *,
+        epoch: int = 0,
     ) -> None:
         self.hid = hid
         self.incarnation = incarnation
         self.state = State.LEFT
-        self.view = View()
+        self.view = View(epoch)
         self.report = Report()
         self.counters: Counter[str] = Counter()
-        self._addresses = addresses
+        self._voice = Voice(hid, addresses, overlay_hash, self.report)
         self._overlay_hash = overlay_hash
         self._config = config
         self._rng = rng
@@ -81,11 +87,11 @@ class Membership:
             nonce=self._checks.nonce,
             counters=self.counters,
         )
+        self._silence = Silence(hid, self.view, config)
+        self._patrol = Patrol(self.view, self._checks, config, rng)
         self._refute_by: dict[bytes, float] = {}
         self._greetings = Greetings(answers=config.answers, answer_step_s=config.answer_step_s)
-        self._handed_over = False
-        self._heartbeat_at = self._probe_at = self._revisit_at = self._silence_at = math.inf
-        self._patient_until = -math.inf
+        self._heartbeat_at = math.inf
         self._effects: list[Effect] = []
 
     # ---- driver's side -------------------------------------------------------------------------------------------
@@ -94,21 +100,31 @@ class Membership:
         """Say hello."""
         self.state = State.JOINING
         self._greetings.come(now, self._rng)
-        self._heartbeat_at = now + self._period() * self._rng.random()
-        self._probe_at = now + self._config.probe_s
-        self._revisit_at = now + self._config.revisit_s
+        self._heartbeat_at = now + self._silence.period_s() * self._rng.random()
+        self._patrol.start(now)
         return self.tick(now)
 
     def become(self, state: State, now: float) -> list[Effect]:
         """Say that this host is READY, that is has what it needs to answer for the subnet, or that it is LEAVING."""
+        if state is not self.state:
+            self.view.changed()
         self.state = state
-        self._heartbeat(now)
+        self._heartbeat(now, introduce=True)
+        return self._collect()
+
+    def settle(self, subnet: Subnet | None, founded_at: float) -> None:
+        """This host is in a subnet from now on, or in none: who is in another one is no sibling, but gets answers."""
+        self._voice.settle(subnet, founded_at)
+
+    def hello(self) -> list[Effect]:
+        """Ask all who are there to introduce their subnet."""
+        self._effects.append(self._voice.hello())
         return self._collect()
 
     def leave(self, now: float, *, handed_over: bool) -> list[Effect]:
         """Say goodbye, twice; drive it on until `next_deadline` is never."""
         self.state = State.LEFT
-        self._handed_over = handed_over
+        self._voice.handed_over = handed_over
         self._greetings.go(now)
         return self.tick(now)
 
@@ -121,6 +137,9 @@ class Membership:
             return []
         if self.state is State.LEFT:
             return []
+        if self._voice.is_strange(header.subnet_tag):
+            self._on_other_subnet(header, message, source, now)
+            return self._collect()
         member = self.view.get(header.hid)
         if member is not None and header.incarnation >= member.incarnation:
             self._on_member(member, header, message, now, multicast=multicast)
@@ -128,7 +147,8 @@ class Membership:
             case Hello():
                 self._on_hello(header, message, now)
             case Here() if multicast:
-                self._greetings.heard()
+                if self._voice.subnet is None or message.identity is not None:
+                    self._greetings.heard()
                 if member is None:
                     self._meet(header.hid, header.incarnation, message.addresses, message.state, now)
             case Ping(nonce=nonce):
@@ -143,22 +163,17 @@ class Membership:
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
-        due = self.next_deadline()
-        if now - due > self._period() and due > -math.inf:
-            self._patient_until = now + PATIENCE_WHEN_LATE * self._silence_s()
+        self._silence.was_late(self.next_deadline(), now)
         self._greet(now)
         if self.state is State.LEFT:
             return self._collect()
         if now >= self._heartbeat_at:
             self._heartbeat(now)
-        if now >= self._probe_at:
-            self._probe(now)
-        if now >= self._revisit_at:
-            self._revisit(now)
-        if now >= self._silence_at:
+        self._effects += self._patrol.tick(now)
+        if now >= self._silence.next_deadline():
             self._look_for_silent(now)
         for member in self._checks.tick(now):
-            self._accuse(member, member.incarnation, now)
+            self._accuse(member, now)
         for hid in [hid for hid, by in self._refute_by.items() if by <= now]:
             del self._refute_by[hid]
             accused = self.view.get(hid)
@@ -173,9 +188,8 @@ class Membership:
             return self._greetings.next_deadline()
         return min(
             self._heartbeat_at,
-            self._probe_at,
-            self._revisit_at,
-            self._silence_at,
+            self._patrol.next_deadline(),
+            self._silence.next_deadline(),
             self._checks.next_deadline(),
             self._greetings.next_deadline(),
             *self._refute_by.values(),
@@ -190,7 +204,7 @@ class Membership:
 
     def heard(self, now: float) -> int:
         """Live members that are heard by multicast; fewer than the live ones where multicast does not pass."""
-        return self.view.heard_since(now - self._silence_s())
+        return self.view.heard_since(now - self._silence.limit_s())
 
     # ---- others --------------------------------------------------------------------------------------------------
 
@@ -214,16 +228,44 @@ class Membership:
         # Only what says what it is may raise the incarnation: else its own hello would not be news any more.
         incarnation = member.incarnation if what is Input.SIGN_OF_LIFE else header.incarnation
         self._step(member, what, incarnation, now)
+        self._hear_epoch(member, message)
+
+    def _hear_epoch(self, member: Member, message: Message) -> None:
+        """Siblings count on from one epoch, so that what they tell other nodes can be put in order."""
+        match message:
+            case Here(view_epoch=epoch) | ViewMessage(epoch=epoch) if member.live:
+                self.counters["absurd_epochs"] += not self.view.hear_epoch(epoch)
+            case _:
+                pass
+
+    def _on_other_subnet(self, header: Header, message: Message, source: Address, now: float) -> None:
+        """Somebody of another subnet of this link is told where he is if he asks, and nothing else is believed."""
+        match message:
+            case Hello():
+                self._answer(header, message, now)
+            case Ping(nonce=nonce):
+                self._effects.append(Unicast(source, Pong(nonce=nonce)))
+            case _:
+                self.counters["other_subnet"] += 1
 
     def _on_hello(self, header: Header, message: Hello, now: float) -> None:
+        if self._answer(header, message, now) and self.view.get(header.hid) is None:
+            self._meet(header.hid, header.incarnation, message.addresses, State.JOINING, now)
+
+    def _answer(self, header: Header, message: Hello, now: float) -> bool:
+        """Plan an answer, if one is wanted; False where another overlay is meant."""
         if message.overlay_hash != self._overlay_hash:
             self.counters["other_overlay"] += 1
-            return
-        if self.view.get(header.hid) is None:
-            self._meet(header.hid, header.incarnation, message.addresses, State.JOINING, now)
-        if self.state is State.READY and Want.ANSWER in message.want:
-            place = rank(header.hid, self.ready_hids()).index(self.hid)
-            self._greetings.answer(header.hid, place, now)
+            return False
+        ready = self.ready_hids()
+        if Want.ANSWER not in message.want:
+            return True
+        if self.hid in ready:
+            self._greetings.answer(header.hid, rank(header.hid, ready).index(self.hid), now)
+        elif self.state is State.JOINING and self._voice.subnet is not None:
+            # A founder at work: whoever comes late need not found a subnet of his own.
+            self._greetings.answer(header.hid, len(ready), now)
+        return True
 
     def _meet(self, hid: bytes, incarnation: int, addresses: tuple[Address, ...], state: State, now: float) -> None:
         """Somebody new, or at a new address: he is let in once he has answered there."""
@@ -247,9 +289,10 @@ class Membership:
         known = self.view.get(stranger.hid)
         if known is not None:
             known.addresses = stranger.addresses
+            self.view.changed()
             return
         self.view.add(Member(stranger.hid, stranger.incarnation, stranger.addresses, stranger.state, now))
-        self._silence_at = min(self._silence_at, now + self._silence_s())
+        self._silence.came_in(now)
         self._effects.append(MemberChanged(stranger.hid, stranger.state))
 
     def _on_hearsay(self, message: Suspect | PingRequest | ViewMessage, source: Address, now: float) -> None:
@@ -299,39 +342,27 @@ class Membership:
 
     def _on_suspect(self, message: Suspect, now: float) -> None:
         if message.target == self.hid:
-            if message.incarnation >= self.incarnation:
-                self.incarnation = message.incarnation + 1
+            answer = refutation(self.incarnation, message.incarnation)
+            if answer is None:
+                self.counters["idle_accusations"] += 1
+            else:
+                self.incarnation = answer
                 self._effects.append(Reincarnated(self.incarnation))
                 self._heartbeat(now)
             return
         accused = self.view.get(message.target)
-        if accused is not None:
-            self._accuse(accused, message.incarnation, now)
+        if accused is not None and message.incarnation >= accused.incarnation:
+            # Only a host itself raises its number: an accuser that made one up would keep it out for good.
+            self._accuse(accused, now)
 
-    def _accuse(self, member: Member, incarnation: int, now: float) -> None:
-        self._step(member, Input.ACCUSED, incarnation, now)
+    def _accuse(self, member: Member, now: float) -> None:
+        self._step(member, Input.ACCUSED, member.incarnation, now)
         if member.state is State.SUSPECT:
-            wait_s = self._config.refute_s * (PATIENCE_WHEN_LATE if now < self._patient_until else 1.0)
-            self._refute_by.setdefault(member.hid, now + wait_s)
+            self._refute_by.setdefault(member.hid, now + self._silence.refute_s(now))
 
     def _look_for_silent(self, now: float) -> None:
-        """Check who has been silent for too long; the first by rank at once, others if those find nothing."""
-        limit_s = self._silence_s()
-        turn_s = (2.0 * self._config.check_interval_s) + self._config.refute_s
-        next_at = now + limit_s
-        live = self.view.live
-        for member in live:
-            if member.state is State.SUSPECT:
-                continue
-            due_at = member.heard_at + limit_s * (PATIENCE_WHEN_LATE if now < self._patient_until else 1.0)
-            if due_at <= now:
-                others = [other.hid for other in live if other.hid != member.hid]
-                due_at += rank(member.hid, [*others, self.hid]).index(self.hid) // self._config.checkers * turn_s
-            if due_at <= now:
-                self._checks.start(member)
-            else:
-                next_at = min(next_at, due_at)
-        self._silence_at = next_at
+        for member in self._silence.look(now):
+            self._checks.start(member)
         self.view.forget(left_before=now - self._config.tombstone_s, dead_before=now - self._config.revisit_for_s)
 
     def _third(self, subject: Member) -> Member | None:
@@ -340,58 +371,28 @@ class Membership:
 
     # ---- own voice -----------------------------------------------------------------------------------------------
 
-    def _period(self) -> float:
-        return self._config.heartbeat_s(len(self.view.live) + 1)
-
-    def _silence_s(self) -> float:
-        return self._config.silence_heartbeats * self._period()
-
-    def _heartbeat(self, now: float) -> None:
-        live = self.view.live
-        here = Here(
-            state=self.state,
-            addresses=self._addresses,
-            load=self.report.load,
-            size=len(live) + 1,
-            heard=self.heard(now),
-            view_epoch=self.view.epoch,
-            view_hash=self.view.hash(self.hid, self.incarnation),
-            node_state_hash=self.report.node_state_hash,
-            data_root=self.report.data_root,
-            last_put=self.report.last_put,
-        )
-        self._effects.append(Multicast(here))
+    def _heartbeat(self, now: float, *, introduce: bool = False) -> None:
+        introduce = introduce or self.state is State.JOINING
+        here = self._voice.here(self.state, self.incarnation, self.view, self.heard(now), now, introduce=introduce)
+        self._effects.append(here)
         jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._rng.random() - 1.0)
-        self._heartbeat_at = now + jitter * self._config.heartbeat_s(len(live) + 1)
-        if not live:
+        self._heartbeat_at = now + jitter * self._silence.period_s()
+        if not self.view.live:
             self._greetings.call_at(now + self._config.lonely_hello_s)
 
     def _greet(self, now: float) -> None:
         for word in self._greetings.due(now):
             match word:
                 case Word.HELLO:
-                    self._effects.append(Multicast(Hello(addresses=self._addresses, overlay_hash=self._overlay_hash)))
+                    self._effects.append(self._voice.hello())
                 case Word.BYE:
-                    self._effects.append(Multicast(Bye(handed_over=self._handed_over)))
+                    self._effects.append(self._voice.bye())
                 case Word.ANSWER:
-                    self._heartbeat(now)
+                    self._heartbeat(now, introduce=True)
         for hid in self._greetings.answered(now):
             newcomer = self.view.get(hid)
             if newcomer is not None and newcomer.addresses:
                 self._effects += self.view.told_to(newcomer.addresses[0], now)
-
-    def _probe(self, now: float) -> None:
-        """Among many members heartbeats are rare: each pings one at random, so that a crash is noticed as soon."""
-        self._probe_at = now + self._config.probe_s
-        live = [member for member in self.view.live if member.state is not State.SUSPECT]
-        if len(live) >= self._config.probe_above:
-            self._checks.start(self._rng.choice(live))
-
-    def _revisit(self, now: float) -> None:
-        self._revisit_at = now + self._config.revisit_s
-        dead = [member for member in self.view if member.state is State.DEAD and member.addresses]
-        if dead:
-            self._effects.append(Unicast(self._rng.choice(dead).addresses[0], Ping(nonce=self._checks.nonce())))
 
     def _collect(self) -> list[Effect]:
         effects = self._effects + self._checks.effects

@@ -16,6 +16,8 @@ QID_BYTES: Final = 8
 "A query's number, drawn at random."
 HOSTS_MAX: Final = 8
 "Hosts of one node that another one is told of [thesis 3.3]."
+RING_BYTES: Final = 8
+"An overlay's number, drawn by whoever founded it where none could be reached."
 NEIGHBOURS_MAX: Final = 9
 "A predecessor and eight successors."
 
@@ -133,7 +135,11 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Here(msgspec.Struct, frozen=True, kw_only=True):
-    """I am here: heartbeat, and the answer to HELLO."""
+    """I am here: heartbeat, and the answer to HELLO.
+
+    The answer, and the first heartbeat of a new state, introduce the subnet; its tag is in the header. Others do not:
+    among many hosts that would be the larger part of all that is sent.
+    """
 
     state: State
     addresses: tuple[Address, ...]
@@ -148,6 +154,10 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     data_root: bytes
     last_put: int
     "Number of the last record put to all."
+    identity: Identity | None = None
+    "Of the sender's subnet, which a joiner adopts."
+    founded_s: int | None = None
+    "Seconds since its founding, told with the identity."
 
 
 class Bye(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,12 +176,18 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):
-    """The neighbours of this node in the overlay have changed."""
+    """The neighbours of this node in the overlay: when they have changed, and as the end of each turn of the rota."""
 
     ring_id: bytes
     epoch: int
     neighbours: tuple[Neighbour, ...]
+    "Chord: the predecessor, then the successors; Kademlia: the closest nodes."
     changed: NodeEntry | None = None
+    "One of the neighbours in full."
+    author: bytes | None = None
+    "Who made the change, where somebody else tells it."
+    turn: int | None = None
+    "Which turn of the rota ends with this."
 
 
 class WhoHas(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,21 +21,6 @@ class Peer(msgspec.Struct, frozen=True):
     address: Address
 
 
-def place_in_rota(me: bytes, members: Sequence[bytes], turn: int) -> int:
-    """How many members come before this one in a turn of the rota; 0 for the one whose turn it is.
-
-    Args:
-        me: own name.
-        members: names of the ready ones, in the order that all share.
-        turn: number that all share, as the view's epoch.
-
-    Who is not among them comes last: it need not do what others can.
-    """
-    if me not in members:
-        return len(members)
-    return (members.index(me) - turn) % len(members)
-
-
 class PushSchedule:
     """One member's part: all of them keep this schedule, and who comes first in the rota pushes.
 

@@ -178,6 +178,7 @@ def _decode_member(reader: Reader) -> MemberEntry:
     )
 
 
+IDENTITY: Final[Form[Identity]] = Form(_encode_identity, _decode_identity)
 FLAG: Final[Form[bool]] = Form(lambda value: bytes((value,)), _decode_flag)
 ADDRESS: Final[Form[Address]] = Form(pack_address, _decode_address)
 ENTRY: Final[Form[NodeEntry]] = Form(_encode_entry, _decode_entry)

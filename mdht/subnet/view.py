@@ -8,6 +8,7 @@ from typing import Final
 
 from dhtboot.ids import Address
 from mdht.subnet.effects import Unicast
+from mdht.subnet.epochs import believable, checked, next_epoch
 from mdht.subnet.messages import HASH_BYTES, MemberEntry, State
 from mdht.subnet.messages import View as ViewMessage
 
@@ -118,15 +119,36 @@ class Member:
 class View:
     """All members known, the gone ones until their tombstone falls.
 
-    Attributes:
-        epoch: grows with each change of a state or of the members.
+    Args:
+        epoch: to count from: what a host knew before it was started again. A node whose epoch fell would be taken for
+            an older one of itself by all other nodes.
     """
 
-    __slots__ = ("_members", "epoch")
+    __slots__ = ("_epoch", "_members")
 
-    def __init__(self) -> None:
+    def __init__(self, epoch: int = 0) -> None:
         self._members: dict[bytes, Member] = {}
-        self.epoch = 0
+        self._epoch = checked(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """Grows with each change of a state or of the members; siblings share it, and it never falls.
+
+        One that is taken in from a sibling may be ahead of the change behind it. The change then counts one more, so
+        that of two sets of hosts that this subnet tells the one of the larger epoch always knows more.
+        """
+        return self._epoch
+
+    def changed(self) -> None:
+        """Something has changed that other nodes are told: count it."""
+        self._epoch = next_epoch(self._epoch)
+
+    def hear_epoch(self, heard: int) -> bool:
+        """Take in a sibling's epoch; False for one beyond belief."""
+        if not believable(self._epoch, heard):
+            return False
+        self._epoch = max(self._epoch, heard)
+        return True
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
@@ -155,7 +177,7 @@ class View:
     def add(self, member: Member) -> None:
         """Take in a new one."""
         self._members[member.hid] = member
-        self.epoch += 1
+        self.changed()
 
     def step(self, member: Member, what: Input, incarnation: int, now: float) -> bool:
         """Take the step that the table has for what was learnt; True when the state has changed.
@@ -178,7 +200,7 @@ class View:
             member.before = member.state
         member.state = member.before if to is None else to
         member.changed_at = now
-        self.epoch += 1
+        self.changed()
         return True
 
     def forget(self, *, left_before: float, dead_before: float) -> None:

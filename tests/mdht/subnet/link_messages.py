@@ -90,10 +90,20 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         node_state_hash=eights,
         data_root=eights,
         last_put=u32,
+        identity=st.none() | identities,
+        founded_s=st.none() | u32,
     ),
     st.builds(Bye, handed_over=st.booleans()),
     st.builds(Suspect, target=eights, incarnation=u32, silent_ds=u16),
-    st.builds(NodeState, ring_id=eights, epoch=u32, neighbours=tuples(neighbours, 9), changed=st.none() | entries),
+    st.builds(
+        NodeState,
+        ring_id=eights,
+        epoch=u32,
+        neighbours=tuples(neighbours, 9),
+        changed=st.none() | entries,
+        author=st.none() | eights,
+        turn=st.none() | u32,
+    ),
     st.builds(WhoHas, qid=eights, key=keys, ask=asks, hops=u8),
     st.builds(Have, qid=eights, key=keys, stamp=eights, newest=u64, records=u16, size=u32),
     st.builds(Note, key=keys, stamp=eights, wanted=u8, holders=tuples(eights, 8)),
@@ -164,3 +174,27 @@ EXAMPLES: Final[tuple[Message, ...]] = (
     HostSet(entry=_ENTRY, reason=Reason.DEATH),
 )
 "One of each message, for the vectors."
+EXAMPLES_IN_FULL: Final[dict[str, Message]] = {
+    "Here with its subnet": Here(
+        state=State.READY,
+        addresses=(_V4,),
+        load=7,
+        size=3,
+        heard=2,
+        view_epoch=9,
+        view_hash=b"viewhash",
+        node_state_hash=b"nodestat",
+        data_root=b"dataroot",
+        last_put=17,
+        identity=Identity(Kind.NAME, b"lab", b"saltsalt"),
+        founded_s=86_400,
+    ),
+    "NodeState told on": NodeState(
+        ring_id=b"ringring",
+        epoch=4,
+        neighbours=(Neighbour(node_id=_KEY, tag=b"tagtagta", view_epoch=9),),
+        author=b"othehost",
+        turn=12,
+    ),
+}
+"The same messages with what they need not have."

@@ -10,11 +10,13 @@ from mdht.errors import LocalProtocolError
 from mdht.subnet.identity import (
     Identity,
     Kind,
+    Subnet,
     derive,
     gateway,
     gives_way,
     link_fingerprint,
     named,
+    new_tag,
     thesis_id,
 )
 
@@ -32,10 +34,40 @@ def test_all_hosts_of_a_global_subnet_derive_one_identity() -> None:
 
 def test_the_identifier_is_the_hash_of_name_and_identity() -> None:
     identity = Identity(Kind.PREFIX_4, bytes((8, 8, 4, 0, 24)))
-    text = b"mdht1" + b"\x06office" + b"P4" + bytes((8, 8, 4, 0, 24))
+    text = b"mdht1" + b"\x06office" + b"P4" + bytes((5, 8, 8, 4, 0, 24))
     assert identity.node_id("office") == int.from_bytes(sha1(text).digest(), "big")
     salted = identity.salted(b"12345678")
     assert salted.node_id("office") == int.from_bytes(sha1(text + b"12345678").digest(), "big")
+
+
+def test_a_salt_makes_no_identity_equal_to_one_of_a_longer_name() -> None:
+    assert named("lab").salted(b"12345678").node_id("office") != named("lab12345678").node_id("office")
+
+
+names = st.builds(
+    Identity, st.just(Kind.NAME), st.binary(min_size=1, max_size=64), st.just(b"") | st.binary(min_size=8, max_size=8)
+)
+
+
+@given(names, names)
+def test_two_identities_have_two_identifiers(first: Identity, second: Identity) -> None:
+    assert (first == second) == (first.node_id("office") == second.node_id("office"))
+
+
+def test_a_salted_subnet_keeps_its_tag() -> None:
+    subnet = Subnet(named("lab"), b"tagtagta")
+    assert subnet.salted() == Subnet(named("lab").salted(b"tagtagta"), b"tagtagta")
+
+
+@pytest.mark.parametrize("tag", [b"", b"short", bytes(8), b"too long a tag"])
+def test_a_tag_has_eight_bytes_and_is_not_the_one_of_no_subnet(tag: bytes) -> None:
+    with pytest.raises(ValueError, match="a tag is 8 bytes"):
+        Subnet(named("lab"), tag)
+
+
+def test_each_founding_has_a_tag_of_its_own() -> None:
+    rng = Random(1)
+    assert len({new_tag(rng) for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,18 @@ def test_a_host_accused_wrongly_refutes_with_a_higher_incarnation() -> None:
     assert not died_at(other, 0)
 
 
+@pytest.mark.parametrize("incarnation", [(1 << 16) + 1, 0xFFFF_FFFE, 0xFFFF_FFFF])
+def test_an_absurd_accusation_neither_ends_a_host_nor_keeps_it_out(incarnation: int) -> None:
+    network = LinkNetwork(seed=1)
+    accused, accuser, other = network.started(3)
+    lie = Suspect(target=hid_of(0), incarnation=incarnation, silent_ds=30)
+    network._send(accuser, lie, network.hosts, multicast=True)
+    network.run(5.0)
+    assert accused.membership.incarnation == 2
+    assert sees(other)[0] is sees(accuser)[0] is State.READY
+    assert not died_at(other, 0)
+
+
 def test_a_host_that_hears_no_multicast_is_kept_alive_by_pings() -> None:
     network = LinkNetwork(seed=1)
     hosts = network.started(4)

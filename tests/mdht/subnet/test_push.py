@@ -10,7 +10,8 @@ from mdht.subnet.effects import Effect, Multicast, Unicast
 from mdht.subnet.hostset_config import HostSetConfig
 from mdht.subnet.hostset_handout import asker_name
 from mdht.subnet.messages import HostSet, NodeEntry, Reason
-from mdht.subnet.push import Peer, PushSchedule, place_in_rota
+from mdht.subnet.push import Peer, PushSchedule
+from mdht.subnet.rota import place_in_rota
 from tests.mdht.subnet.hostset_nodes import entry_of, host_ref
 
 CONFIG = HostSetConfig()
@@ -160,14 +161,6 @@ def test_no_peer_is_told_twice_within_two_seconds_and_all_changes_are_told(
 
 
 # ---- rota ------------------------------------------------------------------------------------------------------------
-
-
-def test_each_member_has_its_own_place_and_each_turn_another_one_comes_first() -> None:
-    members = [b"host%04d" % number for number in range(5)]
-    for turn in range(12):
-        assert sorted(place_in_rota(me, members, turn) for me in members) == [0, 1, 2, 3, 4]
-        assert place_in_rota(members[turn % 5], members, turn) == 0
-    assert place_in_rota(b"stranger", members, 3) == 5
 
 
 def test_of_siblings_that_hear_each_other_one_pushes_and_when_it_is_dead_the_next() -> None:

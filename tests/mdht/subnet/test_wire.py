@@ -4,14 +4,16 @@ from pathlib import Path
 from random import Random
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mdht.subnet.errors import WireError
+from mdht.subnet.identity import Identity, Kind
 from mdht.subnet.messages import Bye, Message, Ping, View
 from mdht.subnet.wire import BODIES, DATAGRAM_MAX, Header, LinkCodec
-from tests.mdht.subnet.link_messages import EXAMPLES, HEADER, headers, messages
+from tests.mdht.subnet.link_messages import EXAMPLES, EXAMPLES_IN_FULL, HEADER, headers, messages
 
 VECTORS = Path(__file__).with_name("vectors.json")
 KEY = b"k" * 16
@@ -49,6 +51,7 @@ def test_every_message_has_a_number_and_an_example() -> None:
 def test_every_message_has_the_published_bytes() -> None:
     codec, keyed = LinkCodec("office"), LinkCodec("office", [KEY])
     found = {type(example).__name__: codec.encode(HEADER, example).hex() for example in EXAMPLES}
+    found |= {name: codec.encode(HEADER, example).hex() for name, example in EXAMPLES_IN_FULL.items()}
     found["Ping with a key"] = keyed.encode(HEADER, PING).hex()
     assert found == json.loads(VECTORS.read_text())
 
@@ -56,7 +59,7 @@ def test_every_message_has_the_published_bytes() -> None:
 def test_mutated_datagrams_raise_nothing_but_the_wire_error() -> None:
     rng = Random(1)
     codec = LinkCodec("office")
-    whole = [codec.encode(HEADER, example) for example in EXAMPLES]
+    whole = [codec.encode(HEADER, example) for example in (*EXAMPLES, *EXAMPLES_IN_FULL.values())]
     refused = 0
     for turn in range(MUTATIONS):
         try:
@@ -78,6 +81,14 @@ def test_a_field_of_a_later_version_is_skipped() -> None:
     data += b"\xc8\x00\x03new"
     data[6:8] = (len(data) - 36).to_bytes(2, "big")
     assert codec.decode(bytes(data)) == (HEADER, PING)
+
+
+def test_a_heartbeat_with_all_it_can_have_fits_a_datagram() -> None:
+    here = EXAMPLES_IN_FULL["Here with its subnet"]
+    full = msgspec.structs.replace(
+        here, addresses=(("2001:db8::7", 27183),) * 4, identity=Identity(Kind.NAME, b"x" * 64, b"saltsalt")
+    )
+    assert len(LinkCodec("office", [KEY]).encode(HEADER, full)) < 400
 
 
 def test_a_message_of_a_later_version_is_counted() -> None:
