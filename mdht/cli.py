@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from mdht import cli_isolation
+from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
 from mdht.config import MdhtConfig
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if argv is None else argv)
     if options.command == "isolation":
         return cli_isolation.run(options)
+    if options.command == "experiment":
+        return cli_experiment.run(options)
     options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.basicConfig(level=levels[min(options.verbose, 2)], format="mdht: %(message)s", stream=sys.stderr)
@@ -70,7 +72,8 @@ async def _until_signalled(options: argparse.Namespace) -> int:
     if caught[0] == signal.SIGINT:
         return INTERRUPTED
     # For what runs until stopped, SIGTERM is the regular end; anything else did not get done.
-    return 0 if options.command in ("run", "listen") else FAILED
+    lasting = options.command in ("run", "listen") or (options.command == "members" and cli_members.lasts(options))
+    return 0 if lasting else FAILED
 
 
 async def _watch_signals(
@@ -113,6 +116,8 @@ async def _command(options: argparse.Namespace) -> int:
     match options.command:
         case "run":
             return await _run(options, control)
+        case "members":
+            return await cli_members.run(options)
         case "status":
             return await _status(options, control)
         case "put":

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lists(options: argparse.Namespace) -> list[tuple[str, Hosts]]:
-    found = [(Path(name).stem if name != "-" else "stdin", _read(name)) for name in options.files]
+    found = [(Path(name).stem if name != "-" else "stdin", read_list(name)) for name in options.files]
     if options.synthetic is not None:
         made = synthetic(options.synthetic, options.hosts, Random(options.seed))
         found.append((f"synthetic {options.synthetic}", Hosts(tuple(made), 0, 0)))
@@ -79,7 +79,12 @@ def _lists(options: argparse.Namespace) -> list[tuple[str, Hosts]]:
     return found
 
 
-def _read(name: str) -> Hosts:
+def read_list(name: str) -> Hosts:
+    """Read a list from a file, or from standard input for -.
+
+    Raises:
+        LocalProtocolError: it cannot be read, or there is no address; the text names the file.
+    """
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(errors="replace")
         return read_hosts(text.splitlines())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mdht import cli_isolation
+from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
@@ -28,6 +28,8 @@ examples:
   mdht listen office                           follow it until Ctrl-C
   mdht remove office                           take your own value back
   mdht isolation hosts.txt                     how many of them would be alone in their subnet
+  mdht experiment 7 --short                    how many records a subnet loses while hosts crash
+  mdht members                                 who is in the subnet of this link
 
 KEY is any text (hashed as SHA-1 of "mdht." and the text), or 0x and 40 hexadecimal digits.
 put, get, remove and listen go through the running node of the state directory; without one they join for a moment.
@@ -76,6 +78,26 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             help=text,
             description=text.capitalize() + ".",
             epilog=cli_isolation.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    text = "whether what is claimed of one node per subnet holds, in numbers"
+    cli_experiment.add_arguments(
+        commands.add_parser(
+            "experiment",
+            help=text,
+            description=text.capitalize() + ".",
+            epilog=cli_experiment.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    text = "who is in the subnet of this link"
+    cli_members.add_arguments(
+        commands.add_parser(
+            "members",
+            help=text,
+            description=text.capitalize() + ".",
+            epilog=cli_members.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )

@@ -3,6 +3,7 @@
 import msgspec
 
 from dhtboot.ids import Address
+from mdht.subnet.identity import Subnet
 from mdht.subnet.messages import Message, State
 
 
@@ -32,4 +33,10 @@ class Reincarnated(msgspec.Struct, frozen=True):
     incarnation: int
 
 
-Effect = Multicast | Unicast | MemberChanged | Reincarnated
+class Settled(msgspec.Struct, frozen=True):
+    """This host is in another subnet from now on, or in none."""
+
+    subnet: Subnet | None
+
+
+Effect = Multicast | Unicast | MemberChanged | Reincarnated | Settled

@@ -14,6 +14,7 @@ from typing import Final
 from dhtboot.ids import Address
 from mdht.subnet.effects import Effect, MemberChanged, Multicast
 from mdht.subnet.greetings import Greetings
+from mdht.subnet.identity import NO_TAG
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Bye, Hello, Here, Message, State, Suspect
 from mdht.subnet.view import Input, Member, View
@@ -71,6 +72,11 @@ class Observer:
     def heartbeat_s(self) -> float:
         """Period of the members' heartbeats."""
         return self._config.heartbeat_s(max(self.size, len(self.view.live)))
+
+    @property
+    def tag(self) -> bytes:
+        """Of no subnet."""
+        return NO_TAG
 
     def receive(
         self, header: Header, message: Message, _source: Address, now: float, *, multicast: bool

@@ -1,0 +1,1 @@
+"""Experiments that ask whether what the thesis claims of one node per subnet holds (mDHT design, section 16)."""

@@ -1,0 +1,295 @@
+"""Drives a protocol core over a link: datagrams into calls, effects into datagrams.
+
+As in `dhtboot.udp` one task per socket takes all that has arrived and sends without a checkpoint in between. What comes
+twice, because a host sends by IPv4 and by IPv6, reaches the core once.
+"""
+
+import logging
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from dhtboot.ids import Address, format_address
+from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, Settled, Unicast
+from mdht.subnet.errors import WireError
+from mdht.subnet.messages import Hello, Here, Message, View
+from mdht.subnet.replay import ReplayWindows, Seen
+from mdht.subnet.wire import Header, LinkCodec
+
+log = logging.getLogger(__name__)
+
+SEQ_MAX: Final = 0xFFFF_FFFF
+"Datagrams of one incarnation; at 16 a second they last for eight years."
+
+
+class Core(Protocol):
+    """What the driver needs of a protocol core; `Membership` is one."""
+
+    incarnation: int
+
+    @property
+    def hid(self) -> bytes:
+        """Own name."""
+
+    @property
+    def tag(self) -> bytes:
+        """Of the subnet that this host is in, as every datagram says."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Of what was refused."""
+
+    def receive(
+        self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
+    ) -> list[Effect]:
+        """Act on one message."""
+
+    def tick(self, now: float) -> list[Effect]:
+        """Act on the time."""
+
+    def next_deadline(self) -> float:
+        """When to call `tick`; `math.inf` for never."""
+
+
+class Datagram(Protocol):
+    """What a port gives."""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+
+    @property
+    def source(self) -> Address:
+        """Where it comes from."""
+
+    @property
+    def multicast(self) -> bool:
+        """Whether it came by the group."""
+
+
+class Port(Protocol):
+    """What is read by one task."""
+
+    async def receive(self) -> Sequence[Datagram]:
+        """Wait for datagrams, at least one; `trio.ClosedResourceError` when there will be none any more."""
+
+
+class Link(Protocol):
+    """What the driver needs of the sockets; `mdht.link_io.UdpLink` is one, tests have another in memory."""
+
+    counters: Counter[str]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others reach this host now."""
+
+    @property
+    def ports(self) -> Sequence[Port]:
+        """All that is to be read now."""
+
+    def reaches(self, address: Address) -> bool:
+        """Whether an address is one of the link."""
+
+    def refresh(self, now: float) -> Sequence[Port]:
+        """Look at the interfaces; what is to be read beside what was."""
+
+    def multicast(self, data: bytes) -> None:
+        """Send to all hosts."""
+
+    def unicast(self, data: bytes, to: Address) -> None:
+        """Send to one."""
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes wrong on purpose, at one receiver, for tests and experiments."""
+
+    multicast_loss: float = 0.0
+    "Share of messages by multicast that do not arrive, by whichever family they come."
+    ignore_multicast: bool = False
+    "As where a switch filters it."
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.multicast_loss <= 1.0:
+            raise ValueError("multicast_loss is a share, 0 to 1")
+
+
+class LinkDriver:
+    """Carries messages between a core and its link.
+
+    Args:
+        core: the protocol core.
+        codec: turns its messages into bytes.
+        link: the sockets.
+        keyed: whether the codec has keys; then what is old, or was heard before, is refused. Without keys anybody can
+            make numbers up, so that only what came twice is dropped: else a made-up number would silence a host.
+        keep: writes an incarnation to the disk; called before it is used.
+        on_event: gets every effect that is no message.
+        faults: what goes wrong on purpose.
+
+    Attributes:
+        counters: of datagrams received, and of each reason to drop one.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        codec: LinkCodec,
+        link: Link,
+        *,
+        keyed: bool,
+        keep: Callable[[int], None],
+        on_event: Callable[[MemberChanged | Settled], None],
+        faults: Faults | None = None,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._core = core
+        self._codec = codec
+        self._link = link
+        self._keyed = keyed
+        self._keep = keep
+        self._on_event = on_event
+        self._faults = faults or Faults()
+        self._chance = Random(self._faults.seed)
+        self._windows = ReplayWindows()
+        self._seq = 0
+        self._timer = trio.CancelScope()
+
+    async def run(self, look_s: float) -> None:
+        """Carry messages and time until cancelled.
+
+        Args:
+            look_s: seconds between two looks at the interfaces.
+
+        Raises:
+            LocalProtocolError: an incarnation cannot be kept.
+        """
+        async with trio.open_nursery() as nursery:
+            for port in self._link.ports:
+                nursery.start_soon(self._read, port)
+            nursery.start_soon(self._keep_time)
+            while True:
+                await trio.sleep(look_s)
+                for port in self._link.refresh(trio.current_time()):
+                    nursery.start_soon(self._read, port)
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out what the core wants; call it with whatever a call of the core returned."""
+        wanted = list(effects)
+        events: list[MemberChanged | Settled] = []
+        for effect in wanted:
+            if isinstance(effect, Reincarnated):
+                self._keep(effect.incarnation)  # before any datagram has it
+        for effect in wanted:
+            match effect:
+                case Multicast(message=message):
+                    self._send(message, None)
+                case Unicast(to=to, message=message):
+                    self._send(message, to)
+                case MemberChanged() | Settled():
+                    events.append(effect)
+                case Reincarnated():
+                    pass
+        # Whoever is told may call the core, and so this method, again.
+        for event in events:
+            self._on_event(event)
+        self._timer.deadline = min(self._timer.deadline, self._core.next_deadline())
+
+    def totals(self) -> dict[str, int]:
+        """All counters together: the driver's, the sockets', the codec's, the core's."""
+        found = self.counters + self._link.counters + self._core.counters
+        found["strange"] += self._codec.strange
+        return {name: count for name, count in sorted(found.items()) if count}
+
+    async def _keep_time(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self._core.next_deadline()) as self._timer:
+                await trio.sleep_forever()
+            # Readers woken in the same moment come first: an answer that waits in our own socket is not late.
+            await trio.lowlevel.checkpoint()
+            self.perform(self._core.tick(trio.current_time()))
+
+    async def _read(self, port: Port) -> None:
+        while True:
+            try:
+                batch = await port.receive()
+            except trio.ClosedResourceError:
+                return
+            now = trio.current_time()
+            for datagram in batch:
+                self._receive(datagram, now)
+
+    def _receive(self, datagram: Datagram, now: float) -> None:
+        self.counters["received"] += 1
+        try:
+            found = self._codec.decode(datagram.data)
+        except WireError as error:
+            self.counters["refused"] += 1
+            log.debug("refused a datagram from %s: %s", format_address(datagram.source), error)
+            return
+        if found is None:
+            return  # the codec counts it
+        header, message = found
+        if header.hid != self._core.hid and not (self._is_fresh(header) and self._arrives(datagram)):
+            return
+        reachable = self._reachable(message)
+        self.perform(self._core.receive(header, reachable, datagram.source, now, multicast=datagram.multicast))
+
+    def _reachable(self, message: Message) -> Message:
+        """Without addresses that cannot be reached from here: a host may be on other links, or speak IPv6 too."""
+        match message:
+            case Hello(addresses=addresses) | Here(addresses=addresses):
+                return msgspec.structs.replace(message, addresses=self._reached(addresses))
+            case View(members=members):
+                entries = [msgspec.structs.replace(one, addresses=self._reached(one.addresses)) for one in members]
+                return msgspec.structs.replace(message, members=tuple(entries))
+            case _:
+                return message
+
+    def _reached(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        return tuple([address for address in addresses if self._link.reaches(address)])
+
+    def _is_fresh(self, header: Header) -> bool:
+        seen = self._windows.look(header.hid, header.incarnation, header.seq)
+        if seen is Seen.DUPLICATE or (self._keyed and seen is Seen.OLD):
+            self.counters["replayed" if seen is Seen.OLD else "duplicate"] += 1
+            return False
+        return True
+
+    def _arrives(self, datagram: Datagram) -> bool:
+        if not datagram.multicast:
+            return True
+        lost = self._faults.ignore_multicast or (
+            self._faults.multicast_loss > 0 and self._chance.random() < self._faults.multicast_loss
+        )
+        self.counters["lost_on_purpose"] += lost
+        return not lost
+
+    def _send(self, message: Message, to: Address | None) -> None:
+        if isinstance(message, Hello | Here) and message.addresses:
+            # The sockets know best: an interface may have got another address since the core was made.
+            message = msgspec.structs.replace(message, addresses=self._link.addresses)
+        try:
+            data = self._codec.encode(self._next_header(), message)
+        except (ValueError, OverflowError, struct.error) as error:
+            self.counters["unsendable"] += 1
+            log.warning("did not send a %s: %s", type(message).__name__, error)
+            return
+        if to is None:
+            self._link.multicast(data)
+        else:
+            self._link.unicast(data, to)
+
+    def _next_header(self) -> Header:
+        if self._seq == SEQ_MAX:
+            self._keep(self._core.incarnation + 1)
+            self._core.incarnation += 1
+            self._seq = 0
+        self._seq += 1
+        core = self._core
+        return Header(subnet_tag=core.tag, hid=core.hid, incarnation=core.incarnation, seq=self._seq)

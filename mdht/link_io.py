@@ -1,0 +1,399 @@
+"""The sockets of a link; the only file that has them (mDHT design, section 2).
+
+Per interface and family there is one socket for the group, bound to the group's address, and per host one port for
+unicast. The group has a port of its own, 27184, because `mdht run` binds all addresses at 27183, which the design names
+for the group. On Linux the two cannot both be bound; if they could (SO_REUSEADDR on either) the node would get every
+datagram of the group too, and with SO_REUSEPORT a unicast datagram would reach one or the other by chance.
+
+Several programs of one machine share the group's port by SO_REUSEADDR, and each gets every datagram of the group.
+"""
+
+import errno
+import ipaddress
+import logging
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+import trio
+
+from dhtboot.errors import LocalProtocolError as SocketError
+from dhtboot.ids import Address
+from dhtboot.udp import RECEIVE_BUFFER_BYTES, SLICE_MAX, open_sockets
+from mdht.errors import LocalProtocolError
+from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4
+from mdht.netifaces_io import default_interface, interface_addresses, is_up
+
+log = logging.getLogger(__name__)
+
+ADDRESSES_MAX: Final = 4
+"Told of one host: more do not fit its messages."
+SCOPES_MAX: Final = 2048
+"Link-local addresses whose interface is remembered: two for each of 1,024 members."
+_READ_BYTES: Final = 2048
+"More than any datagram of the protocol, so that a larger one is recognised and refused."
+_FAMILY_NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+_IP_MULTICAST_ALL: Final = 49
+_GROUP_REQUEST: Final = struct.Struct("4s4si")
+"ip_mreqn of ip(7): group, local address, interface."
+_GROUP_REQUEST6: Final = struct.Struct("16si")
+
+
+class Datagram(msgspec.Struct, frozen=True):
+    """One datagram from the link."""
+
+    data: bytes
+    source: Address
+    multicast: bool
+
+
+def interface_state(name: str) -> InterfaceState | None:
+    """The state of an interface; None while it is missing, down or without address."""
+    try:
+        addresses = interface_addresses(name)
+        index = socket.if_nametoindex(name)
+    except (LocalProtocolError, OSError):
+        return None
+    return InterfaceState(index=index, addresses=addresses) if addresses and is_up(name) else None
+
+
+class UdpPort:
+    """One socket of a link, to be read by one task.
+
+    Args:
+        link: to which it belongs.
+        sock: bound, not blocking.
+        interface: the one whose group it has joined; None for unicast.
+    """
+
+    def __init__(self, link: "UdpLink", sock: socket.socket, interface: str | None) -> None:
+        self.sock = sock
+        self._link = link
+        self._interface = interface
+
+    async def receive(self) -> list[Datagram]:
+        """Wait for datagrams, and take what has arrived; those that do not come from the link are dropped.
+
+        Raises:
+            trio.ClosedResourceError: the interface is gone.
+        """
+        while True:
+            if self.sock.fileno() == -1:
+                raise trio.ClosedResourceError
+            await trio.lowlevel.wait_readable(self.sock)
+            batch = []
+            for _ in range(SLICE_MAX):
+                try:
+                    data, source = self.sock.recvfrom(_READ_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError as error:  # an earlier datagram's ICMP error, or the interface went down
+                    self._link.count("receive_errors", error)
+                    break
+                address = self._link.admit(source, self._interface)
+                if address is not None:
+                    batch.append(Datagram(data, address, self._interface is not None))
+            if batch:
+                return batch
+
+    def close(self) -> None:
+        """Wake the reader, and close."""
+        trio.lowlevel.notify_closing(self.sock)
+        self.sock.close()
+
+
+class _Joined:
+    """An interface whose groups are joined."""
+
+    def __init__(self, state: InterfaceState, ports: list[UdpPort]) -> None:
+        self.state = state
+        self.ports = ports
+
+
+class UdpLink:
+    """All sockets of one host on its link; made by `open_link`.
+
+    Attributes:
+        counters: of what was dropped, and of errors.
+    """
+
+    def __init__(self, config: LinkConfig, sockets: list[socket.socket]) -> None:
+        self.counters: Counter[str] = Counter()
+        self._config = config
+        self._group4 = group4(config.overlay)
+        self._unicast = {sock.family: UdpPort(self, sock, None) for sock in sockets}
+        self._joined: dict[str, _Joined] = {}
+        self._failing: dict[str, str] = {}
+        self._scopes: dict[str, int] = {}
+        self._rejoin_at = trio.current_time() + config.rejoin_s
+
+    # ---- interfaces ----------------------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others on the link reach this host: link-local addresses last, as only some hosts can name them."""
+        port = next(iter(self._unicast.values())).sock.getsockname()[1]
+        found = [each.ip for joined in self._joined.values() for each in joined.state.addresses]
+        found.sort(key=lambda host: host.version == 6 and host.is_link_local)
+        return tuple([(str(host), port) for host in found[:ADDRESSES_MAX]])
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Those in use now."""
+        return tuple(self._joined)
+
+    @property
+    def ports(self) -> list[UdpPort]:
+        """All sockets, to be read."""
+        return [*self._unicast.values(), *[port for joined in self._joined.values() for port in joined.ports]]
+
+    def open(self) -> None:
+        """Join the groups for the first time; `open_link` does it.
+
+        Raises:
+            LocalProtocolError: on no interface that was possible; the text says what to change.
+        """
+        names = self._config.interfaces or (default_interface(),)
+        self.refresh(trio.current_time())
+        if self._joined:
+            return
+        for name in names:
+            interface_addresses(name)  # refuses an unknown one
+        raise LocalProtocolError(
+            self._failing.get(names[0])
+            or f"interface {names[0]!r} is down or has no address; try: ip link set {names[0]} up"
+        )
+
+    def refresh(self, now: float) -> list[UdpPort]:
+        """Look at the interfaces again, and join the groups anew when it is time; returns what is to be read too."""
+        fresh: list[UdpPort] = []
+        wanted = self._wanted()
+        for name in [name for name in self._joined if name not in wanted]:
+            gone = interface_state(name) is None
+            self._part(name, "is down, or without address" if gone else "is not that of the default route any more")
+        for name in wanted:
+            state, joined = interface_state(name), self._joined.get(name)
+            if joined is not None and (state is None or _sockets_of(state) != _sockets_of(joined.state)):
+                self._part(name, "is down, or without address" if state is None else "has changed")
+                joined = None
+            if joined is not None and state is not None:
+                joined.state = state
+            elif state is not None:
+                fresh += self._join(name, state)
+        if now >= self._rejoin_at:
+            self._rejoin_at = now + self._config.rejoin_s
+            self._rejoin()
+        return fresh
+
+    def close(self) -> None:
+        """Close all sockets; this leaves the groups."""
+        for name in list(self._joined):
+            self._part(name, "")
+        for port in self._unicast.values():
+            port.close()
+
+    def _wanted(self) -> tuple[str, ...]:
+        if self._config.interfaces:
+            return self._config.interfaces
+        try:
+            return (default_interface(),)
+        except LocalProtocolError:  # no link now; one may come
+            return ()
+
+    def _join(self, name: str, state: InterfaceState) -> list[UdpPort]:
+        ports: list[UdpPort] = []
+        try:
+            if state.ipv4 is not None:
+                ports.append(UdpPort(self, _open4(self._group4, self._config.group_port, state), name))
+            if state.speaks_ipv6 and socket.AF_INET6 in self._unicast:
+                ports.append(UdpPort(self, _open6(self._config.group_port, state), name))
+        except OSError as error:
+            for port in ports:
+                port.close()
+            self._complain(name, _explain(name, self._config.group_port, error))
+            return []
+        if ports:
+            self._failing.pop(name, None)
+            self._joined[name] = _Joined(state, ports)
+            log.info("on interface %s by %s", name, " and ".join(_FAMILY_NAMES[port.sock.family] for port in ports))
+        return ports
+
+    def _part(self, name: str, why: str) -> None:
+        for port in self._joined.pop(name).ports:
+            port.close()
+        if why:
+            log.warning("interface %s %s", name, why)
+
+    def _complain(self, name: str, why: str) -> None:
+        """Once for each reason, not once for each look."""
+        if self._failing.get(name) != why:
+            log.warning("%s", why)
+        self._failing[name] = why
+
+    def _rejoin(self) -> None:
+        for name, joined in list(self._joined.items()):
+            try:
+                for port in joined.ports:
+                    _leave_and_join(port.sock, self._group4, joined.state)
+            except OSError as error:
+                self.count("rejoin_errors", error)
+                self._part(name, "could not join the group again")  # the next look opens it anew
+
+    # ---- datagrams -----------------------------------------------------------------------------------------------
+
+    def admit(self, source: tuple[str, int] | tuple[str, int, int, int], interface: str | None) -> Address | None:
+        """The address that a datagram comes from; None, counted, if that is none of this link."""
+        text = source[0].partition("%")[0]
+        host = ipaddress.ip_address(text)
+        if not (self.reaches((text, 0)) if interface is None else self._joined[interface].state.on_link(host)):
+            self.counters["off_link"] += 1
+            log.debug("dropped a datagram from %s, which is no address of the link", text)
+            return None
+        if len(source) == 4 and host.is_link_local:
+            self._scopes.pop(text, None)
+            if len(self._scopes) >= SCOPES_MAX:
+                del self._scopes[next(iter(self._scopes))]
+            self._scopes[text] = source[3]
+        return text, source[1]
+
+    def multicast(self, data: bytes) -> None:
+        """Send to the group, by every family on every interface."""
+        port = self._config.group_port
+        for joined in self._joined.values():
+            for each in joined.ports:
+                if each.sock.family == socket.AF_INET:
+                    self._send(each.sock, data, (self._group4, port))
+                else:
+                    self._send(each.sock, data, (GROUP6, port, 0, joined.state.index))
+
+    def reaches(self, address: Address) -> bool:
+        """Whether an address is one of the link; a host of several links names others too."""
+        host = ipaddress.ip_address(address[0])
+        return any(joined.state.on_link(host) for joined in self._joined.values())
+
+    def unicast(self, data: bytes, to: Address) -> None:
+        """Send to one host of the link; another address could be a victim's that somebody names as his own."""
+        host = ipaddress.ip_address(to[0])
+        port = self._unicast.get(socket.AF_INET if host.version == 4 else socket.AF_INET6)
+        if port is None:
+            self.counters["no_family"] += 1
+        elif not self.reaches(to):
+            self.counters["off_link_to"] += 1
+        elif host.version == 6 and host.is_link_local:
+            self._send(port.sock, data, (*to, 0, self._scope(to[0])))
+        else:
+            self._send(port.sock, data, to)
+
+    def _scope(self, host: str) -> int:
+        return self._scopes.get(host) or next(iter(self._joined.values())).state.index
+
+    def _send(self, sock: socket.socket, data: bytes, to: tuple[str, int] | tuple[str, int, int, int]) -> None:
+        try:
+            sock.sendto(data, to)
+        except BlockingIOError:
+            self.counters["send_buffer_full"] += 1  # as good as lost on the way: retries are the core's business
+        except OSError as error:
+            self.count("send_errors", error)
+        else:
+            self.counters["sent"] += 1
+
+    def count(self, counter: str, error: OSError) -> None:
+        """Count an error of the system that costs one datagram."""
+        self.counters[counter] += 1
+        log.debug("%s: %s", counter, errno.errorcode.get(error.errno or 0, error))
+
+
+def _sockets_of(state: InterfaceState) -> tuple[object, ...]:
+    """What sockets are made from; with another value they must be opened anew."""
+    return state.index, state.ipv4, state.speaks_ipv6
+
+
+def _open4(group: str, port: int, state: InterfaceState) -> socket.socket:
+    sock = _shared_socket(socket.AF_INET)
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)  # what other interfaces bring is not for this socket
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _request4("0.0.0.0", state))  # noqa: S104 - unused
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _request4(group, state))
+        sock.bind((group, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open6(port: int, state: InterfaceState) -> socket.socket:
+    sock = _shared_socket(socket.AF_INET6)
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, state.index)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _request6(state))
+        sock.bind((GROUP6, port, 0, state.index))  # the scope ties it to the interface
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _shared_socket(family: socket.AddressFamily) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # And no SO_REUSEPORT: it shares nothing that this does not, and on Linux 6.18 it brings half of what one interface
+    # receives to the socket of another one (measured): the kernel picks among all that are bound to the group.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    return sock
+
+
+def _leave_and_join(sock: socket.socket, group: str, state: InterfaceState) -> None:
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, _request4(group, state))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _request4(group, state))
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, _request6(state))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _request6(state))
+
+
+def _request4(group: str, state: InterfaceState) -> bytes:
+    # With the address, as on loopback the kernel would choose none.
+    address = bytes(4) if state.ipv4 is None else state.ipv4.packed
+    return _GROUP_REQUEST.pack(socket.inet_aton(group), address, state.index)
+
+
+def _request6(state: InterfaceState) -> bytes:
+    return _GROUP_REQUEST6.pack(socket.inet_pton(socket.AF_INET6, GROUP6), state.index)
+
+
+def _explain(interface: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"UDP port {port}, where hosts of a link meet, is held by a program that does not share it; stop that one"
+        )
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        return f"interface {interface!r} may not be used for multicast; allow it, or run as another user"
+    return f"interface {interface!r} cannot be used for multicast: {error.strerror or error}"
+
+
+@asynccontextmanager
+async def open_link(config: LinkConfig) -> AsyncIterator[UdpLink]:
+    """Open the sockets of this host on its link.
+
+    Raises:
+        LocalProtocolError: there is no link, or it cannot be used; the text says what to change.
+    """
+    try:
+        async with open_sockets("", config.port, fall_back=False) as sockets:
+            link = UdpLink(config, sockets)
+            try:
+                link.open()
+                yield link
+            finally:
+                link.close()
+    except SocketError as error:
+        raise LocalProtocolError(str(error)) from error
