@@ -1,6 +1,7 @@
 """`dhtboot run`: one simulated run."""
 
 import argparse
+import gc
 import math
 import sys
 from typing import Final
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
             bar.update(at.virtual_s, f"virtual s, {at.joined} of {at.alive} joined, {at.events_per_s:,.0f} events/s")
 
         result = simulate(scenario, progress=progress, stop=stop)
+    gc.freeze()  # what is left of the run ends with the process: to look for cycles in all of it would take minutes
     if options.json:
         print(msgspec.json.encode(result).decode(), flush=True)
     else:

@@ -46,6 +46,16 @@ _COMMANDS: Final[Mapping[str, str]] = {
 }
 
 
+_WITH_FILES_OF_THEIR_OWN: Final = {
+    "isolation": (
+        cli_isolation,
+        "how many hosts of a list would be alone in their subnet, by the length of its prefix",
+    ),
+    "experiment": (cli_experiment, "whether what is claimed of one node per subnet holds, in numbers"),
+    "members": (cli_members, "who is in the subnet of this link"),
+}
+
+
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Return the checked arguments.
 
@@ -71,36 +81,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             sub.add_argument(
                 "--name", type=_name, default=b"", help="tells apart several values of yours under one key"
             )
-    text = "how many hosts of a list would be alone in their subnet, by the length of its prefix"
-    cli_isolation.add_arguments(
-        commands.add_parser(
-            "isolation",
-            help=text,
-            description=text.capitalize() + ".",
-            epilog=cli_isolation.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+    for name, (module, text) in _WITH_FILES_OF_THEIR_OWN.items():
+        module.add_arguments(
+            commands.add_parser(
+                name,
+                help=text,
+                description=text.capitalize() + ".",
+                epilog=module.EXAMPLES,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
         )
-    )
-    text = "whether what is claimed of one node per subnet holds, in numbers"
-    cli_experiment.add_arguments(
-        commands.add_parser(
-            "experiment",
-            help=text,
-            description=text.capitalize() + ".",
-            epilog=cli_experiment.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
-    text = "who is in the subnet of this link"
-    cli_members.add_arguments(
-        commands.add_parser(
-            "members",
-            help=text,
-            description=text.capitalize() + ".",
-            epilog=cli_members.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
     return parser.parse_args(argv)
 
 
