@@ -76,8 +76,8 @@ def test_ctrl_c_writes_what_there_is(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "say which experiment; there are 7 durability, 9 load, 12 deployment"),
-        (["8"], "there is no experiment '8'; there are 7 durability, 9 load, 12 deployment"),
+        ([], "say which experiment; there are 5 parallel, 7 durability, 9 load, 12 deployment, 14 links"),
+        (["8"], "there is no experiment '8'; there are 5 parallel, 7 durability, 9 load, 12 deployment, 14 links"),
         (["all"], "there is no experiment 'all'"),
         (["7.0"], "there is no experiment '7.0'"),
         (["9", "--seeds", "x"], "--seeds: 'x' is not a whole number"),

@@ -115,10 +115,6 @@ class FoundingNetwork(LinkOf[FoundingHost]):
     # ---- what tests ask ------------------------------------------------------------------------------------------
 
     @property
-    def living(self) -> list[FoundingHost]:
-        return [host for host in self.hosts if host.alive]
-
-    @property
     def founders(self) -> list[FoundingHost]:
         return [host for host in self.hosts if host.founded]
 

@@ -1,53 +1,8 @@
-from collections.abc import Sequence
-from random import Random
-
 import pytest
 
-from mdht.subnet.effects import Settled
-from mdht.subnet.founding import Founding
-from mdht.subnet.founding_config import FoundingConfig
-from mdht.subnet.host import SubnetHost
-from mdht.subnet.identity import NO_TAG, Kind, Subnet, derive
-from mdht.subnet.membership import Membership
-from mdht.subnet.messages import Message, State
-from mdht.subnet.wire import Header
-from tests.mdht.subnet.link_network import Host, LinkOf
-
-
-class Whole(Host):
-    """A host whose core is all there is of it."""
-
-    def __init__(self, number: int, membership: Membership, seed: int) -> None:
-        super().__init__(number, membership)
-        rng = Random(f"{seed} founding {number} {membership.incarnation}")
-        founding = Founding(membership.hid, lambda: derive([], rng), None, FoundingConfig(), rng)
-        self.core = SubnetHost(membership, founding)
-        self.tag = self.core.tag
-        self.settled: list[Subnet | None] = []
-
-    def start(self, now: float) -> Sequence[object]:
-        return self.core.start(now)
-
-    def receive(
-        self, header: Header, message: Message, source: tuple[str, int], now: float, *, multicast: bool
-    ) -> Sequence[object]:
-        return self.core.receive(header, message, source, now, multicast=multicast)
-
-    def tick(self, now: float) -> Sequence[object]:
-        return self.core.tick(now)
-
-    def next_deadline(self) -> float:
-        return self.core.next_deadline()
-
-
-class Link(LinkOf[Whole]):
-    def make(self, number: int, membership: Membership) -> Whole:
-        return Whole(number, membership, self.seed)
-
-    def special(self, host: Whole, effect: object) -> None:
-        assert isinstance(effect, Settled)
-        host.tag = host.core.tag
-        host.settled.append(effect.subnet)
+from mdht.experiments.link_run import WholeLink as Link
+from mdht.subnet.identity import NO_TAG, Kind
+from mdht.subnet.messages import State
 
 
 @pytest.mark.parametrize("seed", range(5))
