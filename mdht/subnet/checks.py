@@ -81,6 +81,8 @@ class Checks:
                 silent_ds = int(10.0 * (now - check.member.heard_at))
                 accusation = Suspect(target=check.member.hid, incarnation=check.member.incarnation, silent_ds=silent_ds)
                 self.effects.append(Multicast(accusation))
+                # To the accused itself too, as multicasts get lost: it must have its chance to refute.
+                self.effects.append(Unicast(check.member.addresses[0], accusation))
             else:
                 self._ping(check, now)
         return accused

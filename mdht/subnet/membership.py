@@ -343,12 +343,11 @@ class Membership:
     def _on_suspect(self, message: Suspect, now: float) -> None:
         if message.target == self.hid:
             answer = refutation(self.incarnation, message.incarnation)
-            if answer is None:
-                self.counters["idle_accusations"] += 1
-            else:
+            if answer is not None:
                 self.incarnation = answer
-                self._effects.append(Reincarnated(self.incarnation))
+                self._effects.append(Reincarnated(answer))
                 self._heartbeat(now)
+                self._heartbeat_at = min(self._heartbeat_at, now + self._config.refute_s / 2.0)  # that one may get lost
             return
         accused = self.view.get(message.target)
         if accused is not None and message.incarnation >= accused.incarnation:

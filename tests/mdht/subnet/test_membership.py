@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from mdht.subnet.effects import Multicast, Unicast
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Bye, Hello, Here, Ping, State, Suspect
 from tests.mdht.subnet.link_network import Host, LinkNetwork, hid_of, sees
@@ -110,6 +111,20 @@ def test_an_absurd_accusation_neither_ends_a_host_nor_keeps_it_out(incarnation: 
     assert accused.membership.incarnation == 2
     assert sees(other)[0] is sees(accuser)[0] is State.READY
     assert not died_at(other, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_accused_host_refutes_in_time_although_a_third_of_multicasts_is_lost(seed: int) -> None:
+    network = LinkNetwork(seed)
+    _accused, accuser, *others = network.started(5)
+    network.multicast_loss = 0.33
+    for number in range(20):
+        # As a check that found nothing ends: to all, and to the accused itself.
+        lie = Suspect(target=hid_of(0), incarnation=number + 1, silent_ds=30)
+        network.perform(accuser, [Multicast(lie), Unicast(network.hosts[0].address, lie)])
+        network.run(3.0)
+    wrongly = sum(len(died_at(other, 0)) for other in others)
+    assert wrongly <= 12, f"seed {seed}: of 60 accusations heard, a refutation and its repetition get lost in a ninth"
 
 
 def test_a_host_that_hears_no_multicast_is_kept_alive_by_pings() -> None:
