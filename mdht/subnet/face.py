@@ -1,0 +1,398 @@
+"""A host's face towards other subnets: the overlay's core behind it takes each subnet for one node (section 0 and 5).
+
+The core runs unchanged, one at each host, under the identifier of the subnet. Other nodes have a pseudo-address for it;
+here a request to one becomes datagrams to hosts of it, one after another until somebody answers, and the answer comes
+back as from the node. The core hears of a node's silence only when no host of it is left: so no change of hosts is a
+change of the overlay's structure.
+
+Senders are believed to be what they say: whoever checks keys or addresses does that before `receive`.
+"""
+
+import heapq
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, TypeAlias
+
+from dhtboot.effects import Effect, Send
+from dhtboot.ids import Address, NodeRef, id_bytes, id_from
+from dhtboot.overlay import OverlayNode
+from mdht.subnet.face_call import Call
+from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_messages import (
+    NAMED_MAX,
+    Body,
+    Carried,
+    ItIs,
+    OverlayDatagram,
+    Taken,
+    WhoIs,
+    entry_bytes,
+    fitting,
+    head_bytes,
+    packet_bytes,
+)
+from mdht.subnet.face_nodes import NodeTable, pseudo_address
+from mdht.subnet.face_packets import (
+    KINDS,
+    Kind,
+    contacts_of,
+    named_in,
+    nearest,
+    reachable_part,
+    waits_for_answer,
+)
+from mdht.subnet.face_pulls import Pulls
+from mdht.subnet.hostset_choice import Copy
+from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
+from mdht.subnet.messages import HostRef, NodeEntry
+from mdht.subnet.push import Peer
+from mdht.subnet.view import View
+
+CallKey: TypeAlias = tuple[Address, int]
+"A node's pseudo-address, and the number of the request."
+
+
+class Face:
+    """One host; to its driver a core as the overlay's, but that it sends an `OverlayDatagram` each, to hosts.
+
+    Args:
+        core: of the overlay, made with `face_config`; joined, asked and left by its own methods, whose effects go
+            through `perform`.
+        overlay: its name.
+        own: what this host tells of itself, now.
+        view: the members of its subnet.
+        config: limits.
+        rng: source of all chance.
+        payload_bytes: what the layer above the overlay has put into a packet.
+        asked: is told who asks, for pushes.
+
+    Attributes:
+        core: the same.
+        nodes: other nodes, with their hosts.
+        counters: copies of requests, to alternates too, duplicates suppressed, pulls, nodes given up, and what was
+            refused; those of `nodes` are its own.
+    """
+
+    def __init__(
+        self,
+        core: OverlayNode,
+        overlay: str,
+        own: Callable[[], Own],
+        view: View,
+        config: FaceConfig,
+        rng: Random,
+        *,
+        payload_bytes: Callable[[Any], int] = lambda _packet: 0,
+        asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
+    ) -> None:
+        self.core = core
+        self.counters: Counter[str] = Counter()
+        self.nodes = NodeTable(core.id, overlay, config, rng, self._kept)
+        self._address = pseudo_address(core.id)
+        self._overlay = overlay
+        self._own = own
+        self._view = view
+        self._config = config
+        self._rng = rng
+        self._payload_bytes = payload_bytes
+        self._on_asked = asked
+        self._calls: dict[CallKey, Call] = {}
+        self._deadlines: list[tuple[float, CallKey]] = []
+        self._pulls = Pulls()
+        self._asked: OrderedDict[CallKey, Peer] = OrderedDict()
+        self._held: OrderedDict[Address, int | None] = OrderedDict()
+        self._entry_points: frozenset[Address] = frozenset()
+
+    # ---- driver's side -------------------------------------------------------------------------------------------
+
+    def join(self, entries: Iterable[NodeEntry], now: float) -> list[Effect]:
+        """Join the overlay through these nodes; a ring of its own where none of them is believed."""
+        learnt = [self.nodes.learn(entry, now, firsthand=False) for entry in entries]
+        contacts = [contact for contact in learnt if contact is not None]
+        self._entry_points = frozenset(contact.address for contact in contacts)
+        return self.perform(self.core.join(contacts, now), now)
+
+    def receive(self, datagram: OverlayDatagram, source: Address, now: float) -> list[Effect]:
+        """Act on one datagram of a host of another subnet."""
+        sender = self._learn(datagram, source, now)
+        if sender is None:
+            return []
+        remember(self._held, source, datagram.held, self._config.held_max)
+        peer = Peer(sender.id, datagram.hid, source)
+        match datagram.body:
+            case Carried(packet=packet, reply_to=reply_to):
+                return self._on_packet(packet, sender, peer, reply_to, now)
+            case Taken(request_id=request_id):
+                self._answered((sender.address, request_id), datagram.hid, now, receipt=True)
+                return []
+            case WhoIs(number=number, node_id=node_id):
+                known = self._named([NodeRef(id_from(node_id), pseudo_address(id_from(node_id)))], now)
+                return [self._datagram(sender.address, peer, ItIs(number=number), now, entries=known)]
+            case ItIs(number=number):
+                node = self._pulls.answered(number)
+                return [] if node is None else self._pulled(node, now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Act on the time."""
+        effects: list[Effect] = []
+        for node in self._pulls.expired(now):
+            effects += self._pulled(node, now)
+        while self._calls_due_at() <= now:
+            key = heapq.heappop(self._deadlines)[1]
+            call = self._calls[key]
+            effects += self._copies(key, call, call.tick(now), now)
+        if self.core.next_deadline() <= now:
+            effects += self.perform(self.core.tick(now), now)
+        return effects
+
+    def next_deadline(self) -> float:
+        """When to call `tick` at the latest; `math.inf` for never."""
+        return min(self.core.next_deadline(), self._calls_due_at(), self._pulls.next_deadline())
+
+    def collect(self, now: float) -> list[Effect]:
+        """What the core wants since its last call: after a lookup, say."""
+        return self.perform(self.core.collect(), now)
+
+    def perform(self, effects: Iterable[Effect], now: float) -> list[Effect]:
+        """The effects of the core as those of this host."""
+        done: list[Effect] = []
+        for effect in effects:
+            done += self._send(effect.to, effect.packet, now) if isinstance(effect, Send) else [effect]
+        return done
+
+    @property
+    def requests(self) -> int:
+        """Requests under way."""
+        return len(self._calls)
+
+    # ---- what comes in -------------------------------------------------------------------------------------------
+
+    def _learn(self, datagram: OverlayDatagram, source: Address, now: float) -> NodeRef | None:
+        """Who has sent this; its hosts and those that it names are known from now on."""
+        node_id = datagram.identity.node_id(self._overlay)
+        sender = NodeRef(node_id, pseudo_address(node_id))
+        if node_id == self.core.id:
+            self.counters["own identifier" if datagram.tag == self._own().tag else "conflicts"] += 1
+            return None
+        entry = datagram.entry
+        if entry is not None and entry.identity == datagram.identity and entry.tag == datagram.tag:
+            self.nodes.learn(entry, now, firsthand=True)
+        if not self.nodes.knows(sender):
+            speaker = HostRef(hid=datagram.hid, address=source, age_s=0)
+            alone = NodeEntry(
+                identity=datagram.identity, tag=datagram.tag, view_epoch=datagram.view_epoch, size=1, hosts=(speaker,)
+            )
+            self.nodes.learn(alone, now, firsthand=False)
+        node = self.nodes.get(sender.address)
+        if node is None or not self.nodes.knows(sender) or node.tag != datagram.tag:
+            self.counters["strangers"] += 1
+            return None
+        host = node.get(datagram.hid)
+        if host is not None and host.address == source:
+            node.answered(datagram.hid, now)
+        for hearsay in datagram.named[:NAMED_MAX]:
+            self.nodes.learn(hearsay, now, firsthand=False)
+        return sender
+
+    def _on_packet(
+        self, packet: Any, sender: NodeRef, peer: Peer, reply_to: Address | None, now: float
+    ) -> list[Effect]:
+        kind = KINDS.get(type(packet.message))
+        if kind is None or packet.sender != id_bytes(sender.id):
+            self.counters["packets_refused"] += 1
+            return []
+        part = reachable_part(packet, self.nodes.knows)
+        if part is not packet:
+            self.counters["contacts_without_hosts"] += 1
+        effects: list[Effect] = []
+        request_id = packet.request_id
+        if kind is Kind.ANSWERS:
+            if not self._answered((sender.address, request_id), peer.hid, now, receipt=False):
+                return []
+        else:
+            self._on_asked(peer, now)
+        if kind is Kind.ASKS:
+            remember(self._asked, (sender.address, request_id), peer, self._config.asked_max)
+        elif kind is Kind.PASSES_ON and part is not None:
+            origin = waits_for_answer(part.message) or sender
+            waiting = peer if reply_to is None else Peer(origin.id, b"", reply_to)
+            remember(self._asked, (origin.address, request_id), waiting, self._config.asked_max)
+            effects.append(self._datagram(sender.address, peer, Taken(request_id=request_id), now))
+        if part is not None:
+            effects += self.perform(self.core.receive(part, sender.address, now), now)
+        return effects
+
+    def _answered(self, key: CallKey, hid: bytes, now: float, *, receipt: bool) -> bool:
+        """A response has come; whether the core is to see it."""
+        call = self._calls.get(key)
+        if call is None or call.receipt is not receipt:
+            return True  # of a packet that was passed on, or too late: the core knows whether it waits for it
+        first = call.on_answer(hid, now)
+        if not first:
+            self.counters["duplicates_suppressed"] += 1
+        self._look_at(key, call)
+        return first
+
+    # ---- what goes out -------------------------------------------------------------------------------------------
+
+    def _send(self, to: Address, packet: Any, now: float) -> list[Effect]:
+        if to == self._address:
+            # Others took this node for responsible, which this host did not know yet: it asks itself.
+            return self.perform(self.core.receive(packet, to, now), now)
+        kind = KINDS[type(packet.message)]
+        key = (to, packet.request_id)
+        if kind is Kind.ANSWERS:
+            peer = self._asked.get(key)
+            if peer is None:
+                self.counters["askers_forgotten"] += 1
+                return []
+            return [self._datagram(to, peer, Carried(packet=packet), now)]
+        node = self.nodes.get(to)
+        node_id = self.nodes.id_of(to)
+        if node is None or node_id is None:
+            self.counters["unknown_nodes"] += 1
+            return []
+        if kind is Kind.TELLS:
+            usable = node.usable
+            if not usable:
+                self.counters["notes_lost"] += 1
+                return []
+            host = self._rng.choice(usable)
+            return [self._datagram(to, Peer(node_id, host.hid, host.address), Carried(packet=packet), now)]
+        under_way = self._calls.get(key)
+        if (under_way is not None and not under_way.answered) or len(self._calls) >= self._config.calls_max:
+            self.counters["calls_refused"] += 1
+            return []
+        call = Call(
+            to,
+            node,
+            packet,
+            receipt=kind is Kind.PASSES_ON,
+            config=self._config,
+            rtt=self.nodes.rtt,
+            rng=self._rng,
+        )
+        self._calls[key] = call
+        return self._copies(key, call, call.start(now), now)
+
+    def _copies(self, key: CallKey, call: Call, copies: list[Copy], now: float) -> list[Effect]:
+        """Send copies of a request, and see how it stands with it."""
+        self.counters["hosts_asked"] += len(copies)
+        node_id = self.nodes.id_of(call.to)
+        body = Carried(packet=call.packet, reply_to=self._reply_to(call))
+        effects: list[Effect] = []
+        if node_id is not None:
+            effects += [self._datagram(call.to, Peer(node_id, copy.hid, copy.to), body, now) for copy in copies]
+        if call.needs_pull and call.to not in self._pulls:
+            effects += self._pull(call.to, now)
+        self._look_at(key, call)
+        return effects
+
+    def _reply_to(self, call: Call) -> Address | None:
+        if not call.receipt:
+            return None
+        origin = waits_for_answer(call.packet.message)
+        peer = None if origin is None else self._asked.get((origin.address, call.packet.request_id))
+        return None if peer is None else peer.address
+
+    def _look_at(self, key: CallKey, call: Call) -> None:
+        """When to look at a request again; forget it if there is nothing to wait for."""
+        if call.over and self._calls.get(key) is call:
+            del self._calls[key]
+            self.counters["alternates_used"] += call.alternates
+            self.counters["nodes_given_up"] += call.failed
+        elif (due_at := call.next_deadline()) < math.inf:
+            heapq.heappush(self._deadlines, (due_at, key))
+
+    def _calls_due_at(self) -> float:
+        while self._deadlines:
+            due_at, key = self._deadlines[0]
+            call = self._calls.get(key)
+            now_due_at = math.inf if call is None else call.next_deadline()
+            if now_due_at == due_at:
+                return due_at
+            heapq.heappop(self._deadlines)
+            if due_at < now_due_at < math.inf:
+                heapq.heappush(self._deadlines, (now_due_at, key))
+        return math.inf
+
+    # ---- silent nodes --------------------------------------------------------------------------------------------
+
+    def _pull(self, node: Address, now: float) -> list[Effect]:
+        """Ask the neighbours of a silent node for its hosts."""
+        node_id = self.nodes.id_of(node)
+        self.counters["pulls"] += 1
+        number = self._rng.getrandbits(64)
+        effects: list[Effect] = []
+        for neighbour in nearest(self.core, node_id, self._config.pull_nodes) if node_id is not None else ():
+            remote = self.nodes.get(neighbour.address)
+            usable = [] if remote is None else remote.usable
+            for host in self._rng.sample(usable, min(len(usable), self._config.pull_hosts)):
+                body = WhoIs(number=number, node_id=id_bytes(node_id or 0))
+                peer = Peer(neighbour.id, host.hid, host.address)
+                effects.append(self._datagram(neighbour.address, peer, body, now))
+        # Without anybody to ask it expires at once.
+        self._pulls.start(node, number, len(effects), now + (self._config.pull_s if effects else 0.0))
+        return effects
+
+    def _pulled(self, node: Address, now: float) -> list[Effect]:
+        remote = self.nodes.get(node)
+        if not self._pulls.end(node, enough=remote is not None and bool(remote.usable), now=now):
+            return []
+        effects: list[Effect] = []
+        for key, call in [(key, call) for key, call in self._calls.items() if call.needs_pull and call.to == node]:
+            effects += self._copies(key, call, call.pulled(now), now)
+        return effects
+
+    # ---- datagrams -----------------------------------------------------------------------------------------------
+
+    def _datagram(
+        self, to: Address, peer: Peer, body: Body, now: float, entries: list[NodeEntry] | None = None
+    ) -> Send:
+        own = self._own()
+        room = self._config.datagram_max - head_bytes(own.identity)
+        entry = None
+        if wants_set(self._held.get(peer.address), self._view.epoch):
+            asker = asker_name(peer.node_id, peer.hid)
+            entry = set_for(asker, own, self._view, now, allow_private=self._config.hosts.allow_private)
+            room -= entry_bytes(entry)
+        hosts_max = len(entries[0].hosts) if entries else self._config.named_hosts
+        if isinstance(body, Carried):
+            contacts = named_in(body.packet.message)
+            room -= packet_bytes(len(contacts)) + self._payload_bytes(body.packet)
+            entries = self._named([contact for contact in contacts if contact.id != peer.node_id], now)
+        remote = self.nodes.get(to)
+        return Send(
+            peer.address,
+            OverlayDatagram(
+                identity=own.identity,
+                tag=own.tag,
+                hid=own.hid,
+                view_epoch=self._view.epoch,
+                held=None if remote is None else remote.epoch,
+                entry=entry,
+                named=fitting(entries or [], room, hosts_max),
+                body=body,
+            ),
+        )
+
+    def _named(self, contacts: list[NodeRef], now: float) -> list[NodeEntry]:
+        """What is known of the hosts of some nodes."""
+        nodes = [self.nodes.get(contact.address) for contact in contacts if self.nodes.knows(contact)]
+        entries = [node.entry(now, self.nodes.rtt) for node in nodes if node is not None]
+        return [entry for entry in entries if entry.hosts]
+
+    def _kept(self) -> set[Address]:
+        """Nodes whose hosts must stay known."""
+        kept = {contact.address for contact in contacts_of(self.core)}
+        return kept | {call.to for call in self._calls.values()} | self._entry_points
+
+
+def remember(table: "OrderedDict[Any, Any]", key: Any, value: Any, size_max: int) -> None:
+    """Note something in a bounded table; of too much, what was noted longest ago is forgotten."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > size_max:
+        table.popitem(last=False)

@@ -1,0 +1,147 @@
+"""One request of the overlay's core to a node, until a host of it has answered or all of them were silent."""
+
+import math
+from random import Random
+from typing import Any
+
+import msgspec
+
+from dhtboot.ids import Address
+from dhtboot.rtt import RttEstimator
+from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.hostset import RemoteNode
+from mdht.subnet.hostset_choice import Copy, Hop, HopState, Parallel
+
+
+class Call:
+    """One request.
+
+    First hosts are asked as the settings have it. When all that may be asked so were silent, the others are asked all
+    at once, in rounds; when none is left, the node's neighbours are asked for others, once. To the core it is one
+    request all the time: what it does not hear of changes nothing in its tables.
+
+    Args:
+        to: the node's pseudo-address.
+        node: its hosts.
+        packet: the request.
+        receipt: whether a receipt ends it, rather than a response.
+        config: limits.
+        rtt: round trips of hosts.
+        rng: chooses hosts.
+
+    Attributes:
+        answered: whether a host has answered.
+        needs_pull: whether the node's neighbours are to be asked, after which `pulled` is called.
+        alternates: copies sent to other hosts than the first ones.
+        failed: whether it was given up.
+    """
+
+    __slots__ = (
+        "_config",
+        "_hops",
+        "_pulled",
+        "_rng",
+        "_rounds",
+        "_rtt",
+        "alternates",
+        "answered",
+        "failed",
+        "needs_pull",
+        "node",
+        "packet",
+        "receipt",
+        "to",
+    )
+
+    def __init__(
+        self,
+        to: Address,
+        node: RemoteNode,
+        packet: Any,
+        *,
+        receipt: bool,
+        config: FaceConfig,
+        rtt: RttEstimator,
+        rng: Random,
+    ) -> None:
+        self.to = to
+        self.node = node
+        self.packet = packet
+        self.receipt = receipt
+        self.answered = False
+        self.needs_pull = False
+        self.failed = False
+        self.alternates = 0
+        self._config = config
+        self._rtt = rtt
+        self._rng = rng
+        self._pulled = False
+        self._rounds = 0
+        self._hops = [Hop(node, config.way, rtt, config.hosts, rng)]
+
+    def start(self, now: float) -> list[Copy]:
+        """The first copies."""
+        return self._go_on(self._hops[-1].start(now), now)
+
+    def on_answer(self, hid: bytes, now: float) -> bool:
+        """A host has answered; True for the first one, whose answer counts."""
+        for hop in self._hops:
+            hop.answered(hid, now)
+        first = not self.answered
+        self.answered = True
+        self.needs_pull = False
+        return first and not self.failed
+
+    def tick(self, now: float) -> list[Copy]:
+        """Count who was silent; the copies to send instead."""
+        hop = self._hops[-1]
+        if hop.next_deadline() > now:
+            return []
+        copies = hop.tick(now)
+        self.alternates += len(copies)
+        return self._go_on(copies, now)
+
+    def pulled(self, now: float) -> list[Copy]:
+        """The neighbours were asked, and the node has learnt what they know."""
+        if not self.needs_pull:
+            return []
+        self.needs_pull = False
+        self._rounds = 0
+        if self.node.usable:
+            return self._next_round(now)
+        self._hops[-1].pulled(now)
+        return self._go_on([], now)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is waited for any more, silent hosts included."""
+        return (self.answered or self.failed) and self.next_deadline() == math.inf
+
+    def next_deadline(self) -> float:
+        """When to call `tick`; `math.inf` for never."""
+        hop = self._hops[-1]
+        if self.failed or (self.answered and hop.state is not HopState.ANSWERED):
+            return math.inf
+        return hop.next_deadline()
+
+    def _go_on(self, copies: list[Copy], now: float) -> list[Copy]:
+        if self.answered:
+            return copies
+        state = self._hops[-1].state
+        if state is HopState.UNANSWERED and self._rounds < self._config.hosts.fails_max:
+            return self._next_round(now)
+        if state is HopState.EMPTY and not self._pulled:
+            self._pulled = self.needs_pull = True
+        elif state in {HopState.UNANSWERED, HopState.EMPTY, HopState.FAILED}:
+            self.failed = True
+        return copies
+
+    def _next_round(self, now: float) -> list[Copy]:
+        """All hosts that are left, once."""
+        self._rounds += 1
+        way = Parallel(len(self.node.usable))
+        hop = Hop(self.node, way, self._rtt, msgspec.structs.replace(self._config.hosts, tries_max=1), self._rng)
+        self._hops.append(hop)
+        copies = hop.start(now)
+        self.alternates += len(copies)
+        return copies

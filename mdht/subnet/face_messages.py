@@ -1,0 +1,106 @@
+"""What hosts of different subnets say to each other: a packet of the overlay, and what keeps host sets fresh.
+
+Values only. What the codec needs: contacts inside a packet travel as their 20-byte identifiers, since their addresses
+follow from these (`face_nodes.pseudo_address`); the packet's own sender follows from the identity. The sizes here are
+those of that codec.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from dhtboot.ids import ID_BYTES, Address
+from mdht.subnet.identity import Identity
+from mdht.subnet.messages import HostRef, NodeEntry
+
+NAMED_MAX: Final = 24
+"Entries in one datagram: a list of 16, a single contact, and some room."
+_HEAD_BYTES: Final = 36 + 16 + 5 + 18
+"Header, MAC, what is held of the receiver, and the address of who waits for the answer."
+_PACKET_BYTES: Final = 64
+"Request id, type, target, flags: whatever a packet has beside contacts and what the layer above adds."
+_HOST_BYTES: Final = 8 + 1 + 2 + 2 + 1 + 2
+"Name, family, port, age, fails, round trip; the address itself comes to that."
+_ENTRY_BYTES: Final = 2 + 1 + 1 + 8 + 4 + 2 + 1
+"Kind, two lengths, tag, epoch, size, number of hosts."
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True):
+    """A packet from the core of one node to that of another."""
+
+    packet: Any
+    "Of the overlay's own union."
+    reply_to: Address | None = None
+    """Of a packet that is passed on for somebody else: the host that waits for the answer. The packet names its node
+    only, whose other hosts would not know what it is about."""
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A packet that is answered by somebody else, if at all, has come in: do not try another host."""
+
+    request_id: int
+
+
+class WhoIs(msgspec.Struct, frozen=True, kw_only=True):
+    """Which hosts do you know of this node? None that the sender knows of answers."""
+
+    number: int
+    node_id: bytes
+    "20 bytes."
+
+
+class ItIs(msgspec.Struct, frozen=True, kw_only=True):
+    """Those that the datagram names, if any."""
+
+    number: int
+
+
+Body = Carried | Taken | WhoIs | ItIs
+
+
+class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
+    """What one host tells a host of another subnet."""
+
+    identity: Identity
+    tag: bytes
+    hid: bytes
+    view_epoch: int
+    "Of the sender's members."
+    held: int | None
+    "Epoch of the set that the sender has of the receiver's node; None where it has none from that node itself."
+    entry: NodeEntry | None = None
+    "The sender's own hosts, where the receiver is not known to have this epoch of them."
+    named: tuple[NodeEntry, ...] = ()
+    "Hearsay: hosts of the nodes that the packet names."
+    body: Body
+
+
+def entry_bytes(entry: NodeEntry) -> int:
+    """What an entry takes of a datagram."""
+    identity = entry.identity
+    return _ENTRY_BYTES + len(identity.data) + len(identity.salt) + sum(_host_bytes(host) for host in entry.hosts)
+
+
+def _host_bytes(host: HostRef) -> int:
+    return _HOST_BYTES + (16 if ":" in host.address[0] else 4)
+
+
+def packet_bytes(contacts: int) -> int:
+    """What a packet that names so many contacts takes, without what the layer above adds to it."""
+    return _PACKET_BYTES + ID_BYTES * contacts
+
+
+def fitting(entries: list[NodeEntry], room: int, hosts_max: int) -> tuple[NodeEntry, ...]:
+    """As many as there is room for: first each with fewer hosts, then without the last ones, which are the farthest."""
+    for hosts in range(hosts_max, 0, -1):
+        cut = [msgspec.structs.replace(entry, hosts=entry.hosts[:hosts]) for entry in entries[:NAMED_MAX]]
+        if sum(map(entry_bytes, cut)) <= room:
+            return tuple(cut)
+    while cut and sum(map(entry_bytes, cut)) > room:
+        cut.pop()
+    return tuple(cut)
+
+
+def head_bytes(identity: Identity) -> int:
+    """What a datagram takes before packet and entries."""
+    return _HEAD_BYTES + _ENTRY_BYTES + len(identity.data) + len(identity.salt)

@@ -1,0 +1,132 @@
+"""What a face must know of the packets of the overlays, and of the tables of their cores."""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+
+from dhtboot.chord import messages as chord
+from dhtboot.chord.node import ChordNode
+from dhtboot.chord.ring import clockwise
+from dhtboot.ids import NodeRef
+from dhtboot.kademlia import messages as kademlia
+from dhtboot.overlay import OverlayNode
+
+
+class Kind(Enum):
+    """What becomes of a packet."""
+
+    ASKS = "asks"
+    "Any host of the node may answer it; under the same number."
+    PASSES_ON = "passes on"
+    "Any host of the node may take it; somebody else answers it."
+    ANSWERS = "answers"
+    "It is for the very host that has asked."
+    TELLS = "tells"
+    "Sent once, to any host."
+
+
+KINDS: Final[Mapping[type, Kind]] = {
+    kademlia.Ping: Kind.ASKS,
+    kademlia.FindNode: Kind.ASKS,
+    kademlia.Ask: Kind.ASKS,
+    kademlia.Pong: Kind.ANSWERS,
+    kademlia.Nodes: Kind.ANSWERS,
+    kademlia.Reply: Kind.ANSWERS,
+    kademlia.Challenge: Kind.ANSWERS,
+    kademlia.Busy: Kind.ANSWERS,
+    kademlia.Tell: Kind.TELLS,
+    kademlia.Leaving: Kind.TELLS,
+    chord.Ping: Kind.ASKS,
+    chord.FindSuccessor: Kind.ASKS,
+    chord.Stabilize: Kind.ASKS,
+    chord.Notify: Kind.ASKS,
+    chord.Pong: Kind.ANSWERS,
+    chord.Successors: Kind.ANSWERS,
+    chord.Predecessor: Kind.ANSWERS,
+    chord.Notified: Kind.ANSWERS,
+    chord.Refused: Kind.ANSWERS,
+    chord.JoinReply: Kind.ANSWERS,
+    chord.Route: Kind.PASSES_ON,
+    chord.JoinRequest: Kind.PASSES_ON,
+    chord.NewSuccessorHint: Kind.TELLS,
+    chord.Leaving: Kind.TELLS,
+    chord.Tell: Kind.TELLS,
+}
+
+_LISTS: Final[Mapping[type, str]] = {
+    kademlia.Nodes: "nodes",
+    chord.Successors: "nodes",
+    chord.Notified: "successors",
+    chord.JoinReply: "successors",
+    chord.Leaving: "successors",
+}
+_MAY_LACK: Final[Mapping[type, str]] = {
+    chord.Predecessor: "node",
+    chord.JoinReply: "predecessor",
+    chord.Leaving: "predecessor",
+}
+_MUST_HAVE: Final[Mapping[type, str]] = {
+    chord.Route: "origin",
+    chord.JoinRequest: "joiner",
+    chord.NewSuccessorHint: "node",
+}
+
+
+def named_in(message: Any) -> list[NodeRef]:
+    """The contacts that a message names for the receiver to talk to: first a single one, then from near to far."""
+    kind = type(message)
+    single = _MUST_HAVE.get(kind) or _MAY_LACK.get(kind)
+    first = getattr(message, single) if single else None
+    others = getattr(message, _LISTS[kind]) if kind in _LISTS else ()
+    return [*others] if first is None else [first, *others]
+
+
+def reachable_part(packet: Any, knows: Callable[[NodeRef], bool]) -> Any:
+    """The packet without contacts of which no host is known; None where it makes no sense without them."""
+    message = packet.message
+    kind = type(message)
+    changes: dict[str, Any] = {}
+    if kind in _MUST_HAVE:
+        contact = getattr(message, _MUST_HAVE[kind])
+        if contact is not None and not knows(contact):
+            return None
+    if kind in _MAY_LACK:
+        contact = getattr(message, _MAY_LACK[kind])
+        if contact is not None and not knows(contact):
+            changes[_MAY_LACK[kind]] = None
+    if kind in _LISTS:
+        contacts = getattr(message, _LISTS[kind])
+        known = tuple([contact for contact in contacts if knows(contact)])
+        if len(known) < len(contacts):
+            changes[_LISTS[kind]] = known
+    if not changes:
+        return packet
+    return msgspec.structs.replace(packet, message=msgspec.structs.replace(message, **changes))
+
+
+def waits_for_answer(message: Any) -> NodeRef | None:
+    """Whom a packet that is passed on is for; None for its sender."""
+    found: NodeRef | None = getattr(message, _MUST_HAVE[type(message)])
+    return found
+
+
+def contacts_of(core: OverlayNode) -> list[NodeRef]:
+    """Every node that the core has in its tables."""
+    if isinstance(core, ChordNode):
+        predecessor = core.neighbours.predecessor
+        before = () if predecessor is None else (predecessor,)
+        known = (*before, *core.neighbours.successors.nodes, *core.fingers.nodes)
+        return list({node.id: node for node in known}.values())
+    return core.contacts
+
+
+def nearest(core: OverlayNode, target: int, count: int) -> list[NodeRef]:
+    """The nodes in the core's tables that are next to a target, without the target itself."""
+    others = [node for node in contacts_of(core) if node.id != target]
+    if isinstance(core, ChordNode):
+        others.sort(key=lambda node: min(clockwise(node.id, target), clockwise(target, node.id)))
+    else:
+        others.sort(key=lambda node: node.id ^ target)
+    return others[:count]
