@@ -15,7 +15,7 @@ import msgspec
 from dhtboot.ids import NodeRef
 
 CANDIDATES_PER_WIDTH: Final = 8
-CANDIDATES_MIN: Final = 16
+CANDIDATES_MIN: Final = 32
 """Contacts remembered in one lookup, the closest: so many that most may turn out dead. No more, since each joining node
 has a dozen lookups under way."""
 

@@ -226,7 +226,7 @@ class KademliaNode:
             on_done=on_done,
         )
         self.table.looked(target, now)
-        search.lookup.add(self.closest(target, max(width, self._config.reply_nodes)))
+        search.lookup.add(self.closest(target, max(width, self._config.k)))
         search.lookup.add(seeds)
         search.advance(now)
 

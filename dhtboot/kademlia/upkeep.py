@@ -13,6 +13,8 @@ from dhtboot.lookup import LookupResult
 
 REFRESHES_AT_ONCE: Final = 4
 "Bucket refreshes started per tick, so that a node back from sleep does not flood its contacts."
+SETTLE_MAX_S: Final = 40.0
+"Longest pause between two lookups of oneself after joining; then only losses are a reason for one."
 SELF_LOOKUP_DELAY_S: Final = 2.0
 "Losses in a row share one lookup; up to as much jitter again, since all neighbours notice at the same time."
 
@@ -50,8 +52,7 @@ class Upkeep:
         self._sibling_check_at = now + config.sibling_check_s
         self._contact_check_at = now + config.contact_check_s
         self._turn = 0
-        self._pause_s = config.settle_s
-        self._settled: tuple[int, ...] = ()
+        self._pause_s = math.inf
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -84,11 +85,9 @@ class Upkeep:
         self._self_lookup_at = now + self._pause_s * (0.9 + 0.2 * self._rng.random())
 
     def _look_up_self(self, now: float) -> None:
-        closest = tuple([node.id for node in self._node.neighbours])
-        changed = closest != self._settled
-        self._settled = closest
-        self._pause_s = self._config.settle_s if changed else min(2.0 * self._pause_s, self._config.refresh_interval_s)
-        self._self_lookup_at = now + self._pause_s * (0.9 + 0.2 * self._rng.random())
+        self._pause_s *= 2.0
+        settled = self._pause_s > SETTLE_MAX_S
+        self._self_lookup_at = math.inf if settled else now + self._pause_s * (0.9 + 0.2 * self._rng.random())
         self._node.lookup(self._node.id, now, on_done=ignore, width=self._config.siblings)
 
     def refresh_farther(self, closest: NodeRef, now: float) -> None:

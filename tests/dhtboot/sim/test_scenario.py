@@ -11,7 +11,7 @@ from dhtboot.sim.scenario import Progress, simulate
 
 PINNED = {
     "chord": "0ac5a5318f3adc47936759690670858bd5a89d1cd127dce938e71b3b7241e0ac",
-    "kademlia": "10c35e277ff76da940d903f9c06af5ea6beb482f6835f5fd15e05341476a06fc",
+    "kademlia": "b1eefcc95a8f9745987d527bb06accfc81347e923655bb3ce6fa92bddb398807",
 }
 
 
