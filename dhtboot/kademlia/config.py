@@ -25,8 +25,8 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
     refresh_width: int = 16
     "Closest contacts that must have answered when a lookup refreshes a bucket."
     settle_s: float = 5.0
-    """A joined node looks itself up again after so long, and a few times more, each pause twice as long as the last: two
-    that join side by side, each through nodes whose buckets had no room for the other, meet no sooner."""
+    """A joined node looks itself up again after so long, and a few times more, each pause twice as long as the last.
+    Two that join side by side, each through nodes whose buckets had no room for the other, meet no sooner."""
     reply_nodes: int = 8
     "Contacts in one reply: 8 of IPv6 leave 800 bytes of a datagram to the answer that rides along."
     replacements_max: int = 8
