@@ -100,7 +100,10 @@ def test_losses_are_survived_by_nodes_with_live_settings(protocol: str) -> None:
     result = run(protocol=protocol, loss=0.1, duration_s=60.0, **{protocol: LIVE[protocol]})
     assert result.counters["dropped"] > 0
     assert result.intervals[-1].joined == 60
-    assert result.intervals[-1].right_rate > 0.8  # the test message itself is sent once
+    # The test message itself is sent once. About 80 % arrive, of 300 in an interval a few percent more or less: so all
+    # intervals since the nodes have come are looked at together.
+    settled = result.intervals[2:]
+    assert sum(each.right for each in settled) > 0.77 * sum(each.sent for each in settled)
 
 
 @pytest.mark.parametrize("protocol", ["chord", "kademlia"])
