@@ -82,12 +82,16 @@ class Upkeep:
     def settle(self, now: float) -> None:
         """The node has just joined."""
         self._pause_s = self._config.settle_s
-        self._self_lookup_at = now + self._pause_s * (0.9 + 0.2 * self._rng.random())
+        self._self_lookup_at = self._after(self._pause_s, now)
+
+    def _after(self, pause_s: float, now: float) -> float:
+        """When a pause is over, a tenth sooner or later: nodes that began together must not stay in step."""
+        return now + pause_s * (0.9 + 0.2 * self._rng.random())
 
     def _look_up_self(self, now: float) -> None:
         self._pause_s *= 2.0
         settled = self._pause_s > SETTLE_MAX_S
-        self._self_lookup_at = math.inf if settled else now + self._pause_s * (0.9 + 0.2 * self._rng.random())
+        self._self_lookup_at = math.inf if settled else self._after(self._pause_s, now)
         self._node.lookup(self._node.id, now, on_done=ignore, width=self._config.siblings)
 
     def refresh_farther(self, closest: NodeRef, now: float) -> None:
@@ -113,14 +117,14 @@ class Upkeep:
         if siblings:
             self._turn = (self._turn + 1) % len(siblings)
             self._node.ping(siblings[self._turn], now)
-        self._sibling_check_at = now + self._config.sibling_check_s * (0.9 + 0.2 * self._rng.random())
+        self._sibling_check_at = self._after(self._config.sibling_check_s, now)
 
     def _check_a_contact(self, now: float) -> None:
         # Two parts of an overlay that a cut has separated find each other again only if somebody asks across it.
         absent = self._node.absent_contacts
         if absent:
             self._node.ping(absent[self._rng.randrange(len(absent))], now)
-        self._contact_check_at = now + self._config.contact_check_s * (0.9 + 0.2 * self._rng.random())
+        self._contact_check_at = self._after(self._config.contact_check_s, now)
 
 
 def ignore(_result: LookupResult, _now: float) -> None:

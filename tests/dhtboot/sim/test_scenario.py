@@ -103,7 +103,7 @@ def test_losses_are_survived_by_nodes_with_live_settings(protocol: str) -> None:
     # The test message itself is sent once. About 80 % arrive, of 300 in an interval a few percent more or less: so all
     # intervals since the nodes have come are looked at together.
     settled = result.intervals[2:]
-    assert sum(each.right for each in settled) > 0.77 * sum(each.sent for each in settled)
+    assert sum(each.right for each in settled) > 0.78 * sum(each.sent for each in settled)
 
 
 @pytest.mark.parametrize("protocol", ["chord", "kademlia"])
