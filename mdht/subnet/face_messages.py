@@ -11,7 +11,7 @@ import msgspec
 
 from dhtboot.ids import ID_BYTES, Address
 from mdht.subnet.identity import Identity
-from mdht.subnet.messages import HostRef, NodeEntry
+from mdht.subnet.messages import HostRef, NodeEntry, Reason
 
 NAMED_MAX: Final = 24
 "Entries in one datagram: a list of 16, a single contact, and some room."
@@ -55,7 +55,27 @@ class ItIs(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
-Body = Carried | Taken | WhoIs | ItIs
+class Knock(msgspec.Struct, frozen=True, kw_only=True):
+    """Who are you? Said to an address of which nothing else is known: a bootstrap server has given it."""
+
+    number: int
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What the datagram says of its sender, whose node is in this ring."""
+
+    number: int
+    ring_id: bytes
+    "8 bytes."
+
+
+class HostsChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of the sender's node have changed: the datagram names them. Nobody answers."""
+
+    reason: Reason
+
+
+Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged
 
 
 class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
