@@ -53,6 +53,14 @@ class FingerTable:
         self._stale = True
         return True
 
+    def fill(self, successor: NodeRef, known: Collection[NodeRef]) -> None:
+        """Take for each start the first of these that follows it: right if one knows all fingers of another host."""
+        for index in self.wanted(successor):
+            start = self.start(index)
+            following = min(known, key=lambda node: clockwise(start, node.id), default=None)
+            if following is not None and clockwise(start, following.id) <= clockwise(start, self._me):
+                self.set(index, following)
+
     def trim(self, successor: NodeRef) -> None:
         """Remove the fingers that have become trivial."""
         first = self.wanted(successor).start

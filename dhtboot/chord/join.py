@@ -48,6 +48,8 @@ class JoinInput(Enum):
     ISOLATED = "isolated"
     "Every known node is dead."
     LEAVE = "leave"
+    TOLD = "told"
+    "Another host that stands for the same node tells its neighbours."
 
 
 class JoinAction(Enum):
@@ -57,6 +59,7 @@ class JoinAction(Enum):
     SEND_JOIN = "send_join"
     REPORT = "report"
     SAY_GOODBYE = "say_goodbye"
+    FOLLOW = "follow"
 
 
 TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] = {
@@ -67,6 +70,8 @@ TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] =
     (Phase.JOINING, JoinInput.ACCEPTED): (Phase.JOINED, JoinAction.REPORT),
     (Phase.JOINING, JoinInput.UNANSWERED): (Phase.JOINING, JoinAction.SEND_JOIN),
     (Phase.JOINED, JoinInput.ISOLATED): (Phase.JOINING, JoinAction.SEND_JOIN),
+    (Phase.NEW, JoinInput.TOLD): (Phase.JOINED, JoinAction.FOLLOW),
+    (Phase.JOINING, JoinInput.TOLD): (Phase.JOINED, JoinAction.FOLLOW),
     (Phase.JOINED, JoinInput.LEAVE): (Phase.LEFT, JoinAction.SAY_GOODBYE),
     (Phase.JOINING, JoinInput.LEAVE): (Phase.LEFT, JoinAction.NONE),
     (Phase.NEW, JoinInput.LEAVE): (Phase.LEFT, JoinAction.NONE),
@@ -93,8 +98,8 @@ class Joinable(Protocol):
     def emit(self, effect: Effect) -> None:
         """Tell the driver."""
 
-    def on_joined(self, now: float) -> None:
-        """The node routes from now on."""
+    def on_joined(self, now: float, *, told: bool = False) -> None:
+        """The node routes from now on; `told` if another host of it has done what there is to do at once."""
 
     def on_parted(self) -> None:
         """It does not any more."""
@@ -138,6 +143,10 @@ class Joining:
         if self._contacts:
             self._on_input(JoinInput.ISOLATED, now)
 
+    def follow(self, now: float) -> None:
+        """Be part of the ring, since another host that stands for this node is."""
+        self._on_input(JoinInput.TOLD, now)
+
     def leave(self) -> None:
         """Say goodbye."""
         self._on_input(JoinInput.LEAVE, math.inf)  # no step of it looks at the time
@@ -163,6 +172,9 @@ class Joining:
                 self._joins_sent = 0
                 self._node.on_joined(now)
                 self._node.emit(Joined(len(self._node.neighbours.successors.nodes)))
+            case JoinAction.FOLLOW:
+                self.due_at = math.inf
+                self._node.on_joined(now, told=True)
             case JoinAction.SAY_GOODBYE:
                 self._say_goodbye()
         if self.phase is Phase.LEFT:

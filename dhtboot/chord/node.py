@@ -156,7 +156,7 @@ class ChordNode:
             self.neighbours.tick(now)
         if now >= self._fix_at:
             self._fix_fingers(now)
-        self._set_timers()
+        self.set_timers()
         return self.collect()
 
     def next_deadline(self) -> float:
@@ -164,7 +164,8 @@ class ChordNode:
         due_at = self._rpc.due_at
         return due_at if due_at < self._timers_at else self._timers_at  # noqa: FURB136 - min() costs three times that
 
-    def _set_timers(self) -> None:
+    def set_timers(self) -> None:
+        """Work out when to call `tick`; after whatever was done to a part of this node from outside."""
         self._timers_at = min(self.neighbours.due_at, self._fix_at, self.joining.due_at)
         if self._turned_away:
             self._timers_at = -math.inf
@@ -174,7 +175,7 @@ class ChordNode:
     def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
         """Join through the first contact that helps; alone when there are none."""
         self.joining.join(contacts, now)
-        self._set_timers()
+        self.set_timers()
         return self.collect()
 
     def leave(self) -> list[Effect]:
@@ -184,9 +185,7 @@ class ChordNode:
 
     def collect(self) -> list[Effect]:
         """The effects queued since the last call."""
-        effects = self._effects
-        if effects:
-            self._effects = []
+        effects, self._effects = self._effects, []
         return effects
 
     # ---- the layer above -----------------------------------------------------------------------------------------
@@ -225,7 +224,7 @@ class ChordNode:
         if step.step is Step.HOPS and self._config.lookup == "recursive":
             request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
             self._routed[request_id] = (now + self._config.routed_timeout_s, walk)
-            self._set_timers()
+            self.set_timers()
             self.send(step.nodes[0].address, request_id, Route(id_bytes(target), None, 1))
         else:
             walk.take(step, None, now)
@@ -306,18 +305,19 @@ class ChordNode:
         self._fix_period.reset()
         if self.joined:
             self._fix_at = min(self._fix_at, now + self._fix_period.longest_s)
-        self._set_timers()
+        self.set_timers()
 
     def nearest_finger(self) -> NodeRef | None:
         """The finger that follows closest."""
         return next(iter(self.fingers.nodes), None)
 
-    def on_joined(self, now: float) -> None:
-        """Stabilise and fix fingers at once [thesis 2.4.1]."""
+    def on_joined(self, now: float, *, told: bool = False) -> None:
+        """Stabilise and fix fingers at once [thesis 2.4.1], unless another host of this very node has done so."""
         self.joined = True
-        self._fix_at = now
-        self.neighbours.start(now)
-        self._set_timers()
+        self._fix_at = now + (self._fix_period.next() if told else 0.0)
+        if not told:
+            self.neighbours.start(now)
+        self.set_timers()
 
     def on_parted(self) -> None:
         """This node is not part of the ring any more."""
@@ -325,7 +325,7 @@ class ChordNode:
         self._fix_at = math.inf
         self.neighbours.stop()
         self.fingers.changed()
-        self._set_timers()
+        self.set_timers()
 
     def on_isolated(self, now: float) -> None:
         """Nobody is left that we know."""

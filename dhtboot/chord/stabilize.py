@@ -1,6 +1,7 @@
 """STABILIZE and NOTIFY: keep successor and predecessor right (Chord section 5.1, thesis section 2.4.1)."""
 
 import math
+from collections.abc import Iterable
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -163,6 +164,18 @@ class Neighbours:
         self._predecessor_heard = True
         self.changed(now)
         self.start(now)
+
+    def follow(self, predecessor: NodeRef | None, successors: Iterable[NodeRef], now: float) -> None:
+        """Have these from now on: another host that stands for the same node has found them."""
+        found = tuple(successors)
+        if predecessor == self.predecessor and found == self.successors.nodes:
+            return
+        self.predecessor = predecessor
+        self._predecessor_heard = True
+        self.successors.clear()
+        for node in found:
+            self.successors.add(node)
+        self.changed(now)
 
     def on_leaving(
         self, node: NodeRef, predecessor: NodeRef | None, successors: tuple[NodeRef, ...], now: float

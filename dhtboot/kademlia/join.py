@@ -42,6 +42,8 @@ class JoinInput(Enum):
     RETRY_DUE = "retry_due"
     ISOLATED = "isolated"
     "The last known contact is dead."
+    TOLD = "told"
+    "Another host that stands for the same node tells its neighbours."
 
 
 class JoinAction(Enum):
@@ -63,6 +65,10 @@ TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] =
     (Phase.CONTACTING, JoinInput.ALL_SILENT): (Phase.WAITING, JoinAction.RETRY_LATER),
     (Phase.LOOKING_UP, JoinInput.FOUND): (Phase.JOINED, JoinAction.REPORT),
     (Phase.LOOKING_UP, JoinInput.NOTHING_FOUND): (Phase.WAITING, JoinAction.RETRY_LATER),
+    (Phase.NEW, JoinInput.TOLD): (Phase.JOINED, JoinAction.NONE),
+    (Phase.CONTACTING, JoinInput.TOLD): (Phase.JOINED, JoinAction.NONE),
+    (Phase.LOOKING_UP, JoinInput.TOLD): (Phase.JOINED, JoinAction.NONE),
+    (Phase.WAITING, JoinInput.TOLD): (Phase.JOINED, JoinAction.NONE),
     (Phase.JOINED, JoinInput.ISOLATED): (Phase.WAITING, JoinAction.RETRY_LATER),
     (Phase.WAITING, JoinInput.RETRY_DUE): (Phase.CONTACTING, JoinAction.CONTACT),
     (Phase.WAITING, JoinInput.CONTACTS): (Phase.CONTACTING, JoinAction.CONTACT),
@@ -111,6 +117,11 @@ class Joining:
         """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
         self.contacts = tuple(contacts)
         self.on_input(JoinInput.CONTACTS if self.contacts else JoinInput.ALONE, now)
+
+    def follow(self, now: float) -> None:
+        """Be part of the overlay, since another host that stands for this node is."""
+        self.retry_at = math.inf
+        self.on_input(JoinInput.TOLD, now)
 
     def tick(self, now: float) -> None:
         """Try again."""

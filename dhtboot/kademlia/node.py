@@ -69,7 +69,7 @@ class KademliaNode:
         self._config = config
         self._rng = rng
         self._application = application
-        self._siblings = SiblingList(identifier, config.siblings)
+        self.siblings = SiblingList(identifier, config.siblings)
         self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
         self._cookies = CookieJar(rng, rotation_s=config.cookie_rotation_s, now=now)
         self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
@@ -79,8 +79,8 @@ class KademliaNode:
         self._witnesses = Witnesses()
         self._turned_away: list[tuple[NodeRef, Asker]] = []
         self.joining = Joining(self, config.join_retry_s)
-        self._upkeep = Upkeep(self, config, rng, now)
-        self._timers_at = self._upkeep.due_at
+        self.upkeep = Upkeep(self, config, rng, now)
+        self._timers_at = self.upkeep.due_at
 
     # ---- driver's side -------------------------------------------------------------------------------------------
 
@@ -119,8 +119,8 @@ class KademliaNode:
         for node, asker in turned_away:
             asker.on_fail(node, now)
         self.joining.tick(now)
-        self._upkeep.tick(now)
-        self._set_timers()
+        self.upkeep.tick(now)
+        self.set_timers()
         return self.collect()
 
     def next_deadline(self) -> float:
@@ -128,13 +128,14 @@ class KademliaNode:
         due_at = self._rpc.due_at
         return due_at if due_at < self._timers_at else self._timers_at  # noqa: FURB136 - min() costs three times that
 
-    def _set_timers(self) -> None:
-        self._timers_at = min(self.joining.retry_at, self._upkeep.due_at) if not self._turned_away else -math.inf
+    def set_timers(self) -> None:
+        """Work out when to call `tick`; after whatever was done to a part of this node from outside."""
+        self._timers_at = min(self.joining.retry_at, self.upkeep.due_at) if not self._turned_away else -math.inf
 
     def join(self, contacts: Iterable[NodeRef], now: float) -> list[Effect]:
         """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
         self.joining.join(contacts, now)
-        self._set_timers()
+        self.set_timers()
         return self.collect()
 
     def learn(self, contact: NodeRef, now: float) -> list[Effect]:
@@ -166,12 +167,12 @@ class KademliaNode:
     @property
     def neighbours(self) -> list[NodeRef]:
         """The closest known nodes to this one, closest first."""
-        return self._siblings.nodes
+        return self.siblings.nodes
 
     @property
     def contacts(self) -> list[NodeRef]:
         """All known live nodes, siblings that a full bucket refused among them."""
-        return list({node.id: node for node in (*self.table, *self._siblings.nodes)}.values())
+        return list({node.id: node for node in (*self.table, *self.siblings.nodes)}.values())
 
     @property
     def public_address(self) -> Address | None:
@@ -186,9 +187,9 @@ class KademliaNode:
             found = sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
         return found
 
-    def _note_outside(self) -> None:
+    def note_outside(self) -> None:
         """Remember the siblings that a full bucket refused: `closest` must not work that out for each request."""
-        self._outside = [node for node in self._siblings.nodes if not self.table.holds(node)]
+        self._outside = [node for node in self.siblings.nodes if not self.table.holds(node)]
 
     def is_responsible(self, target: int) -> bool:
         """Whether no known node is closer to a target than this one."""
@@ -313,7 +314,7 @@ class KademliaNode:
         if self.table.touch(node, now) or node.id == self.id:
             return
         if not verified:
-            if self.table.has_room(node) or self._siblings.has_room(node):
+            if self.table.has_room(node) or self.siblings.has_room(node):
                 self.ping(node, now)
             return
         alone = not len(self.table)
@@ -322,14 +323,14 @@ class KademliaNode:
             silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
                 self.ping(silent, now)
-        sibling = self._siblings.add(node)
+        sibling = self.siblings.add(node)
         if (sibling and not added) or (self._outside and (sibling or added)):
-            self._note_outside()
+            self.note_outside()
         if (sibling or added) and self._application is not None:
             self._application.on_contact(node, now)
         if alone and self.joining.phase is Phase.JOINED:
-            self._upkeep.look_up_self(now)
-            self._set_timers()
+            self.upkeep.look_up_self(now)
+            self.set_timers()
 
     def ping(self, node: NodeRef, now: float) -> None:
         """See whether a node is there: it enters the table if it is, and leaves it if not."""
@@ -351,7 +352,7 @@ class KademliaNode:
 
     def _on_dead(self, node: NodeRef, now: float) -> None:
         """A node did not answer; it may come back, or stand behind a cut that heals."""
-        if node in self._siblings.nodes:
+        if node in self.siblings.nodes:
             self.joining.remember(node)
         self._on_gone(node, now)
 
@@ -362,18 +363,18 @@ class KademliaNode:
         if lost and (substitute := self.table.remove(node.id)) is not None:
             self.ping(substitute, now)
         # The whole contact: a word from one address must not remove a sibling at another.
-        if node in self._siblings.nodes:
-            self._siblings.remove(node.id)
+        if node in self.siblings.nodes:
+            self.siblings.remove(node.id)
             for other in self.table.closest(self.id, self._config.siblings):
-                self._siblings.add(other)
-            self._upkeep.on_sibling_lost(now)
+                self.siblings.add(other)
+            self.upkeep.on_sibling_lost(now)
             lost = True
-        self._note_outside()
+        self.note_outside()
         if lost and self._application is not None:
             self._application.on_contact_lost(node, now)
         if lost and self.joining.contacts and not len(self.table):
             self.joining.on_input(JoinInput.ISOLATED, now)
-        self._set_timers()
+        self.set_timers()
 
     def look_up_self(self, seeds: Sequence[NodeRef], now: float) -> None:
         """Look up the own identifier, which makes this node known where it belongs."""
@@ -388,5 +389,5 @@ class KademliaNode:
         if result.answered:
             if self._config.join_width < self._config.siblings:
                 self.lookup(self.id, now, on_done=ignore, width=self._config.siblings, seeds=result.closest)
-            self._upkeep.settle(now)
-            self._upkeep.refresh_farther(result.answered[0], now)
+            self.upkeep.settle(now)
+            self.upkeep.refresh_farther(result.answered[0], now)

@@ -1,6 +1,7 @@
 """The sibling list of S/Kademlia: the closest nodes to oneself, kept whatever the buckets say."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from dhtboot.ids import NodeRef
 
@@ -30,6 +31,15 @@ class SiblingList:
             self._distances.pop()
             self.nodes.pop()
         return True
+
+    def follow(self, nodes: Sequence[NodeRef]) -> None:
+        """Have these as the closest: another host that stands for the same node has found them, and none between."""
+        farthest = max([self._me ^ node.id for node in nodes], default=-1)
+        told = {node.id for node in nodes}
+        for gone in [node for node in self.nodes if self._me ^ node.id <= farthest and node.id not in told]:
+            self.remove(gone.id)
+        for node in nodes:
+            self.add(node)
 
     def has_room(self, node: NodeRef) -> bool:
         """Whether a stranger would become a sibling (worth a ping)."""

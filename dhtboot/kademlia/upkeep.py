@@ -79,6 +79,11 @@ class Upkeep:
         delay_s = SELF_LOOKUP_DELAY_S * (1.0 + self._rng.random())
         self._self_lookup_at = min(self._self_lookup_at, now + delay_s)
 
+    def maintain(self, now: float) -> None:
+        """See after one sibling and one absent contact, for whoever has set these periods to never."""
+        self._check_a_sibling(now)
+        self._check_a_contact(now)
+
     def settle(self, now: float) -> None:
         """The node has just joined."""
         self._pause_s = self._config.settle_s

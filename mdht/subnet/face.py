@@ -8,25 +8,28 @@ change of the overlay's structure.
 Senders are believed to be what they say: whoever checks keys or addresses does that before `receive`.
 """
 
-import heapq
-import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
+from mdht.subnet.bounded import remember
 from mdht.subnet.face_call import Call
+from mdht.subnet.face_calls import CallKey, Calls
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import (
     NAMED_MAX,
     Body,
     Carried,
+    HostsChanged,
     ItIs,
+    Knock,
     OverlayDatagram,
     Taken,
+    Welcome,
     WhoIs,
     entry_bytes,
     fitting,
@@ -47,11 +50,8 @@ from mdht.subnet.face_pulls import Pulls
 from mdht.subnet.hostset_choice import Copy
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
 from mdht.subnet.messages import HostRef, NodeEntry
-from mdht.subnet.push import Peer
+from mdht.subnet.push import Peer, Push
 from mdht.subnet.view import View
-
-CallKey: TypeAlias = tuple[Address, int]
-"A node's pseudo-address, and the number of the request."
 
 
 class Face:
@@ -67,6 +67,8 @@ class Face:
         rng: source of all chance.
         payload_bytes: what the layer above the overlay has put into a packet.
         asked: is told who asks, for pushes.
+        ring_id: of the ring that the node is in, for whoever knocks; None as long as it is in none.
+        welcomed: is told the node whose host has answered a knock, and its ring.
 
     Attributes:
         core: the same.
@@ -86,6 +88,8 @@ class Face:
         *,
         payload_bytes: Callable[[Any], int] = lambda _packet: 0,
         asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
+        ring_id: Callable[[], bytes | None] = lambda: None,
+        welcomed: Callable[[int, NodeRef, bytes], object] = lambda _number, _node, _ring: None,
     ) -> None:
         self.core = core
         self.counters: Counter[str] = Counter()
@@ -98,8 +102,9 @@ class Face:
         self._rng = rng
         self._payload_bytes = payload_bytes
         self._on_asked = asked
-        self._calls: dict[CallKey, Call] = {}
-        self._deadlines: list[tuple[float, CallKey]] = []
+        self._ring_id = ring_id
+        self._on_welcomed = welcomed
+        self._calls = Calls()
         self._pulls = Pulls()
         self._asked: OrderedDict[CallKey, Peer] = OrderedDict()
         self._held: OrderedDict[Address, int | None] = OrderedDict()
@@ -133,15 +138,20 @@ class Face:
             case ItIs(number=number):
                 node = self._pulls.answered(number)
                 return [] if node is None else self._pulled(node, now)
+            case Knock(number=number) if (ring := self._ring_id()) is not None:
+                return [self._datagram(sender.address, peer, Welcome(number=number, ring_id=ring), now)]
+            case Welcome(number=number, ring_id=ring_id):
+                self._on_welcomed(number, sender, ring_id)
+            case HostsChanged():
+                self.counters["pushes_received"] += 1
+        return []
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
         effects: list[Effect] = []
         for node in self._pulls.expired(now):
             effects += self._pulled(node, now)
-        while self._calls_due_at() <= now:
-            key = heapq.heappop(self._deadlines)[1]
-            call = self._calls[key]
+        for key, call in self._calls.due(now):
             effects += self._copies(key, call, call.tick(now), now)
         if self.core.next_deadline() <= now:
             effects += self.perform(self.core.tick(now), now)
@@ -149,7 +159,7 @@ class Face:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        return min(self.core.next_deadline(), self._calls_due_at(), self._pulls.next_deadline())
+        return min(self.core.next_deadline(), self._calls.next_deadline(), self._pulls.next_deadline())
 
     def collect(self, now: float) -> list[Effect]:
         """What the core wants since its last call: after a lookup, say."""
@@ -161,6 +171,16 @@ class Face:
         for effect in effects:
             done += self._send(effect.to, effect.packet, now) if isinstance(effect, Send) else [effect]
         return done
+
+    def knock(self, address: Address, number: int, now: float) -> list[Effect]:
+        """Ask who is at an address, of which nothing else is known."""
+        return [self._datagram(address, Peer(0, b"", address), Knock(number=number), now)]
+
+    def push(self, push: Push, now: float) -> list[Effect]:
+        """Tell a host of another node of changes here."""
+        peer = push.peer
+        remember(self._held, peer.address, None, self._config.held_max)  # it gets the set whatever it held
+        return [self._datagram(pseudo_address(peer.node_id), peer, HostsChanged(reason=push.reason), now)]
 
     @property
     def requests(self) -> int:
@@ -274,7 +294,7 @@ class Face:
             rtt=self.nodes.rtt,
             rng=self._rng,
         )
-        self._calls[key] = call
+        self._calls.add(key, call)
         return self._copies(key, call, call.start(now), now)
 
     def _copies(self, key: CallKey, call: Call, copies: list[Copy], now: float) -> list[Effect]:
@@ -298,25 +318,10 @@ class Face:
         return None if peer is None else peer.address
 
     def _look_at(self, key: CallKey, call: Call) -> None:
-        """When to look at a request again; forget it if there is nothing to wait for."""
-        if call.over and self._calls.get(key) is call:
-            del self._calls[key]
+        """When to look at a request again."""
+        if self._calls.look_at(key, call):
             self.counters["alternates_used"] += call.alternates
             self.counters["nodes_given_up"] += call.failed
-        elif (due_at := call.next_deadline()) < math.inf:
-            heapq.heappush(self._deadlines, (due_at, key))
-
-    def _calls_due_at(self) -> float:
-        while self._deadlines:
-            due_at, key = self._deadlines[0]
-            call = self._calls.get(key)
-            now_due_at = math.inf if call is None else call.next_deadline()
-            if now_due_at == due_at:
-                return due_at
-            heapq.heappop(self._deadlines)
-            if due_at < now_due_at < math.inf:
-                heapq.heappush(self._deadlines, (now_due_at, key))
-        return math.inf
 
     # ---- silent nodes --------------------------------------------------------------------------------------------
 
@@ -342,7 +347,7 @@ class Face:
         if not self._pulls.end(node, enough=remote is not None and bool(remote.usable), now=now):
             return []
         effects: list[Effect] = []
-        for key, call in [(key, call) for key, call in self._calls.items() if call.needs_pull and call.to == node]:
+        for key, call in self._calls.in_need_of(node):
             effects += self._copies(key, call, call.pulled(now), now)
         return effects
 
@@ -387,12 +392,4 @@ class Face:
     def _kept(self) -> set[Address]:
         """Nodes whose hosts must stay known."""
         kept = {contact.address for contact in contacts_of(self.core)}
-        return kept | {call.to for call in self._calls.values()} | self._entry_points
-
-
-def remember(table: "OrderedDict[Any, Any]", key: Any, value: Any, size_max: int) -> None:
-    """Note something in a bounded table; of too much, what was noted longest ago is forgotten."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > size_max:
-        table.popitem(last=False)
+        return kept | {call.to for call in self._calls} | self._entry_points

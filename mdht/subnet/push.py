@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from dhtboot.ids import Address
-from mdht.subnet.effects import Effect, Multicast, Unicast
+from mdht.subnet.effects import Multicast
 from mdht.subnet.hostset_config import HostSetConfig
-from mdht.subnet.hostset_handout import asker_name
 from mdht.subnet.messages import NEIGHBOURS_MAX, HostSet, NodeEntry, Reason
 
 
@@ -21,6 +20,13 @@ class Peer(msgspec.Struct, frozen=True):
     address: Address
 
 
+class Push(msgspec.Struct, frozen=True):
+    """Tell a host of another node of the members as they are now."""
+
+    peer: Peer
+    reason: Reason
+
+
 class PushSchedule:
     """One member's part: all of them keep this schedule, and who comes first in the rota pushes.
 
@@ -28,18 +34,18 @@ class PushSchedule:
 
     Args:
         config: times and limits.
-        set_for: makes the set for an asker's name, at a time.
+        entry: makes the set that siblings get, at a time.
         neighbours: a host each of the predecessor and the successors, at the time of the push.
     """
 
     def __init__(
         self,
         config: HostSetConfig,
-        set_for: Callable[[bytes, float], NodeEntry],
+        entry: Callable[[float], NodeEntry],
         neighbours: Callable[[], Sequence[Peer]],
     ) -> None:
         self._config = config
-        self._set_for = set_for
+        self._entry = entry
         self._neighbours = neighbours
         self._askers: OrderedDict[Address, tuple[Peer, float]] = OrderedDict()
         self._reason: Reason | None = None
@@ -85,18 +91,17 @@ class PushSchedule:
         elif self._reason is not None:
             self._due_at = max(self._due_at, now + self._config.spacing_s)
 
-    def tick(self, now: float) -> list[Effect]:
+    def tick(self, now: float) -> list[Multicast | Push]:
         """Push if it is due."""
         if self._reason is None or now < self._due_at:
             return []
         reason = self._reason
         self._pushed_at = now
         self._done()
-        effects: list[Effect] = [Multicast(HostSet(entry=self._set_for(b"", now), reason=reason))]
-        for peer in self._peers(now):
-            entry = self._set_for(asker_name(peer.node_id, peer.hid), now)
-            effects.append(Unicast(peer.address, HostSet(entry=entry, reason=reason)))
-        return effects
+        return [
+            Multicast(HostSet(entry=self._entry(now), reason=reason)),
+            *[Push(peer, reason) for peer in self._peers(now)],
+        ]
 
     def next_deadline(self) -> float:
         """When to call `tick`; `math.inf` for never."""

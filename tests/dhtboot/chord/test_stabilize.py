@@ -21,7 +21,7 @@ def node_between(before: int | None, after: int) -> ChordNode:
     node.join([], 0.0)
     node.neighbours.enter(ref(after), (), None if before is None else ref(before), 0.0)
     node._fix_at = math.inf  # fingers are another test's business
-    node._set_timers()
+    node.set_timers()
     node.collect()
     return node
 

@@ -111,7 +111,7 @@ def test_nobody_is_removed_by_a_goodbye_that_is_not_its_own() -> None:
 def test_nobody_takes_a_sibling_away_by_a_goodbye_from_an_address_of_its_own() -> None:
     overlay = Overlay(1).grow(10)
     victim, liar = overlay.nodes[address_of(3)], overlay.nodes[address_of(4)]
-    planned = {node.id: node._upkeep._self_lookup_at for node in overlay.nodes.values()}
+    planned = {node.id: node.upkeep._self_lookup_at for node in overlay.nodes.values()}
     for address, node in overlay.nodes.items():
         if node is victim or node is liar:
             continue
@@ -121,7 +121,7 @@ def test_nobody_takes_a_sibling_away_by_a_goodbye_from_an_address_of_its_own() -
     overlay.network.run(0.1)
     others = [node for node in overlay.nodes.values() if node is not victim and node is not liar]
     assert all(victim.id in [each.id for each in node.neighbours] for node in others)
-    assert all(node._upkeep._self_lookup_at >= planned[node.id] for node in others), "nobody mourns one that is there"
+    assert all(node.upkeep._self_lookup_at >= planned[node.id] for node in others), "nobody mourns one that is there"
 
 
 def test_two_parts_grow_together_when_a_cut_heals() -> None:

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdht.subnet.effects import Effect, Multicast, Unicast
+from mdht.subnet.effects import Multicast
 from mdht.subnet.hostset_config import HostSetConfig
-from mdht.subnet.hostset_handout import asker_name
 from mdht.subnet.messages import HostSet, NodeEntry, Reason
-from mdht.subnet.push import Peer, PushSchedule
+from mdht.subnet.push import Peer, Push, PushSchedule
 from mdht.subnet.rota import place_in_rota
 from tests.mdht.subnet.hostset_nodes import entry_of, host_ref
 
@@ -22,7 +21,7 @@ def peer(number: int) -> Peer:
     return Peer(number, b"peer%04d" % number, (f"128.59.2.{number}", 4000))
 
 
-def announced(effect: Effect) -> HostSet | None:
+def announced(effect: Multicast | Push) -> HostSet | None:
     """The copy for the siblings."""
     return effect.message if isinstance(effect, Multicast) and isinstance(effect.message, HostSet) else None
 
@@ -32,14 +31,12 @@ class Subject:
 
     def __init__(self, neighbours: int = 9) -> None:
         self.neighbours = [peer(number) for number in range(1, neighbours + 1)]
-        self.askers: list[bytes] = []
-        self.schedule = PushSchedule(CONFIG, self.set_for, lambda: self.neighbours)
+        self.schedule = PushSchedule(CONFIG, self.entry, lambda: self.neighbours)
         self.epoch = 0
         self.pushes: list[tuple[float, Reason]] = []
-        self.sent: list[tuple[float, Effect]] = []
+        self.sent: list[tuple[float, Multicast | Push]] = []
 
-    def set_for(self, asker: bytes, now: float) -> NodeEntry:
-        self.askers.append(asker)
+    def entry(self, _now: float) -> NodeEntry:
         return entry_of(self.epoch, host_ref(1))
 
     def changed(self, reason: Reason, place: int, now: float) -> None:
@@ -55,7 +52,7 @@ class Subject:
             self.sent += [(now, effect) for effect in effects]
 
     def receivers(self) -> list[tuple[str, int]]:
-        return [effect.to for _, effect in self.sent if isinstance(effect, Unicast)]
+        return [effect.peer.address for _, effect in self.sent if isinstance(effect, Push)]
 
 
 # Changes as (at, reason, place in the rota), sets seen as (at, how many changes they lack), and pushes expected.
@@ -110,10 +107,7 @@ def test_neighbours_and_recent_askers_are_told_and_a_copy_goes_to_the_siblings()
     subject.run(5.0)
     assert subject.receivers() == [peer(number).address for number in (*range(1, 10), 20, 21)], "nobody twice"
     assert isinstance(subject.sent[0][1], Multicast)
-    assert subject.askers == [b"", *[asker_name(number, peer(number).hid) for number in (*range(1, 10), 20, 21)]]
-    assert all(
-        isinstance(effect, Unicast | Multicast) and isinstance(effect.message, HostSet) for _, effect in subject.sent
-    )
+    assert all(effect.reason is JOIN for _, effect in subject.sent if isinstance(effect, Push))
 
 
 def test_of_askers_the_last_32_are_told_and_none_of_long_ago() -> None:
