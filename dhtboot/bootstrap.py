@@ -29,6 +29,8 @@ from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_from
 from dhtboot.limits import TokenBuckets
 
+FOUNDING_RETRY_S: Final = 1.0
+"While the first node begins, others ask again after so long: it takes one round trip, not the whole time it may take."
 _SITE_PREFIX_BITS: Final = 64
 "One IPv6 site has at least so much of an address (RFC 4291 section 2.5.4): its addresses count as one source."
 
@@ -210,7 +212,7 @@ class BootstrapServer:
             return ContactReply(contact, self._cookies.make(source, now))
         # Only one node may begin the overlay, else there are two for ever; and it must be a real one.
         if now < self._founding_until and source != self._founder:
-            return TryLater(self._founding_until - now)
+            return TryLater(min(FOUNDING_RETRY_S, self._founding_until - now))
         if not verified:
             return self._challenge(source, now)
         self._founder = source

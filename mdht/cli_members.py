@@ -30,6 +30,8 @@ from mdht.subnet.identity import Identity, Subnet, derive, overlay_bytes
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HID_BYTES
+from mdht.subnet.node_part import NodePart
+from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.observer import Observer
 from mdht.subnet.view import Member
 from mdht.subnet.wire import LinkCodec
@@ -275,7 +277,11 @@ def _host(scene: _Scene, state: HostState, link: UdpLink) -> SubnetHost:
     def identity() -> Identity:
         return derive([each for name in link.interfaces for each in interface_addresses(name)], rng)
 
-    return SubnetHost(membership, Founding(state.hid, identity, None, FoundingConfig(), rng))
+    def make_part(subnet: Subnet, now: float) -> NodePart:
+        # Without a bootstrap server: the subnet is a ring of its own.
+        return NodePart(subnet, scene.options.network, membership, link.addresses, NodePartConfig(), None, rng, now)
+
+    return SubnetHost(membership, Founding(state.hid, identity, None, FoundingConfig(), rng), make_part)
 
 
 async def _leave(core: SubnetHost, driver: LinkDriver) -> None:

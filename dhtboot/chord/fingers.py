@@ -14,7 +14,7 @@ class FingerTable:
     None: it is made anew when fingers or successors have changed, which is rare beside the lookups.
     """
 
-    __slots__ = ("_fingers", "_keys", "_me", "_nodes", "_stale")
+    __slots__ = ("_fingers", "_keys", "_me", "_nodes", "_stale", "revision")
 
     def __init__(self, me: int) -> None:
         self._me = me
@@ -22,6 +22,8 @@ class FingerTable:
         self._keys: list[int] = [me]
         self._nodes: list[NodeRef | None] = [None]
         self._stale = False
+        self.revision = 0
+        "Counts changes of the fingers."
 
     @property
     def nodes(self) -> list[NodeRef]:
@@ -50,7 +52,7 @@ class FingerTable:
             del self._fingers[index]
         else:
             self._fingers[index] = node
-        self._stale = True
+        self._note()
         return True
 
     def fill(self, successor: NodeRef, known: Collection[NodeRef]) -> None:
@@ -67,15 +69,21 @@ class FingerTable:
         trivial = [index for index in self._fingers if index < first]
         for index in trivial:
             del self._fingers[index]
-        self._stale = self._stale or bool(trivial)
+        if trivial:
+            self._note()
 
     def remove(self, identifier: int) -> bool:
         """Drop a dead node; True when it was a finger."""
         dead = [index for index, node in self._fingers.items() if node.id == identifier]
         for index in dead:
             del self._fingers[index]
-        self._stale = self._stale or bool(dead)
+        if dead:
+            self._note()
         return bool(dead)
+
+    def _note(self) -> None:
+        self._stale = True
+        self.revision += 1
 
     def changed(self) -> None:
         """The successors have changed: what `preceding` knows is out of date."""

@@ -15,6 +15,8 @@ from mdht.subnet.identity import Subnet, derive
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Message, State
+from mdht.subnet.node_part import NodePart
+from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.wire import Header, LinkCodec
 
 DELAY_S: Final = 0.0005
@@ -231,9 +233,14 @@ class WholeHost(Host):
         super().__init__(number, membership)
         rng = Random(f"{seed} founding {number} {membership.incarnation}")
         founding = Founding(membership.hid, lambda: derive([], rng), None, FoundingConfig(), rng)
-        self.core = SubnetHost(membership, founding)
+        self.core = SubnetHost(membership, founding, self._make_part)
         self.tag = self.core.tag
         self.settled: list[Subnet | None] = []
+
+    def _make_part(self, subnet: Subnet, now: float) -> NodePart:
+        """Of a node that is a ring of its own: there is no bootstrap server."""
+        rng = Random(f"part {self.number} {now}")
+        return NodePart(subnet, "test", self.membership, (self.address,), NodePartConfig(), None, rng, now)
 
     def start(self, now: float) -> Sequence[object]:
         """Come to the link."""

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.subnet.identity import Subnet
 from mdht.subnet.messages import Message, State
@@ -39,4 +40,5 @@ class Settled(msgspec.Struct, frozen=True):
     subnet: Subnet | None
 
 
-Effect = Multicast | Unicast | MemberChanged | Reincarnated | Settled
+Effect = Multicast | Unicast | MemberChanged | Reincarnated | Settled | Send
+"A `Send` goes to a host of another subnet, or to the bootstrap server."

@@ -49,7 +49,7 @@ from mdht.subnet.face_packets import (
 from mdht.subnet.face_pulls import Pulls
 from mdht.subnet.hostset_choice import Copy
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
-from mdht.subnet.messages import HostRef, NodeEntry
+from mdht.subnet.messages import NodeEntry
 from mdht.subnet.push import Peer, Push
 from mdht.subnet.view import View
 
@@ -89,7 +89,7 @@ class Face:
         payload_bytes: Callable[[Any], int] = lambda _packet: 0,
         asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
         ring_id: Callable[[], bytes | None] = lambda: None,
-        welcomed: Callable[[int, NodeRef, bytes], object] = lambda _number, _node, _ring: None,
+        welcomed: Callable[[int, NodeRef, bytes, float], object] = lambda _number, _node, _ring, _now: None,
     ) -> None:
         self.core = core
         self.counters: Counter[str] = Counter()
@@ -141,7 +141,7 @@ class Face:
             case Knock(number=number) if (ring := self._ring_id()) is not None:
                 return [self._datagram(sender.address, peer, Welcome(number=number, ring_id=ring), now)]
             case Welcome(number=number, ring_id=ring_id):
-                self._on_welcomed(number, sender, ring_id)
+                self._on_welcomed(number, sender, ring_id, now)
             case HostsChanged():
                 self.counters["pushes_received"] += 1
         return []
@@ -172,6 +172,10 @@ class Face:
             done += self._send(effect.to, effect.packet, now) if isinstance(effect, Send) else [effect]
         return done
 
+    def sent(self, effects: Iterable[Effect], now: float) -> list[Send]:
+        """Likewise, but the packets only: of whatever else there is, somebody else has told."""
+        return [effect for effect in self.perform(effects, now) if isinstance(effect, Send)]
+
     def knock(self, address: Address, number: int, now: float) -> list[Effect]:
         """Ask who is at an address, of which nothing else is known."""
         return [self._datagram(address, Peer(0, b"", address), Knock(number=number), now)]
@@ -181,6 +185,11 @@ class Face:
         peer = push.peer
         remember(self._held, peer.address, None, self._config.held_max)  # it gets the set whatever it held
         return [self._datagram(pseudo_address(peer.node_id), peer, HostsChanged(reason=push.reason), now)]
+
+    def renew(self, core: OverlayNode) -> None:
+        """Another core in place of the former one, of the same node in another ring; what was under way is dropped."""
+        self.core = core
+        self._calls = Calls()
 
     @property
     def requests(self) -> int:
@@ -200,11 +209,7 @@ class Face:
         if entry is not None and entry.identity == datagram.identity and entry.tag == datagram.tag:
             self.nodes.learn(entry, now, firsthand=True)
         if not self.nodes.knows(sender):
-            speaker = HostRef(hid=datagram.hid, address=source, age_s=0)
-            alone = NodeEntry(
-                identity=datagram.identity, tag=datagram.tag, view_epoch=datagram.view_epoch, size=1, hosts=(speaker,)
-            )
-            self.nodes.learn(alone, now, firsthand=False)
+            self.nodes.meet(datagram, source, now)
         node = self.nodes.get(sender.address)
         if node is None or not self.nodes.knows(sender) or node.tag != datagram.tag:
             self.counters["strangers"] += 1

@@ -7,8 +7,9 @@ from random import Random
 from dhtboot.ids import Address, NodeRef
 from dhtboot.rtt import RttEstimator
 from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.hostset import Learnt, RemoteNode
-from mdht.subnet.messages import NodeEntry
+from mdht.subnet.messages import HostRef, NodeEntry
 
 
 def pseudo_address(node_id: int) -> Address:
@@ -90,6 +91,14 @@ class NodeTable:
         self.counters["entries_refused"] += 1
         self.counters[f"entries_refused: {why}"] += 1
         return None
+
+    def meet(self, datagram: OverlayDatagram, source: Address, now: float) -> None:
+        """Take in the sender of a datagram which tells nothing else of its node: it is a host of it."""
+        speaker = HostRef(hid=datagram.hid, address=source, age_s=0)
+        alone = NodeEntry(
+            identity=datagram.identity, tag=datagram.tag, view_epoch=datagram.view_epoch, size=1, hosts=(speaker,)
+        )
+        self.learn(alone, now, firsthand=False)
 
     def _take(self, address: Address, node_id: int, entry: NodeEntry, now: float, *, firsthand: bool) -> str | None:
         """None, or why it is refused."""

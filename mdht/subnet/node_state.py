@@ -24,6 +24,8 @@ DIFFERENCES: Final = 2
 "Heartbeats of one sibling in a row with another state, after which states are compared."
 COMPARE_S: Final = 1.0
 "Between two comparisons of one host: one that was away hears that it differs from all its siblings at once."
+OTHERS_MAX: Final = 24
+"Nodes beside the neighbours that a host begins with; the fingers among 10^6 nodes are about 20."
 SIBLINGS_MAX: Final = 1024
 "As many as a subnet has members."
 
@@ -79,7 +81,8 @@ class Neighbourhood:
     Args:
         hid: own name.
         rota: whose turn it is.
-        entry_of: a neighbour in full, by its identifier, if it is known.
+        entry_of: a neighbour in full, by its identifier, at a time, if it is known.
+        others: nodes in full beside the neighbours, at a time, for a host that begins.
         with_predecessor: whether the first neighbour is the predecessor, which is a role of its own (Chord).
         epoch: of the state that this host had before it was started again, so that its changes are not older than that.
 
@@ -94,8 +97,9 @@ class Neighbourhood:
         self,
         hid: bytes,
         rota: Rota,
-        entry_of: Callable[[bytes], NodeEntry | None],
+        entry_of: Callable[[bytes, float], NodeEntry | None],
         *,
+        others: Callable[[float], Sequence[NodeEntry]] = lambda _now: (),
         with_predecessor: bool = True,
         epoch: int = 0,
     ) -> None:
@@ -106,6 +110,7 @@ class Neighbourhood:
         self.counters: Counter[str] = Counter()
         self._hid = hid
         self._entry_of = entry_of
+        self._others = others
         self._with_predecessor = with_predecessor
         self._floor = checked(epoch)
         self._differs: OrderedDict[bytes, int] = OrderedDict()
@@ -167,7 +172,7 @@ class Neighbourhood:
             neighbours=message.neighbours,
         )
         if _order(theirs) < _order(self.state):
-            return [] if multicast else self._all_told_to(source)
+            return [] if multicast else self._all_told_to(source, now, begins=not theirs.epoch)
         effects: list[StateEffect] = []
         if _order(theirs) > _order(self.state):
             self._become(theirs, told=True)
@@ -230,10 +235,12 @@ class Neighbourhood:
             turn=turn,
         )
 
-    def _all_told_to(self, to: Address) -> list[StateEffect]:
+    def _all_told_to(self, to: Address, now: float, *, begins: bool) -> list[StateEffect]:
         """The state with every neighbour in full that is known: one datagram holds one of them."""
-        known = [self._entry_of(node_id) for node_id in self.state.node_ids]
+        known = [self._entry_of(node_id, now) for node_id in self.state.node_ids]
         entries: list[NodeEntry | None] = [entry for entry in known if entry is not None]
+        if begins:
+            entries += self._others(now)[:OTHERS_MAX]
         return [Unicast(to, self._message(changed=entry, turn=self.rota.turn)) for entry in entries or [None]]
 
 

@@ -110,7 +110,7 @@ def test_exactly_one_node_begins_the_overlay() -> None:
     first = client.exchange(address(1), ContactRequest())
     assert isinstance(first, ContactReply)
     assert first.contact is None
-    assert client.exchange(address(2), ContactRequest()) == TryLater(10.0), "while the first one begins"
+    assert client.exchange(address(2), ContactRequest()) == TryLater(1.0), "while the first one begins"
     assert client.exchange(address(1), ContactRequest()).contact is None, "its reply was lost"
     client.report(1)
     assert client.exchange(address(2), ContactRequest()).contact.id == 1

@@ -1,0 +1,87 @@
+"""What a sibling tells of the node's neighbours, until this host knows enough of them to follow (mDHT, section 4).
+
+A neighbour without hosts would look dead to the overlay's core, and that is a structural change. So nobody follows
+before it knows hosts of each neighbour; it asks siblings for what it lacks.
+"""
+
+import math
+from collections.abc import Callable
+
+from mdht.subnet.node_state import NodeState
+
+
+class Following:
+    """One host's part. Times are in seconds.
+
+    Args:
+        ask_s: between two questions.
+        asks_max: questions after which it follows without the neighbours of which nobody knows hosts.
+        gather_s: a host that begins waits so long for what else the sibling tells.
+
+    Attributes:
+        begins: whether this host takes over all that a sibling has, rather than one change.
+    """
+
+    __slots__ = ("_ask_at", "_ask_s", "_asked", "_asks_max", "_gather_s", "_since", "_state", "begins")
+
+    def __init__(self, *, ask_s: float, asks_max: int, gather_s: float) -> None:
+        self.begins = False
+        self._ask_s = ask_s
+        self._asks_max = asks_max
+        self._gather_s = gather_s
+        self._state: NodeState | None = None
+        self._since = -math.inf
+        self._asked = 0
+        self._ask_at = math.inf
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is something to follow, or a sibling is being asked for it."""
+        return self._ask_at < math.inf
+
+    def begin(self, now: float) -> None:
+        """Take over whatever siblings have: ask at once."""
+        self.begins = True
+        self._state = None
+        self._asked = 0
+        self._ask_at = now
+
+    def told(self, state: NodeState, now: float) -> None:
+        """A sibling has told the state: follow it."""
+        if self._state is None or not self.begins:
+            self._since = now
+        self._state = state
+        self._asked = 0
+        self._ask_at = now + self._ask_s
+
+    def stop(self) -> None:
+        """There is nobody to follow."""
+        self._state, self._ask_at, self.begins = None, math.inf, False
+
+    def complete(self, knows: Callable[[bytes], bool], now: float) -> NodeState | None:
+        """The state to follow now, once; None as long as there is none, or too little is known.
+
+        Args:
+            knows: whether hosts of the node of an identifier are known; of the own one they are.
+            now: the time.
+        """
+        state = self._state
+        if state is None or (self.begins and now < self._since + self._gather_s):
+            return None
+        if self._asked < self._asks_max and not all(knows(node_id) for node_id in state.node_ids):
+            return None
+        self.stop()
+        return state
+
+    def asks(self, now: float) -> bool:
+        """Whether to ask a sibling now."""
+        if now < self._ask_at:
+            return False
+        self._asked += 1
+        self._ask_at = now + self._ask_s
+        return True
+
+    def next_deadline(self) -> float:
+        """When to call `complete` and `asks`; `math.inf` for never."""
+        gathered_at = self._since + self._gather_s if self.begins and self._state is not None else math.inf
+        return min(self._ask_at, gathered_at)

@@ -1,0 +1,374 @@
+"""One host's part of the node that its subnet is: how it comes into the overlay, and what it does there.
+
+The founder looks for the overlay and joins it, or begins a ring. Whoever comes later takes over what a sibling knows,
+and asks nobody else. From then on each host answers for the node, in step with the others, and one at a time tells
+other nodes that hosts have come or gone (mDHT design, sections 4 to 6).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from random import Random
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from dhtboot import shared
+from dhtboot.bootstrap_messages import BootstrapPacket
+from dhtboot.effects import Effect as OverlayEffect
+from dhtboot.effects import Joined, JoinFailed, Send
+from dhtboot.ids import Address, NodeRef
+from dhtboot.overlay import OnOwner, OverlayNode, find_owner, make_node
+from mdht.subnet.effects import Effect
+from mdht.subnet.face import Face
+from mdht.subnet.face_config import face_config
+from mdht.subnet.face_messages import OverlayDatagram
+from mdht.subnet.hostset_handout import Own, set_for
+from mdht.subnet.identity import Subnet
+from mdht.subnet.in_step import InStep
+from mdht.subnet.membership import Membership
+from mdht.subnet.messages import RING_BYTES, HostSet, Message, NodeEntry, Reason, State
+from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.push import Peer, Push, PushSchedule
+from mdht.subnet.rota import place_in_rota
+from mdht.subnet.search import MakeClient, Nobody, Search, Way
+from mdht.subnet.wire import Header
+
+
+class Stage(Enum):
+    """Where this host stands with the overlay."""
+
+    OUT = "out"
+    JOINING = "joining"
+    "Its core joins, for the node."
+    FOLLOWING = "following"
+    "It takes over what a sibling knows."
+    IN = "in"
+
+
+class Input(Enum):
+    """What can happen."""
+
+    BEGIN = "begin"
+    "The node is a ring of its own."
+    JOIN = "join"
+    JOINED = "joined"
+    FAILED = "failed"
+    "The last way into the overlay has failed."
+    TAKE_OVER = "take over"
+    TOLD = "told"
+    "A sibling has told all that is needed."
+
+
+TRANSITIONS: Final[Mapping[tuple[Stage, Input], Stage]] = {
+    (Stage.OUT, Input.BEGIN): Stage.IN,
+    (Stage.OUT, Input.JOIN): Stage.JOINING,
+    (Stage.OUT, Input.TAKE_OVER): Stage.FOLLOWING,
+    (Stage.JOINING, Input.JOINED): Stage.IN,
+    (Stage.JOINING, Input.FAILED): Stage.OUT,
+    (Stage.JOINING, Input.TOLD): Stage.IN,
+    (Stage.FOLLOWING, Input.TOLD): Stage.IN,
+    # All who could tell are gone.
+    (Stage.FOLLOWING, Input.BEGIN): Stage.IN,
+    # A ring of one that has found the overlay, and one that could not join it after all.
+    (Stage.IN, Input.JOIN): Stage.JOINING,
+    (Stage.IN, Input.BEGIN): Stage.IN,
+}
+"A pair that is not listed changes nothing."
+
+_REASONS: Final = {State.READY: Reason.JOIN, State.LEFT: Reason.LEAVE, State.DEAD: Reason.DEATH}
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """A contact of the overlay was found, in the ring of that number."""
+
+    ring_id: bytes
+
+
+class Unreached(msgspec.Struct, frozen=True):
+    """None was found, or the join has failed."""
+
+
+class Entered(msgspec.Struct, frozen=True):
+    """This host can answer for the node."""
+
+
+class Inherits(msgspec.Struct, frozen=True):
+    """The node is a ring of one, and whoever looked for the overlay is gone."""
+
+    ring_id: bytes
+
+
+Outcome: TypeAlias = Reached | Unreached | Entered | Inherits
+PartEffect: TypeAlias = Effect | Outcome
+
+
+class NodePart:
+    """One host's part of one subnet; in another one it has another.
+
+    Args:
+        subnet: which.
+        overlay: its name.
+        membership: who is there; it must see each message of the link first.
+        addresses: where hosts of other subnets reach this one.
+        config: settings.
+        make_client: makes the client of the bootstrap server; None where there is none.
+        rng: all chance.
+        now: the time.
+        application: the layer above the overlay's core.
+
+    Attributes:
+        stage: where it stands with the overlay.
+        face: towards other subnets.
+        step: with the siblings.
+    """
+
+    def __init__(
+        self,
+        subnet: Subnet,
+        overlay: str,
+        membership: Membership,
+        addresses: tuple[Address, ...],
+        config: NodePartConfig,
+        make_client: MakeClient | None,
+        rng: Random,
+        now: float,
+        application: Any = None,
+    ) -> None:
+        self.stage = Stage.OUT
+        self._subnet = subnet
+        self._membership = membership
+        self._addresses = addresses
+        self._config = config
+        self._rng = rng
+        self._application = application
+        self._id = subnet.identity.node_id(overlay)
+        self._push = PushSchedule(config.face.hosts, self._own_entry, self._neighbour_hosts)
+        self.face = Face(
+            self._core(now),
+            overlay,
+            self._own,
+            membership.view,
+            config.face,
+            rng,
+            asked=self._push.asked,
+            ring_id=lambda: self.step.ring_id if self.stage is Stage.IN else None,
+            welcomed=self._on_welcomed,
+        )
+        self.step = InStep(self.face, self._core, subnet.tag, membership, config, rng)
+        self._search = Search(make_client, self.face.knock, config.search, rng)
+        self._way: Way | None = None
+        self._joins = 0
+        self._alone_at = math.inf
+
+    def _core(self, now: float) -> OverlayNode:
+        config = face_config(self._config.overlay, self._config.face)
+        if self._config.rota:
+            config = shared.without_rounds(config)
+        return make_node(self._id, config, self._rng, now, self._application)
+
+    # ---- what the founding wants ---------------------------------------------------------------------------------
+
+    def look(self, now: float) -> list[PartEffect]:
+        """Look for the overlay; `Reached` or `Unreached` follows, perhaps at once."""
+        return self._searched(self._search.begin(now), now)
+
+    def join(self, now: float) -> list[PartEffect]:
+        """Join the overlay by the contact that was found; `Entered` or `Unreached` follows."""
+        if self._way is None or not self._step(Input.JOIN):
+            return [Unreached()]
+        self.step.inside = False
+        self.face.renew(self._core(now))
+        self._joins = 1
+        return self._performed(self.face.perform(self.face.core.join([self._way.contact], now), now), now)
+
+    def begin(self, ring_id: bytes, now: float) -> list[PartEffect]:
+        """The node is the first of a ring of its own."""
+        if not self._step(Input.BEGIN):
+            return []
+        self.face.renew(self._core(now))
+        effects = self.face.sent(shared.follow(self.face.core, [], [], now), now)
+        return [*effects, *self.step.enter(ring_id, now), *self._report(now), Entered()]
+
+    def take_over(self, now: float) -> list[PartEffect]:
+        """Have what siblings have; `Entered` follows."""
+        if not self._step(Input.TAKE_OVER):
+            return []
+        self._alone_at = now + self._config.alone_s
+        return self._stepped(self.step.take_over(now))
+
+    def stop(self, now: float) -> list[PartEffect]:
+        """Break off a search for the overlay: another host founds the subnet."""
+        return [*_sent(self._search.break_off(now))]
+
+    def leave(self, now: float) -> list[PartEffect]:
+        """Say goodbye to the overlay, if nobody stays who answers for the node."""
+        if self.stage is not Stage.IN or set(self.step.ready()) - {self._membership.hid}:
+            return []
+        farewell = [] if self._search.client is None else _sent(self._search.client.leave(now))
+        return [*farewell, *self.face.sent(self.face.core.leave(), now)]
+
+    # ---- driver's side -------------------------------------------------------------------------------------------
+
+    def receive(self, header: Header, message: Message, now: float, *, multicast: bool) -> list[PartEffect]:
+        """Act on one message of the link."""
+        member = self._membership.view.get(header.hid)
+        if member is None or not member.live or header.subnet_tag != self._subnet.tag:
+            return []
+        if isinstance(message, HostSet) and multicast:
+            self._push.seen(message.entry.view_epoch, now)
+        return self._stepped(self.step.receive(member, message, now, multicast=multicast))
+
+    def receive_overlay(
+        self, packet: OverlayDatagram | BootstrapPacket, source: Address, now: float
+    ) -> list[PartEffect]:
+        """Act on one datagram of a host of another subnet, or of the bootstrap server."""
+        if isinstance(packet, BootstrapPacket):
+            return self._searched(self._search.receive(packet, source, now), now)
+        effects = self._performed(self.face.receive(packet, source, now), now)
+        return effects + self._searched((), now)
+
+    def on_member(self, state: State, now: float) -> list[PartEffect]:
+        """A member, this host perhaps, has become something else."""
+        reason = _REASONS.get(state)
+        if reason is None or self.stage is not Stage.IN:
+            return []
+        ready, me = self.step.ready(), self._membership.hid
+        epoch = self._membership.view.epoch
+        self._push.changed(reason, epoch, place_in_rota(me, ready, epoch), now)
+        if reason is Reason.JOIN or ready[:1] != [me]:
+            return []
+        # Whoever was on the server's list for the node, or looked for the overlay, may be the one that is gone.
+        alone = not self.step.state.state.neighbours
+        return [*self._report(now), *([Inherits(self.step.ring_id)] if alone else [])]
+
+    def tick(self, now: float) -> list[PartEffect]:
+        """Act on the time."""
+        effects = self._searched(self._search.tick(now), now)
+        if now >= self.face.next_deadline():
+            effects += self._performed(self.face.tick(now), now)
+        if now >= self.step.next_deadline():
+            effects += self._stepped(self.step.tick(now))
+        if now >= self._alone_at:
+            effects += self._wait_no_more(now)
+        for effect in self._push.tick(now):
+            effects += _sent(self.face.push(effect, now)) if isinstance(effect, Push) else [effect]
+        return effects
+
+    def next_deadline(self) -> float:
+        """When to call `tick` at the latest; `math.inf` for never."""
+        return min(
+            self._search.next_deadline(),
+            self.face.next_deadline(),
+            self.step.next_deadline(),
+            self._alone_at,
+            self._push.next_deadline(),
+        )
+
+    # ---- the layer above -----------------------------------------------------------------------------------------
+
+    def find_owner(self, key: int, now: float, on_owner: OnOwner) -> list[PartEffect]:
+        """Look for the node responsible for a key; see `dhtboot.overlay.find_owner`."""
+        find_owner(self.face.core, key, now, on_owner)
+        return self._performed(self.face.collect(now), now)
+
+    # ---- coming in -----------------------------------------------------------------------------------------------
+
+    def _step(self, what: Input) -> bool:
+        stage = TRANSITIONS.get((self.stage, what))
+        if stage is None:
+            return False
+        self.stage = stage
+        self._alone_at = math.inf
+        return True
+
+    def _stepped(self, effects: Iterable[Effect]) -> list[PartEffect]:
+        """What keeping in step wants; perhaps a sibling has told all that is needed by now."""
+        told = self.step.inside and self.stage is not Stage.IN and self._step(Input.TOLD)
+        return [*effects, Entered()] if told else [*effects]
+
+    def _wait_no_more(self, now: float) -> list[PartEffect]:
+        """A host that takes over: is there still anybody who could tell?"""
+        if self.step.ready():
+            self._alone_at = now + self._config.alone_s
+            return []
+        ring_id = self._rng.randbytes(RING_BYTES)
+        return [*self.begin(ring_id, now), Inherits(ring_id)]
+
+    def _searched(self, effects: Iterable[OverlayEffect], now: float) -> list[PartEffect]:
+        """What a search wants, and what has come of it."""
+        done: list[PartEffect] = [*_sent(effects)]
+        match self._search.outcome():
+            case Way() as way:
+                self._way = way
+                if self.stage is Stage.JOINING:
+                    core = self.face.core
+                    return done + self._performed(self.face.perform(core.join([way.contact], now), now), now)
+                done.append(Reached(way.ring_id))
+            case Nobody():
+                self._step(Input.FAILED)
+                done.append(Unreached())
+            case None:
+                return done
+        return done + (self._report(now) if self.stage is Stage.IN else [])
+
+    def _on_welcomed(self, number: int, contact: NodeRef, ring_id: bytes, now: float) -> None:
+        self._search.welcomed(number, contact, ring_id, now)
+
+    def _report(self, now: float) -> list[PartEffect]:
+        """Have the node put on the server's list."""
+        client = self._search.client
+        return [] if client is None else [*_sent(client.report(now))]
+
+    def _performed(self, effects: Iterable[OverlayEffect], now: float) -> list[PartEffect]:
+        """What the face wants; and whether its core has other neighbours than before."""
+        done: list[PartEffect] = []
+        for effect in effects:
+            match effect:
+                case Joined():
+                    done += self._on_joined(now)
+                case JoinFailed():
+                    done += self._on_join_failed(now)
+                case _:
+                    done.append(effect)
+        return [*done, *self.step.tell_changes(now)]
+
+    def _on_joined(self, now: float) -> list[PartEffect]:
+        if self._way is None or not self._step(Input.JOINED):
+            return []
+        return [*self.step.enter(self._way.ring_id, now), *self._report(now), Entered()]
+
+    def _on_join_failed(self, now: float) -> list[PartEffect]:
+        if self.stage is not Stage.JOINING:
+            return []
+        if self._joins < self._config.joins_max:
+            self._joins += 1
+            return self._searched(self._search.begin(now), now)
+        self._step(Input.FAILED)
+        return [Unreached()]
+
+    # ---- what others are told ------------------------------------------------------------------------------------
+
+    def _own(self) -> Own:
+        ready = self._membership.state is State.READY
+        subnet, hid = self._subnet, self._membership.hid
+        return Own(identity=subnet.identity, tag=subnet.tag, hid=hid, addresses=self._addresses, ready=ready)
+
+    def _own_entry(self, now: float) -> NodeEntry:
+        allow_private = self._config.face.hosts.allow_private
+        return set_for(b"", self._own(), self._membership.view, now, allow_private=allow_private)
+
+    def _neighbour_hosts(self) -> list[Peer]:
+        """One of each neighbour, to be told of changes."""
+        peers = []
+        for node in self.step.neighbours():
+            remote = self.face.nodes.get(node.address)
+            if remote is not None and (usable := remote.usable):
+                host = self._rng.choice(usable)
+                peers.append(Peer(node.id, host.hid, host.address))
+        return peers
+
+
+def _sent(effects: Iterable[OverlayEffect]) -> list[Send]:
+    """The packets among the effects; of the others nobody wants to know there."""
+    return [effect for effect in effects if isinstance(effect, Send)]
