@@ -350,7 +350,8 @@ class NodePart:
     # ---- what others are told ------------------------------------------------------------------------------------
 
     def _own(self) -> Own:
-        ready = self._membership.state is State.READY
+        # Who joins for a node that nobody else answers for must be reached by those that let it in.
+        ready = self._membership.state is State.READY or self.stage is Stage.JOINING
         subnet, hid = self._subnet, self._membership.hid
         return Own(identity=subnet.identity, tag=subnet.tag, hid=hid, addresses=self._addresses, ready=ready)
 

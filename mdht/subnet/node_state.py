@@ -240,7 +240,8 @@ class Neighbourhood:
         known = [self._entry_of(node_id, now) for node_id in self.state.node_ids]
         entries: list[NodeEntry | None] = [entry for entry in known if entry is not None]
         if begins:
-            entries += self._others(now)[:OTHERS_MAX]
+            # Before the neighbours: whoever knows those has all that it waits for.
+            entries = [*self._others(now)[:OTHERS_MAX], *entries]
         return [Unicast(to, self._message(changed=entry, turn=self.rota.turn)) for entry in entries or [None]]
 
 

@@ -38,7 +38,7 @@ class StateHost(Host):
         super().__init__(number, membership)
         self.entries: dict[bytes, NodeEntry] = {}
         rota = Rota(PERIOD_S, shared=shared_rota)
-        self.shared = Neighbourhood(membership.hid, rota, self.entries.get, epoch=epoch)
+        self.shared = Neighbourhood(membership.hid, rota, lambda node_id, _now: self.entries.get(node_id), epoch=epoch)
         self.later: list[tuple[float, Callable[[float], Sequence[object]]]] = []
         self.rounds: list[float] = []
 

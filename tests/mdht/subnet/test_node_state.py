@@ -29,7 +29,14 @@ ME, OTHER, SOURCE = hid_of(1), hid_of(2), ("192.0.2.2", 4000)
 
 def alone(*, with_predecessor: bool = True, epoch: int = 0) -> Neighbourhood:
     known = {id_of(number): entry_of(number) for number in range(3)}
-    return Neighbourhood(ME, Rota(PERIOD_S), known.get, with_predecessor=with_predecessor, epoch=epoch)
+    return Neighbourhood(
+        ME,
+        Rota(PERIOD_S),
+        lambda node_id, _now: known.get(node_id),
+        others=lambda _now: [entry_of(8)],
+        with_predecessor=with_predecessor,
+        epoch=epoch,
+    )
 
 
 def told(epoch: int, numbers: list[int], author: bytes | None = None, turn: int | None = None) -> NodeStateMessage:
@@ -114,6 +121,10 @@ def test_an_older_state_told_to_this_host_alone_is_answered_with_all_that_is_kno
     shared = alone()
     shared.change(RING, neighbours_of([1, 7, 2]), None)
     effects = hear(shared, NodeStateMessage(ring_id=bytes(8), epoch=0, neighbours=()), multicast=False)
+    told_entries = [effect.message.changed for effect in effects if isinstance(effect, Unicast)]
+    assert told_entries == [entry_of(8), entry_of(1), entry_of(2)], "a host that begins gets all, neighbours last"
+    shared.change(RING, neighbours_of([1, 2, 7]), None)
+    effects = hear(shared, told(1, [3]), multicast=False)
     told_entries = [effect.message.changed for effect in effects if isinstance(effect, Unicast)]
     assert told_entries == [entry_of(1), entry_of(2)], "the other one is not known in full"
     assert all(isinstance(effect, Unicast) and effect.to == SOURCE for effect in effects)
