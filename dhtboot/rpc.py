@@ -216,6 +216,13 @@ class RpcTable:
         self.rtt.sample(address, now - pending.sent_at)
         return pending
 
+    def close(self, request_id: int) -> Pending | None:
+        """Wait no more for a response; None when nobody does."""
+        pending = self._pending.pop(request_id, None)
+        if pending is not None:
+            pending.open = False
+        return pending
+
     def overdue(self, now: float) -> Iterator[tuple[Pending, Overdue]]:
         """Yield requests past their deadline and what became of each."""
         while self.next_deadline() <= now:

@@ -72,6 +72,15 @@ def follow(core: OverlayNode, found: Sequence[NodeRef], known: Collection[NodeRe
     return core.collect()
 
 
+def give_up(core: OverlayNode, request_id: int, now: float) -> list[Effect]:
+    """A request will not be answered, as whoever carries it has found out before the core's own time is over."""
+    pending = core.rpc.close(request_id)
+    if pending is not None:
+        core.on_unanswered(pending, now)
+        core.set_timers()
+    return core.collect()
+
+
 def maintain(core: OverlayNode, now: float) -> list[Effect]:
     """One round of what looks after the neighbours."""
     if isinstance(core, ChordNode):

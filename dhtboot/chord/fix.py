@@ -1,4 +1,4 @@
-"""FIXFINGERS, one finger: ask it whether it is still responsible, and look it up anew if not."""
+"""FIXFINGERS: ask each finger whether it is still responsible, and look it up anew if not."""
 
 from typing import Any, Protocol
 
@@ -44,8 +44,14 @@ class FingerCheck(Asker):
         self._node.look_up_finger(self._index, now)
 
 
-def fix_finger(node: Fixer, index: int, now: float, *, check: bool) -> None:
-    """Make a finger right; with `check`, the one that is there is asked first."""
+def fix_fingers(node: Fixer, successor: NodeRef, now: float, *, check: bool) -> None:
+    """Make all fingers right; with `check`, those that are there are asked first."""
+    node.fingers.trim(successor)
+    for index in node.fingers.wanted(successor):
+        _fix_finger(node, index, now, check=check)
+
+
+def _fix_finger(node: Fixer, index: int, now: float, *, check: bool) -> None:
     finger = node.fingers.get(index) if check else None
     if finger is None:
         node.look_up_finger(index, now)

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.fingers import FingerTable
-from dhtboot.chord.fix import fix_finger
+from dhtboot.chord.fix import fix_fingers
 from dhtboot.chord.join import Joining
 from dhtboot.chord.messages import (
     LIST_MAX,
@@ -41,7 +41,7 @@ from dhtboot.chord.walk import Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
-from dhtboot.rpc import REQUEST_ID_BITS, Asker, Overdue, RpcTable
+from dhtboot.rpc import REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
 
 
 class Application(Protocol):
@@ -72,7 +72,6 @@ class ChordNode:
         "_limiter",
         "_rng",
         "_routed",
-        "_rpc",
         "_timers_at",
         "_turned_away",
         "counters",
@@ -81,6 +80,7 @@ class ChordNode:
         "joined",
         "joining",
         "neighbours",
+        "rpc",
     )
 
     def __init__(
@@ -102,7 +102,7 @@ class ChordNode:
         self._config = config
         self._rng = rng
         self._application = application
-        self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
+        self.rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
         self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
         self._fix_period = Period(
             config.fix_fingers_min_s, config.fix_fingers_max_s, config.fix_fingers_quiet_s, config, rng
@@ -122,7 +122,7 @@ class ChordNode:
             self.counters["without_sender"] += 1
         elif type(message) in _RESPONSES:
             sender = id_from(packet.sender)
-            pending = self._rpc.match(packet.request_id, sender, source, now)
+            pending = self.rpc.match(packet.request_id, sender, source, now)
             if pending is not None:
                 pending.asker.on_reply(pending.node, message, now)
             elif type(message) is Successors and packet.request_id in self._routed:
@@ -137,14 +137,12 @@ class ChordNode:
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
-        for pending, overdue in self._rpc.overdue(now):
+        for pending, overdue in self.rpc.overdue(now):
             if overdue is Overdue.AGAIN:
                 self.counters["retransmitted"] += 1
                 self.send(pending.node.address, pending.request_id, pending.request)
             elif overdue is Overdue.DEAD:
-                self.counters["timeouts"] += 1
-                self._on_dead(pending.node, now)
-                pending.asker.on_fail(pending.node, now)
+                self.on_unanswered(pending, now)
         turned_away, self._turned_away = self._turned_away, []
         for node, asker in turned_away:
             asker.on_fail(node, now)
@@ -159,9 +157,15 @@ class ChordNode:
         self.set_timers()
         return self.collect()
 
+    def on_unanswered(self, pending: Pending, now: float) -> None:
+        """A request will not be answered any more: its peer counts as dead."""
+        self.counters["timeouts"] += 1
+        self._on_dead(pending.node, now)
+        pending.asker.on_fail(pending.node, now)
+
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""
-        due_at = self._rpc.due_at
+        due_at = self.rpc.due_at
         return due_at if due_at < self._timers_at else self._timers_at  # noqa: FURB136 - min() costs three times that
 
     def set_timers(self) -> None:
@@ -204,12 +208,12 @@ class ChordNode:
 
     def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
         """Send one request and wait for its response; with too many under way it fails at the next tick."""
-        if self._rpc.full:
+        if self.rpc.full:
             self.counters["requests_turned_away"] += 1
             self._turned_away.append((node, asker))
             self._timers_at = -math.inf
             return
-        pending = self._rpc.open(node, request, now, asker)
+        pending = self.rpc.open(node, request, now, asker)
         self.send(node.address, pending.request_id, request)
 
     # ---- routing -------------------------------------------------------------------------------------------------
@@ -246,7 +250,7 @@ class ChordNode:
         dead = {id_from(identifier) for identifier in avoid}
         successors = self.neighbours.successors.nodes
         for node in {node.id: node for node in (*successors, *self.fingers.nodes) if node.id in dead}.values():
-            self.call(node, _PING, now, IGNORED)
+            self.call(node, Ping(), now, IGNORED)
         if self.is_responsible(target):
             return self.next_step(target)
         hops = self.fingers.all_preceding(target, successors, self._config.hop_choices, dead)
@@ -291,9 +295,7 @@ class ChordNode:
         successor = self.neighbours.successors.first
         if successor is None:
             return
-        self.fingers.trim(successor)
-        for index in self.fingers.wanted(successor):
-            fix_finger(self, index, now, check=self._config.check_fingers)
+        fix_fingers(self, successor, now, check=self._config.check_fingers)
 
     def look_up_finger(self, index: int, now: float) -> None:
         """Look for the node responsible for the start of a finger."""
@@ -351,7 +353,7 @@ class ChordNode:
                 sender = NodeRef(id_from(packet.sender), source)
                 response = self.neighbours.on_notify(sender, failed, now) if joined else _REFUSED
             case Ping():
-                response = _PONG
+                response = Pong()
             case _:
                 self._on_statement(message, NodeRef(id_from(packet.sender), source), packet.request_id, now)
         if response is _REFUSED:
@@ -395,5 +397,3 @@ class ChordNode:
 
 _RESPONSES: Final = frozenset({Successors, Predecessor, Notified, Pong, Refused})
 _REFUSED: Final = Refused()
-_PING: Final = Ping()
-_PONG: Final = Pong()

@@ -70,7 +70,7 @@ class KademliaNode:
         self._rng = rng
         self._application = application
         self.siblings = SiblingList(identifier, config.siblings)
-        self._rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
+        self.rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
         self._cookies = CookieJar(rng, rotation_s=config.cookie_rotation_s, now=now)
         self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
         self._outside: list[NodeRef] = []
@@ -105,16 +105,14 @@ class KademliaNode:
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
-        for pending, overdue in self._rpc.overdue(now):
+        for pending, overdue in self.rpc.overdue(now):
             if overdue is not Overdue.DEAD and pending.hedged:
                 pending.asker.on_late(pending.node, now)
             if overdue is Overdue.AGAIN:
                 self.counters["retransmitted"] += 1
                 self._transmit(pending)
             elif overdue is Overdue.DEAD:
-                self.counters["timeouts"] += 1
-                self._on_dead(pending.node, now)
-                pending.asker.on_fail(pending.node, now)
+                self.on_unanswered(pending, now)
         turned_away, self._turned_away = self._turned_away, []
         for node, asker in turned_away:
             asker.on_fail(node, now)
@@ -123,9 +121,15 @@ class KademliaNode:
         self.set_timers()
         return self.collect()
 
+    def on_unanswered(self, pending: Pending, now: float) -> None:
+        """A request will not be answered any more: its peer counts as dead."""
+        self.counters["timeouts"] += 1
+        self._on_dead(pending.node, now)
+        pending.asker.on_fail(pending.node, now)
+
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""
-        due_at = self._rpc.due_at
+        due_at = self.rpc.due_at
         return due_at if due_at < self._timers_at else self._timers_at  # noqa: FURB136 - min() costs three times that
 
     def set_timers(self) -> None:
@@ -241,16 +245,16 @@ class KademliaNode:
 
     def call(self, node: NodeRef, request: Any, now: float, asker: Asker, *, hedged: bool = False) -> None:
         """Send one request and wait for its response; with too many under way it fails at the next tick."""
-        if self._rpc.full:
+        if self.rpc.full:
             self.counters["requests_turned_away"] += 1
             self._turned_away.append((node, asker))
             self._timers_at = -math.inf
             return
-        self._transmit(self._rpc.open(node, request, now, asker, hedged=hedged))
+        self._transmit(self.rpc.open(node, request, now, asker, hedged=hedged))
 
     def rtt_s(self, node: NodeRef) -> float | None:
         """Smoothed round trip to a node, None when never measured."""
-        return self._rpc.rtt.mean_s(node.address)
+        return self.rpc.rtt.mean_s(node.address)
 
     @property
     def absent_contacts(self) -> list[NodeRef]:
@@ -290,7 +294,7 @@ class KademliaNode:
     def _on_response(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
         # A response without sender would put identifier 0 into the table.
         sender_id = id_from(packet.sender)
-        pending = self._rpc.match(packet.request_id, sender_id, source, now) if packet.sender else None
+        pending = self.rpc.match(packet.request_id, sender_id, source, now) if packet.sender else None
         if pending is None:
             self.counters["unexpected_responses"] += 1
             return
@@ -298,7 +302,7 @@ class KademliaNode:
         cookie = b"" if kind is Reply or kind is Busy else message.cookie
         if cookie:
             self._cookies.keep(source, cookie)
-            again = None if kind is Pong else self._rpc.reopen(pending, now)
+            again = None if kind is Pong else self.rpc.reopen(pending, now)
             if again is not None:
                 self._transmit(again)
                 return

@@ -9,13 +9,14 @@ Senders are believed to be what they say: whoever checks keys or addresses does 
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
+from dhtboot.shared import give_up
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_call import Call
 from mdht.subnet.face_calls import CallKey, Calls
@@ -112,10 +113,8 @@ class Face:
 
     # ---- driver's side -------------------------------------------------------------------------------------------
 
-    def join(self, entries: Iterable[NodeEntry], now: float) -> list[Effect]:
-        """Join the overlay through these nodes; a ring of its own where none of them is believed."""
-        learnt = [self.nodes.learn(entry, now, firsthand=False) for entry in entries]
-        contacts = [contact for contact in learnt if contact is not None]
+    def join(self, contacts: Sequence[NodeRef], now: float) -> list[Effect]:
+        """Join the overlay through these nodes, of which hosts are known; a ring of its own where there are none."""
         self._entry_points = frozenset(contact.address for contact in contacts)
         return self.perform(self.core.join(contacts, now), now)
 
@@ -257,7 +256,7 @@ class Face:
         first = call.on_answer(hid, now)
         if not first:
             self.counters["duplicates_suppressed"] += 1
-        self._look_at(key, call)
+        self._look_at(key, call, now)
         return first
 
     # ---- what goes out -------------------------------------------------------------------------------------------
@@ -312,21 +311,21 @@ class Face:
             effects += [self._datagram(call.to, Peer(node_id, copy.hid, copy.to), body, now) for copy in copies]
         if call.needs_pull and call.to not in self._pulls:
             effects += self._pull(call.to, now)
-        self._look_at(key, call)
-        return effects
+        return effects + self._look_at(key, call, now)
 
     def _reply_to(self, call: Call) -> Address | None:
-        if not call.receipt:
-            return None
-        origin = waits_for_answer(call.packet.message)
+        origin = waits_for_answer(call.packet.message) if call.receipt else None
         peer = None if origin is None else self._asked.get((origin.address, call.packet.request_id))
         return None if peer is None else peer.address
 
-    def _look_at(self, key: CallKey, call: Call) -> None:
-        """When to look at a request again."""
+    def _look_at(self, key: CallKey, call: Call, now: float) -> list[Effect]:
+        """When to look at a request again; of one that was given up the core must know."""
         if self._calls.look_at(key, call):
             self.counters["alternates_used"] += call.alternates
             self.counters["nodes_given_up"] += call.failed
+            if call.failed and not call.receipt:
+                return self.perform(give_up(self.core, key[1], now), now)
+        return []
 
     # ---- silent nodes --------------------------------------------------------------------------------------------
 

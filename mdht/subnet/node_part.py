@@ -6,7 +6,7 @@ other nodes that hosts have come or gone (mDHT design, sections 4 to 6).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from random import Random
 from typing import Any, Final, TypeAlias
@@ -110,7 +110,7 @@ class NodePart:
         subnet: which.
         overlay: its name.
         membership: who is there; it must see each message of the link first.
-        addresses: where hosts of other subnets reach this one.
+        addresses: where hosts of other subnets reach this one, now.
         config: settings.
         make_client: makes the client of the bootstrap server; None where there is none.
         rng: all chance.
@@ -128,7 +128,7 @@ class NodePart:
         subnet: Subnet,
         overlay: str,
         membership: Membership,
-        addresses: tuple[Address, ...],
+        addresses: Callable[[], tuple[Address, ...]],
         config: NodePartConfig,
         make_client: MakeClient | None,
         rng: Random,
@@ -180,7 +180,7 @@ class NodePart:
         self.step.inside = False
         self.face.renew(self._core(now))
         self._joins = 1
-        return self._performed(self.face.perform(self.face.core.join([self._way.contact], now), now), now)
+        return self._performed(self.face.join([self._way.contact], now), now)
 
     def begin(self, ring_id: bytes, now: float) -> list[PartEffect]:
         """The node is the first of a ring of its own."""
@@ -302,8 +302,7 @@ class NodePart:
             case Way() as way:
                 self._way = way
                 if self.stage is Stage.JOINING:
-                    core = self.face.core
-                    return done + self._performed(self.face.perform(core.join([way.contact], now), now), now)
+                    return done + self._performed(self.face.join([way.contact], now), now)
                 done.append(Reached(way.ring_id))
             case Nobody():
                 self._step(Input.FAILED)
@@ -353,7 +352,7 @@ class NodePart:
         # Who joins for a node that nobody else answers for must be reached by those that let it in.
         ready = self._membership.state is State.READY or self.stage is Stage.JOINING
         subnet, hid = self._subnet, self._membership.hid
-        return Own(identity=subnet.identity, tag=subnet.tag, hid=hid, addresses=self._addresses, ready=ready)
+        return Own(identity=subnet.identity, tag=subnet.tag, hid=hid, addresses=self._addresses(), ready=ready)
 
     def _own_entry(self, now: float) -> NodeEntry:
         allow_private = self._config.face.hosts.allow_private

@@ -83,4 +83,4 @@ def test_a_flood_of_joins_costs_no_more_than_an_answer_each() -> None:
         )
     assert sent <= 4000
     assert len(node.neighbours.successors.nodes) <= 8
-    assert len(node._rpc) <= ChordConfig().pending_max
+    assert len(node.rpc) <= ChordConfig().pending_max

@@ -135,7 +135,9 @@ class Lab:
 
     def join(self, host: LabHost, *contacts: LabSubnet) -> None:
         now = self.network.now
-        self.network.perform(host.address, host.face.join([self.entry(contact) for contact in contacts], now))
+        learnt = [host.face.nodes.learn(self.entry(contact), now, firsthand=False) for contact in contacts]
+        known = [contact for contact in learnt if contact is not None]
+        self.network.perform(host.address, host.face.join(known, now))
 
     def grow(self, subnets: int, hosts: int, settle_s: float = 240.0) -> None:
         """An overlay of so many subnets, one after another."""
