@@ -15,23 +15,20 @@ import msgspec
 import trio
 
 from dhtboot.ids import format_address
+from mdht import rendezvous
 from mdht.errors import LocalProtocolError, UnreachableError
 from mdht.link_config import LinkConfig
-from mdht.link_driver import Core, Faults, LinkDriver
+from mdht.link_driver import Away, Core, Faults, LinkDriver
+from mdht.link_host import AwayCodec, HostSettings, make_host
 from mdht.link_io import UdpLink, open_link
 from mdht.link_keys import read_keys
 from mdht.link_state import HostState
 from mdht.netifaces_io import interface_addresses
 from mdht.subnet.effects import MemberChanged, Settled
-from mdht.subnet.founding import Founding
-from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Identity, Subnet, derive, overlay_bytes
-from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HID_BYTES
-from mdht.subnet.node_part import NodePart
-from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.observer import Observer
 from mdht.subnet.view import Member
 from mdht.subnet.wire import LinkCodec
@@ -41,6 +38,8 @@ LISTEN_S: Final = 1.25
 HEARTBEATS: Final = 2.2
 "Periods in which an observer hears everybody at least once, even where one heartbeat is lost; with their jitter."
 GLANCE_S: Final = 0.02
+OVERLAY_LOOK_S: Final = 0.2
+"Between two looks at how it stands with the overlay."
 LEAVE_S: Final = 1.0
 "For saying goodbye twice, which takes 0.2 s."
 
@@ -52,6 +51,7 @@ examples:
   mdht members --watch --json                  one line for each change, until Ctrl-C
   mdht members --key-file key                  of a subnet whose hosts share a passphrase
   mdht members --join                          be a member, until Ctrl-C
+  mdht members --join --server 192.0.2.1:27184 and join the overlay of other subnets: see dhtboot serve
 
 Without --join the host only listens: it says hello without an address, which members answer but do not count.
 --join is experimental until `mdht run` itself is a member.
@@ -69,6 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--network", default="z2z", type=_network, help="overlay whose members are meant (z2z)")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="passphrase that the hosts of the subnet share")
+    parser.add_argument(
+        "--server", metavar="HOST:PORT", help="bootstrap server of the overlay; without one, a ring of its own"
+    )
+    parser.add_argument(
+        "--overlay", choices=("kademlia", "chord"), default="kademlia", help="protocol between subnets (kademlia)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="UDP port for unicast of --join (0: any)")
+    parser.add_argument("--allow-private", action="store_true", help="tell other subnets private addresses too")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="of --join (~/.local/state/mdht/net-NETWORK)")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for every detail")
 
@@ -89,7 +97,7 @@ async def run(options: argparse.Namespace, faults: Faults | None = None) -> int:
         MdhtError: the link cannot be used, or nobody is there.
     """
     keys = () if options.key_file is None else read_keys(options.key_file, options.network)
-    config = LinkConfig(overlay=options.network, interfaces=tuple(options.interface))
+    config = LinkConfig(overlay=options.network, interfaces=tuple(options.interface), port=options.port)
     scene = _Scene(options, keys, config, faults)
     if options.join:
         with HostState.open(options.state_dir) as state:
@@ -116,6 +124,7 @@ class _Scene:
         link: UdpLink,
         on_event: Callable[[MemberChanged | Settled], None],
         keep: Callable[[int], None],
+        away: Away | None = None,
     ) -> AsyncIterator[LinkDriver]:
         """Drive a core in the background."""
         driver = LinkDriver(
@@ -125,6 +134,7 @@ class _Scene:
             keyed=bool(self.keys),
             keep=keep,
             on_event=on_event,
+            away=away,
             faults=self._faults,
         )
         async with trio.open_nursery() as nursery:
@@ -245,9 +255,11 @@ async def _join(scene: _Scene, state: HostState) -> None:
         if member is not None:
             scene.members([member], trio.current_time())
 
+    settings = await _settings(scene.options)
     async with open_link(scene.config) as link:
-        core = _host(scene, state, link)
-        async with scene.driving(core, link, on_event, state.keep) as driver:
+        core = _host(settings, state, link)
+        away = Away(core, AwayCodec(settings, scene.keys))
+        async with scene.driving(core, link, on_event, state.keep, away) as driver:
             addresses = [format_address(address) for address in link.addresses]
             fields: dict[str, Any] = {
                 "hid": state.hid.hex(),
@@ -263,25 +275,49 @@ async def _join(scene: _Scene, state: HostState) -> None:
             scene.head()
             driver.perform(core.start(trio.current_time()))
             try:
-                await trio.sleep_forever()
+                await _tell_of_overlay(scene, core)
             finally:
                 with trio.CancelScope(shield=True):
                     await _leave(core, driver)
                 scene.ended(driver)
 
 
-def _host(scene: _Scene, state: HostState, link: UdpLink) -> SubnetHost:
+async def _settings(options: argparse.Namespace) -> HostSettings:
+    server = None if options.server is None else (await rendezvous.resolve(options.server, SystemRandom()))[0]
+    return HostSettings(
+        network=options.network, protocol=options.overlay, server=server, allow_private=options.allow_private
+    )
+
+
+def _host(settings: HostSettings, state: HostState, link: UdpLink) -> SubnetHost:
     rng = SystemRandom()
-    membership = Membership(state.hid, state.incarnation, link.addresses, scene.overlay_hash, MembershipConfig(), rng)
 
     def identity() -> Identity:
         return derive([each for name in link.interfaces for each in interface_addresses(name)], rng)
 
-    def make_part(subnet: Subnet, now: float) -> NodePart:
-        # Without a bootstrap server: the subnet is a ring of its own.
-        return NodePart(subnet, scene.options.network, membership, link.addresses, NodePartConfig(), None, rng, now)
+    return make_host(settings, state.hid, state.incarnation, lambda: link.addresses, identity, rng)
 
-    return SubnetHost(membership, Founding(state.hid, identity, None, FoundingConfig(), rng), make_part)
+
+async def _tell_of_overlay(scene: _Scene, core: SubnetHost) -> None:
+    """Print how it stands with the overlay whenever that has changed, for ever."""
+    told: tuple[object, ...] = ()
+    while True:
+        part = core.part
+        if part is not None:
+            neighbours = len(part.step.neighbours())
+            ring, changes = part.step.ring_id.hex(), part.step.state.changes.made
+            now = (part.stage.value, ring, neighbours, changes)
+            if now != told:
+                told = now
+                scene.line(
+                    f"overlay: {part.stage.value}, ring {ring}, {neighbours} neighbours, {changes} structural changes",
+                    event="overlay",
+                    stage=part.stage.value,
+                    ring=ring,
+                    neighbours=neighbours,
+                    structural_changes=changes,
+                )
+        await trio.sleep(OVERLAY_LOOK_S)
 
 
 async def _leave(core: SubnetHost, driver: LinkDriver) -> None:

@@ -14,12 +14,16 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
+from dhtboot.bootstrap_messages import BootstrapPacket
+from dhtboot.effects import Send
+from dhtboot.errors import DhtbootError
 from dhtboot.ids import Address, format_address
 from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, Settled, Unicast
 from mdht.subnet.errors import WireError
+from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.messages import Hello, Here, Message, View
 from mdht.subnet.replay import ReplayWindows, Seen
-from mdht.subnet.wire import Header, LinkCodec
+from mdht.subnet.wire import MAGIC, Header, LinkCodec
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,34 @@ class Core(Protocol):
         """When to call `tick`; `math.inf` for never."""
 
 
+AwayPacket = OverlayDatagram | BootstrapPacket
+"What goes to a host of another subnet, or to the bootstrap server, and comes from there."
+
+
+class AwayCodec(Protocol):
+    """Turns such packets into bytes; it raises an error of the package for whatever is wrong with bytes."""
+
+    def encode(self, packet: AwayPacket) -> bytes:
+        """The datagram of a packet."""
+
+    def decode(self, data: bytes) -> AwayPacket:
+        """The packet in a datagram."""
+
+
+class AwayCore(Protocol):
+    """What the driver needs of a core that other subnets know of; `SubnetHost` is one."""
+
+    def receive_overlay(self, packet: AwayPacket, source: Address, now: float) -> list[Effect]:
+        """Act on one packet from afar."""
+
+
+class Away(msgspec.Struct, frozen=True):
+    """What lies beyond the link."""
+
+    core: AwayCore
+    codec: AwayCodec
+
+
 class Datagram(Protocol):
     """What a port gives."""
 
@@ -70,6 +102,10 @@ class Datagram(Protocol):
     @property
     def multicast(self) -> bool:
         """Whether it came by the group."""
+
+    @property
+    def on_link(self) -> bool:
+        """Whether it comes from an address of the link."""
 
 
 class Port(Protocol):
@@ -104,6 +140,9 @@ class Link(Protocol):
     def unicast(self, data: bytes, to: Address) -> None:
         """Send to one."""
 
+    def send_away(self, data: bytes, to: Address) -> None:
+        """Send to a host wherever it is."""
+
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """What goes wrong on purpose, at one receiver, for tests and experiments."""
@@ -130,6 +169,7 @@ class LinkDriver:
             make numbers up, so that only what came twice is dropped: else a made-up number would silence a host.
         keep: writes an incarnation to the disk; called before it is used.
         on_event: gets every effect that is no message.
+        away: where the host is known beyond its link.
         faults: what goes wrong on purpose.
 
     Attributes:
@@ -145,6 +185,7 @@ class LinkDriver:
         keyed: bool,
         keep: Callable[[int], None],
         on_event: Callable[[MemberChanged | Settled], None],
+        away: Away | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -154,6 +195,7 @@ class LinkDriver:
         self._keyed = keyed
         self._keep = keep
         self._on_event = on_event
+        self._away = away
         self._faults = faults or Faults()
         self._chance = Random(self._faults.seed)
         self._windows = ReplayWindows()
@@ -191,6 +233,8 @@ class LinkDriver:
                     self._send(message, None)
                 case Unicast(to=to, message=message):
                     self._send(message, to)
+                case Send(to=to, packet=packet):
+                    self._send_away(packet, to)
                 case MemberChanged() | Settled():
                     events.append(effect)
                 case Reincarnated():
@@ -226,6 +270,13 @@ class LinkDriver:
 
     def _receive(self, datagram: Datagram, now: float) -> None:
         self.counters["received"] += 1
+        if datagram.data[: len(MAGIC)] != MAGIC and self._away is not None and not datagram.multicast:
+            self._receive_away(self._away, datagram, now)
+            return
+        if not datagram.on_link:
+            self.counters["off_link"] += 1
+            log.debug("dropped a datagram from %s, which is no address of the link", format_address(datagram.source))
+            return
         try:
             found = self._codec.decode(datagram.data)
         except WireError as error:
@@ -239,6 +290,29 @@ class LinkDriver:
             return
         reachable = self._reachable(message)
         self.perform(self._core.receive(header, reachable, datagram.source, now, multicast=datagram.multicast))
+
+    def _receive_away(self, away: Away, datagram: Datagram, now: float) -> None:
+        try:
+            packet = away.codec.decode(datagram.data)
+        except (WireError, DhtbootError) as error:
+            self.counters["refused"] += 1
+            log.debug("refused a datagram from %s: %s", format_address(datagram.source), error)
+            return
+        self.counters["received_away"] += 1
+        self.perform(away.core.receive_overlay(packet, datagram.source, now))
+
+    def _send_away(self, packet: AwayPacket, to: Address) -> None:
+        if self._away is None:
+            self.counters["unsendable"] += 1
+            return
+        try:
+            data = self._away.codec.encode(packet)
+        except (ValueError, OverflowError, struct.error, DhtbootError) as error:
+            self.counters["unsendable"] += 1
+            log.warning("did not send a %s: %s", type(packet).__name__, error)
+            return
+        self.counters["sent_away"] += 1
+        self._link.send_away(data, to)
 
     def _reachable(self, message: Message) -> Message:
         """Without addresses that cannot be reached from here: a host may be on other links, or speak IPv6 too."""

@@ -12,7 +12,6 @@ import errno
 import ipaddress
 import logging
 import socket
-import struct
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,9 +22,10 @@ import trio
 
 from dhtboot.errors import LocalProtocolError as SocketError
 from dhtboot.ids import Address
-from dhtboot.udp import RECEIVE_BUFFER_BYTES, SLICE_MAX, open_sockets
+from dhtboot.udp import SLICE_MAX, open_sockets
 from mdht.errors import LocalProtocolError
 from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4
+from mdht.link_sockets import explain, leave_and_join, open4, open6
 from mdht.netifaces_io import default_interface, interface_addresses, is_up
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,6 @@ SCOPES_MAX: Final = 2048
 _READ_BYTES: Final = 2048
 "More than any datagram of the protocol, so that a larger one is recognised and refused."
 _FAMILY_NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
-_IP_MULTICAST_ALL: Final = 49
-_GROUP_REQUEST: Final = struct.Struct("4s4si")
-"ip_mreqn of ip(7): group, local address, interface."
-_GROUP_REQUEST6: Final = struct.Struct("16si")
 
 
 class Datagram(msgspec.Struct, frozen=True):
@@ -49,6 +45,8 @@ class Datagram(msgspec.Struct, frozen=True):
     data: bytes
     source: Address
     multicast: bool
+    on_link: bool = True
+    "Whether it comes from an address of the link; what came to the group does."
 
 
 def interface_state(name: str) -> InterfaceState | None:
@@ -76,7 +74,7 @@ class UdpPort:
         self._interface = interface
 
     async def receive(self) -> list[Datagram]:
-        """Wait for datagrams, and take what has arrived; those that do not come from the link are dropped.
+        """Wait for datagrams, and take what has arrived; what comes to the group from elsewhere is dropped.
 
         Raises:
             trio.ClosedResourceError: the interface is gone.
@@ -96,7 +94,8 @@ class UdpPort:
                     break
                 address = self._link.admit(source, self._interface)
                 if address is not None:
-                    batch.append(Datagram(data, address, self._interface is not None))
+                    grouped = self._interface is not None
+                    batch.append(Datagram(data, address, grouped, grouped or self._link.reaches(address)))
             if batch:
                 return batch
 
@@ -208,13 +207,13 @@ class UdpLink:
         ports: list[UdpPort] = []
         try:
             if state.ipv4 is not None:
-                ports.append(UdpPort(self, _open4(self._group4, self._config.group_port, state), name))
+                ports.append(UdpPort(self, open4(self._group4, self._config.group_port, state), name))
             if state.speaks_ipv6 and socket.AF_INET6 in self._unicast:
-                ports.append(UdpPort(self, _open6(self._config.group_port, state), name))
+                ports.append(UdpPort(self, open6(self._config.group_port, state), name))
         except OSError as error:
             for port in ports:
                 port.close()
-            self._complain(name, _explain(name, self._config.group_port, error))
+            self._complain(name, explain(name, self._config.group_port, error))
             return []
         if ports:
             self._failing.pop(name, None)
@@ -238,7 +237,7 @@ class UdpLink:
         for name, joined in list(self._joined.items()):
             try:
                 for port in joined.ports:
-                    _leave_and_join(port.sock, self._group4, joined.state)
+                    leave_and_join(port.sock, self._group4, joined.state)
             except OSError as error:
                 self.count("rejoin_errors", error)
                 self._part(name, "could not join the group again")  # the next look opens it anew
@@ -246,10 +245,10 @@ class UdpLink:
     # ---- datagrams -----------------------------------------------------------------------------------------------
 
     def admit(self, source: tuple[str, int] | tuple[str, int, int, int], interface: str | None) -> Address | None:
-        """The address that a datagram comes from; None, counted, if that is none of this link."""
+        """The address that a datagram comes from; None, counted, if it came to the group from elsewhere."""
         text = source[0].partition("%")[0]
         host = ipaddress.ip_address(text)
-        if not (self.reaches((text, 0)) if interface is None else self._joined[interface].state.on_link(host)):
+        if interface is not None and not self._joined[interface].state.on_link(host):
             self.counters["off_link"] += 1
             log.debug("dropped a datagram from %s, which is no address of the link", text)
             return None
@@ -288,6 +287,15 @@ class UdpLink:
         else:
             self._send(port.sock, data, to)
 
+    def send_away(self, data: bytes, to: Address) -> None:
+        """Send to a host wherever it is: of another subnet, or the bootstrap server."""
+        version = ipaddress.ip_address(to[0]).version
+        port = self._unicast.get(socket.AF_INET if version == 4 else socket.AF_INET6)
+        if port is None:
+            self.counters["no_family"] += 1
+        else:
+            self._send(port.sock, data, to)
+
     def _scope(self, host: str) -> int:
         return self._scopes.get(host) or next(iter(self._joined.values())).state.index
 
@@ -310,74 +318,6 @@ class UdpLink:
 def _sockets_of(state: InterfaceState) -> tuple[object, ...]:
     """What sockets are made from; with another value they must be opened anew."""
     return state.index, state.ipv4, state.speaks_ipv6
-
-
-def _open4(group: str, port: int, state: InterfaceState) -> socket.socket:
-    sock = _shared_socket(socket.AF_INET)
-    try:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)  # what other interfaces bring is not for this socket
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _request4("0.0.0.0", state))  # noqa: S104 - unused
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _request4(group, state))
-        sock.bind((group, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _open6(port: int, state: InterfaceState) -> socket.socket:
-    sock = _shared_socket(socket.AF_INET6)
-    try:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, state.index)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _request6(state))
-        sock.bind((GROUP6, port, 0, state.index))  # the scope ties it to the interface
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _shared_socket(family: socket.AddressFamily) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # And no SO_REUSEPORT: it shares nothing that this does not, and on Linux 6.18 it brings half of what one interface
-    # receives to the socket of another one (measured): the kernel picks among all that are bound to the group.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    return sock
-
-
-def _leave_and_join(sock: socket.socket, group: str, state: InterfaceState) -> None:
-    if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, _request4(group, state))
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _request4(group, state))
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, _request6(state))
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _request6(state))
-
-
-def _request4(group: str, state: InterfaceState) -> bytes:
-    # With the address, as on loopback the kernel would choose none.
-    address = bytes(4) if state.ipv4 is None else state.ipv4.packed
-    return _GROUP_REQUEST.pack(socket.inet_aton(group), address, state.index)
-
-
-def _request6(state: InterfaceState) -> bytes:
-    return _GROUP_REQUEST6.pack(socket.inet_pton(socket.AF_INET6, GROUP6), state.index)
-
-
-def _explain(interface: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"UDP port {port}, where hosts of a link meet, is held by a program that does not share it; stop that one"
-        )
-    if error.errno in {errno.EPERM, errno.EACCES}:
-        return f"interface {interface!r} may not be used for multicast; allow it, or run as another user"
-    return f"interface {interface!r} cannot be used for multicast: {error.strerror or error}"
 
 
 @asynccontextmanager

@@ -2,22 +2,30 @@
 
 Time runs in ticks of a millisecond, as in `dhtboot.sim`: what happens in one stands in a list. Messages are values; the
 codecs have tests of their own.
+
+A node lives while one of its hosts is READY. In each run it is asserted that hosts which come and go change nothing in
+the overlay's structure while their node lives: see `Internet.at_rest`.
 """
 
 import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Final
 
 from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig, OnContact
+from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.node import ChordNode
+from dhtboot.chord.ring import clockwise
 from dhtboot.effects import Send
-from dhtboot.ids import Address
+from dhtboot.ids import ID_BITS, Address
 from mdht.subnet.effects import Effect, Multicast, Unicast
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
-from mdht.subnet.identity import Subnet, named
+from mdht.subnet.identity import Identity, Subnet, named
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Message, State
@@ -35,6 +43,15 @@ DELAY_S: Final = 0.050
 JITTER_S: Final = 0.005
 "Of one message between subnets, evenly to both sides."
 NEVER: Final = 1 << 62
+LOOK_TICKS: Final = 1000
+"Between two looks whether the structure has changed."
+QUIET_S: Final = 30.0
+"""No host has found a change for so long before the overlay is at rest: a request to a node that is gone, whose end
+would be one, is not under way for longer."""
+
+
+class StructureError(AssertionError):
+    """The overlay's structure has changed, though no node has died or been born."""
 
 
 class SimHost:
@@ -46,7 +63,9 @@ class SimHost:
         core: None once it has crashed, or has left for good.
         born_at: when it was started.
         ready_at: when it could first answer for its subnet, infinite as long as it cannot.
-        sent: messages to the link, and to other subnets.
+        ready: whether it answers for its subnet now.
+        sent_here: messages to the link.
+        sent_away: messages to other subnets, and to the bootstrap server.
     """
 
     def __init__(self, number: int, link: int, address: Address, now: float) -> None:
@@ -56,6 +75,7 @@ class SimHost:
         self.core: SubnetHost | None = None
         self.born_at = now
         self.ready_at = math.inf
+        self.ready = False
         self.sent_here = self.sent_away = 0
         self.seq = 0
         self.wakes_at = NEVER
@@ -68,6 +88,8 @@ class Internet:
         seed: of all chance.
         config: of each host's part of its node.
         membership: settings of all memberships.
+        lease_s: after which the bootstrap server forgets who has not reported again.
+        strict: whether a structural change without a death or birth of a node is an error, or only counted.
 
     Attributes:
         now: the time in seconds.
@@ -75,14 +97,39 @@ class Internet:
         links: the same, by link.
         changes: structural changes that hosts have found which do not live any more.
         to_server: packets to the bootstrap server.
+        node_events: when nodes have died and been born: the time, the link, whether it was a birth.
+        on_sent: is told each message that a host sends, with the header it has on a link.
+        at_rest: whether each host of the overlay, which is Chord, has the right predecessor, successors and fingers,
+            and none has found a change for a while. Until the next death or birth of a node nobody may find one from
+            then on: `run` raises `StructureError`.
+        unexplained: how often that has happened, where it is not an error.
     """
 
-    def __init__(self, seed: int, config: NodePartConfig, membership: MembershipConfig | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        config: NodePartConfig,
+        membership: MembershipConfig | None = None,
+        *,
+        lease_s: float = 600.0,
+        strict: bool = True,
+    ) -> None:
         self.seed = seed
         self.hosts: dict[int, SimHost] = {}
         self.links: dict[int, dict[Address, SimHost]] = {}
         self.changes = 0
         self.to_server = 0
+        self.node_events: list[tuple[float, int, bool]] = []
+        self.on_sent: Callable[[SimHost, Any, Header | None], None] | None = None
+        self.at_rest = False
+        self.unexplained = 0
+        self._strict = strict
+        self._changes_seen = 0
+        self._quiet_from = 0.0
+        self._look_tick = LOOK_TICKS
+        self._ready: Counter[int] = Counter()
+        self._ids: dict[int, int] = {}
+        self._live: list[int] | None = None
         self._config = config
         self._membership = membership or MembershipConfig()
         self._tick = 0
@@ -90,8 +137,9 @@ class Internet:
         self._by_address: dict[Address, SimHost] = {}
         self._numbers = 0
         self._rng = Random(f"{seed} internet")
+        many, fast = 1_000_000, 1e6
         lists = BootstrapConfig(
-            nodes_max=1_000_000, nodes_per_source_max=1_000_000, requests_per_s=1e6, requests_burst=1e6
+            lease_s=lease_s, nodes_max=many, nodes_per_source_max=many, requests_per_s=fast, requests_burst=fast
         )
         self._server = BootstrapServer(lists, Random(f"{seed} server"), 0.0)
 
@@ -104,6 +152,8 @@ class Internet:
 
     def add(self, link: int) -> SimHost:
         """Start a host on a link."""
+        if not self._ready[link]:
+            self._disturb()
         number = self._numbers
         self._numbers += 1
         address = (f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 27183)
@@ -118,7 +168,7 @@ class Internet:
         rng = Random(f"{self.seed} host {host.number}")
         hid = host.number.to_bytes(8, "big")
         membership = Membership(hid, 1, (host.address,), OVERLAY_HASH, self._membership, rng)
-        identity = named(f"link {host.link}")
+        identity = _identity(host.link)
         founding = Founding(hid, lambda: identity, None, FoundingConfig(), rng)
 
         def make_part(subnet: Subnet, now: float) -> NodePart:
@@ -126,12 +176,13 @@ class Internet:
                 node_id = subnet.identity.node_id(OVERLAY)
                 return BootstrapClient(node_id, SERVER, ClientConfig(), rng, on_contact=on_contact)
 
-            return NodePart(subnet, OVERLAY, membership, (host.address,), self._config, make_client, rng, now)
+            return NodePart(subnet, OVERLAY, membership, lambda: (host.address,), self._config, make_client, rng, now)
 
         return SubnetHost(membership, founding, make_part)
 
     def crash(self, host: SimHost) -> None:
         """End a host without a word."""
+        self._note_ready(host, ready=False)
         self.changes += structural_changes(host)
         host.core = None
         del self.hosts[host.number]
@@ -150,6 +201,88 @@ class Internet:
         """Found by all hosts so far; what siblings are told counts once."""
         return self.changes + sum(map(structural_changes, self.hosts.values()))
 
+    # ---- nodes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> list[int]:
+        """Identifiers of the nodes that live, ascending."""
+        if self._live is None:
+            self._live = sorted(self.node_id(link) for link, count in self._ready.items() if count)
+        return self._live
+
+    def node_id(self, link: int) -> int:
+        """Of the node that the hosts of a link are."""
+        if link not in self._ids:
+            self._ids[link] = _identity(link).node_id(OVERLAY)
+        return self._ids[link]
+
+    def responsible(self, key: int) -> int | None:
+        """The live node that a key belongs to, as Chord has it."""
+        live = self.live
+        return live[bisect_left(live, key) % len(live)] if live else None
+
+    def wrong_tables(self) -> list[tuple[SimHost, str]]:
+        """READY hosts of a ring of Chord of which a table is not what it should be, and which."""
+        return [
+            (host, what)
+            for host in self.hosts.values()
+            if host.ready and host.core is not None and host.core.part is not None
+            for what in self._wrong(host.core.part.face.core, self.node_id(host.link))
+        ]
+
+    def _wrong(self, core: Any, me: int) -> Iterable[str]:
+        if not isinstance(core, ChordNode) or not isinstance(self._config.overlay, ChordConfig):
+            return ("overlay",)
+        at = bisect_left(self.live, me)
+        others = [*self.live[at + 1 :], *self.live[:at]]
+        found = core.neighbours
+        wrong = []
+        if (None if found.predecessor is None else found.predecessor.id) != (others[-1] if others else None):
+            wrong.append("predecessor")
+        if [node.id for node in found.successors.nodes] != others[: self._config.overlay.successors]:
+            wrong.append("successors")
+        trivial = clockwise(me, others[0]).bit_length() if others else ID_BITS
+        for index in range(ID_BITS):
+            first = self.responsible(core.fingers.start(index))
+            finger = core.fingers.get(index)
+            if (None if finger is None else finger.id) != (None if index < trivial or first == me else first):
+                return [*wrong, "fingers"]
+        return wrong
+
+    def _note_ready(self, host: SimHost, *, ready: bool) -> None:
+        if ready == host.ready:
+            return
+        host.ready = ready
+        if ready:
+            host.ready_at = min(host.ready_at, self.now)
+        self._ready[host.link] += 1 if ready else -1
+        if self._ready[host.link] == int(ready):
+            self._disturb()
+            self._live = None
+            self.node_events.append((self.now, host.link, ready))
+
+    def _disturb(self) -> None:
+        """A node dies or is born, or begins to be: until now nothing may have changed, from now on it may."""
+        self._look()
+        self.at_rest = False
+        self._quiet_from = self.now
+
+    def _look(self) -> None:
+        """Whether the structure has changed since the last look, and may."""
+        changes = self.structural_changes
+        if changes != self._changes_seen:
+            if self.at_rest:
+                self.unexplained += 1
+                if self._strict:
+                    raise StructureError(
+                        f"seed {self.seed}, {self.now:.3f} s: a structural change, but no node's death"
+                    )
+            self.at_rest = False
+            self._changes_seen = changes
+            self._quiet_from = self.now
+        elif not self.at_rest and self.now >= self._quiet_from + QUIET_S:
+            self.at_rest = all(self._ready[link] for link in self.links) and not self.wrong_tables()
+
     # ---- messages ------------------------------------------------------------------------------------------------
 
     def perform(self, host: SimHost, effects: Iterable[Effect]) -> None:
@@ -161,21 +294,20 @@ class Internet:
             match effect:
                 case Multicast(message=message):
                     packet = self._packet(host, core, message, multicast=True)
-                    host.sent_here += 1
                     for other in self.links[host.link].values():
                         if other is not host:
                             self._schedule(self._tick + LINK_TICKS, other, packet, host.address)
                 case Unicast(to=to, message=message):
-                    host.sent_here += 1
+                    packet = self._packet(host, core, message, multicast=False)
                     receiver = self.links[host.link].get(to)
                     if receiver is not None:
-                        packet = self._packet(host, core, message, multicast=False)
                         self._schedule(self._tick + LINK_TICKS, receiver, packet, host.address)
                 case Send(to=to, packet=packet):
                     host.sent_away += 1
+                    if self.on_sent is not None:
+                        self.on_sent(host, packet, None)
                     self._send_away(to, packet, host.address)
-        if host.ready_at == math.inf and core.membership.state is State.READY:
-            host.ready_at = self.now
+        self._note_ready(host, ready=core.membership.state is State.READY)
         if core.membership.state is State.LEFT and core.next_deadline() == math.inf:
             self.crash(host)
             return
@@ -185,7 +317,10 @@ class Internet:
         self, host: SimHost, core: SubnetHost, message: Message, *, multicast: bool
     ) -> tuple[Header, Message, bool]:
         host.seq += 1
+        host.sent_here += 1
         header = Header(subnet_tag=core.tag, hid=core.hid, incarnation=core.incarnation, seq=host.seq)
+        if self.on_sent is not None:
+            self.on_sent(host, message, header)
         return header, message, multicast
 
     def _send_away(self, to: Address, packet: Any, source: Address) -> None:
@@ -222,6 +357,9 @@ class Internet:
             if bucket is not None:
                 self._run_tick(bucket)
                 del self._buckets[self._tick]
+            if self._tick >= self._look_tick:
+                self._look_tick = self._tick + LOOK_TICKS
+                self._look()
 
     def _run_tick(self, bucket: list[Any]) -> None:
         at = 0
@@ -255,6 +393,10 @@ class Internet:
         for effect in [*self._server.receive(packet, source, self.now), *self._server.tick(self.now)]:
             if isinstance(effect, Send):
                 self._send_away(effect.to, effect.packet, SERVER)
+
+
+def _identity(link: int) -> Identity:
+    return named(f"link {link}")
 
 
 def structural_changes(host: SimHost) -> int:

@@ -240,7 +240,7 @@ class WholeHost(Host):
     def _make_part(self, subnet: Subnet, now: float) -> NodePart:
         """Of a node that is a ring of its own: there is no bootstrap server."""
         rng = Random(f"part {self.number} {now}")
-        return NodePart(subnet, "test", self.membership, (self.address,), NodePartConfig(), None, rng, now)
+        return NodePart(subnet, "test", self.membership, lambda: (self.address,), NodePartConfig(), None, rng, now)
 
     def start(self, now: float) -> Sequence[object]:
         """Come to the link."""

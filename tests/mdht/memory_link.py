@@ -14,6 +14,7 @@ class MemoryDatagram(msgspec.Struct, frozen=True):
     data: bytes
     source: Address
     multicast: bool
+    on_link: bool = True
 
 
 class MemoryPort:
@@ -87,6 +88,13 @@ class MemoryLink:
 
     def unicast(self, data: bytes, to: Address) -> None:
         self._wire.sent.append((data, to))
+        self._deliver(data, to, on_link=True)
+
+    def send_away(self, data: bytes, to: Address) -> None:
+        self._wire.sent.append((data, to))
+        self._deliver(data, to, on_link=self.reaches(to))
+
+    def _deliver(self, data: bytes, to: Address, *, on_link: bool) -> None:
         for link in self._wire.links:
             if link.up and to in link.addresses:
-                link._own.into.send_nowait(MemoryDatagram(data, self.addresses[0], multicast=False))
+                link._own.into.send_nowait(MemoryDatagram(data, self.addresses[0], multicast=False, on_link=on_link))

@@ -12,6 +12,8 @@ from mdht.options import parse_arguments
 from mdht.subnet.membership import Membership
 from mdht.subnet.view import View
 
+pytestmark = pytest.mark.loopback
+
 NETWORK = f"test-{os.getpid()}"
 "Others may test on the same loopback."
 ON_LOOPBACK = ["--interface", "lo", "--network", NETWORK]

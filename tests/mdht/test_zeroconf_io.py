@@ -10,6 +10,8 @@ import zeroconf
 from dhtboot.wire import network_tag
 from mdht.zeroconf_io import SERVICE_TYPE, Peer, _peer, open_presence
 
+pytestmark = pytest.mark.loopback
+
 TAG = network_tag("lab").hex()
 NODE = "ab" * 20
 

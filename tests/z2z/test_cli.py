@@ -12,6 +12,8 @@ from z2z.cli_options import parse_arguments
 from z2z.cli_output import Terminal
 from z2z.control import copy_name, only_copy, run_directory, serve
 
+pytestmark = pytest.mark.loopback
+
 
 @pytest.fixture(autouse=True)
 def _logging_as_before():

@@ -8,6 +8,8 @@ from z2z.mdns.link_io import open_link
 from z2z.mdns.mailbox import BUFFER, Mailbox, latest, merge_service_events
 from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
 
+pytestmark = pytest.mark.loopback
+
 OLD, NEW = item(port=1), item(port=2)
 LOST = ServiceLost(service_type="_daap._tcp", instance=OLD.instance)
 REFUSED = ServiceRefused(service_type="_daap._tcp", instance=OLD.instance, reason="port 0")

@@ -1,0 +1,151 @@
+"""Datagrams between hosts of different subnets: a header of 32 bytes, fields, and a code that proves the shared key.
+
+They share a port with those of the link (`wire`), from which their first four bytes tell them. The header: magic,
+number of the body, flags, length of all fields, the overlay's tag, the subnet's tag, the host's name, the epoch of its
+members. First come the fields of every datagram, then those of the body; see `framing` for both.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+from dhtboot.ids import ID_BYTES, id_bytes
+from mdht.subnet.errors import WireError
+from mdht.subnet.face_messages import (
+    NAMED_MAX,
+    Carried,
+    HostsChanged,
+    ItIs,
+    Knock,
+    OverlayDatagram,
+    Taken,
+    Welcome,
+    WhoIs,
+)
+from mdht.subnet.framing import (
+    DATAGRAM_MAX,
+    Field,
+    Keys,
+    build,
+    decode_fields,
+    encode_fields,
+    numbered,
+    overlay_tag,
+)
+from mdht.subnet.identity import TAG_BYTES
+from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason
+from mdht.subnet.overlay_packets import PacketForm
+from mdht.subnet.reader import Reader
+from mdht.subnet.values import ADDRESS, ENTRY, IDENTITY, blob, exactly, one_of, unsigned
+
+MAGIC: Final = b"mDO1"
+_HEADER: Final = struct.Struct("!4sBBH4s8s8sI")
+_FIRST_OF_BODY: Final = 16
+"Below that number there is room for more fields of every datagram."
+
+_U64: Final = unsigned(8)
+
+HEAD: Final[dict[int, Field]] = numbered(
+    ("identity", IDENTITY),
+    ("held", unsigned(4)),
+    ("entry", ENTRY),
+    ("named", ENTRY, NAMED_MAX),
+)
+"Fields of every datagram."
+
+
+def _body(*fields: Any) -> dict[int, Field]:
+    return numbered(*fields, first=_FIRST_OF_BODY)
+
+
+BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
+    Carried: (1, _body(("packet", blob(DATAGRAM_MAX)), ("reply_to", ADDRESS))),
+    Taken: (2, _body(("request_id", _U64))),
+    WhoIs: (3, _body(("number", _U64), ("node_id", exactly(ID_BYTES)))),
+    ItIs: (4, _body(("number", _U64))),
+    Knock: (5, _body(("number", _U64))),
+    Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)))),
+    HostsChanged: (7, _body(("reason", one_of(Reason)))),
+}
+"Numbers of bodies and fields are for ever: new ones are added at the end."
+
+_BY_NUMBER: Final = {
+    number: (kind, tuple([field.name for field in fields.values()]), HEAD | fields)
+    for kind, (number, fields) in BODIES.items()
+}
+
+
+def looks_like_overlay(data: bytes) -> bool:
+    """Whether it is for an `OverlayCodec`, and not for that of the link."""
+    return data[: len(MAGIC)] == MAGIC
+
+
+class OverlayCodec:
+    """Bytes of the datagrams between subnets of one overlay.
+
+    Args:
+        overlay: its name.
+        packet_type: of the packets that are carried: a parametrised `Packet` of Chord or of Kademlia, with the
+            questions, answers and notes of the layer above (see `dhtboot.overlay.packet_type`).
+        keys: shared keys, the one to send with first; without one every datagram is believed.
+    """
+
+    def __init__(self, overlay: str, packet_type: Any, keys: Sequence[bytes] = ()) -> None:
+        self._overlay = overlay
+        self._tag = overlay_tag(overlay)
+        self._packets = PacketForm(packet_type)
+        self._keys = Keys(keys)
+
+    def encode(self, datagram: OverlayDatagram) -> bytes:
+        """The bytes of a datagram.
+
+        Raises:
+            ValueError: it is larger than 1,200 bytes, a value has a wrong size, or the packet is from another node.
+        """
+        body: Any = datagram.body
+        kind = type(body)
+        number, fields = BODIES[kind]
+        if kind is Carried:
+            packet = self._packets.encode(body.packet, self._sender(datagram))
+            body = Carried(packet=packet, reply_to=body.reply_to)
+        if len(datagram.tag) != TAG_BYTES or len(datagram.hid) != HID_BYTES:
+            raise ValueError(f"a tag of {len(datagram.tag)} bytes, a host's name of {len(datagram.hid)}")
+        told = encode_fields(HEAD, datagram) + encode_fields(fields, body)
+        head = (self._keys.flag, len(told), self._tag, datagram.tag, datagram.hid, datagram.view_epoch)
+        data = self._keys.signed(_HEADER.pack(MAGIC, number, *head) + told)
+        if len(data) > DATAGRAM_MAX:
+            raise ValueError(f"{kind.__name__} of {len(data)} bytes; a datagram holds {DATAGRAM_MAX}")
+        return data
+
+    def decode(self, data: bytes) -> OverlayDatagram:
+        """What a datagram says.
+
+        Raises:
+            WireError: anything is wrong with the bytes, they are of another overlay or of an unknown body, or the
+                sender does not have the key. Nothing else is raised.
+        """
+        if len(data) > DATAGRAM_MAX:
+            raise WireError(f"{len(data)} bytes; a datagram holds {DATAGRAM_MAX}")
+        reader = Reader(data)
+        magic, number, flags, length, overlay, tag, hid, view_epoch = reader.take(_HEADER)
+        if magic != MAGIC:
+            raise WireError("not of this protocol")
+        if overlay != self._tag:
+            raise WireError("of another overlay")
+        window = reader.window(length)
+        self._keys.check(data[: _HEADER.size + length], reader.rest(), flags)
+        found = _BY_NUMBER.get(number)
+        if found is None:
+            raise WireError(f"no body has the number {number}")
+        kind, names, fields = found
+        values = decode_fields(fields, window, kind.__name__)
+        body = build(kind, {name: values.pop(name) for name in names if name in values})
+        head = {"held": None, **values, "tag": tag, "hid": hid, "view_epoch": view_epoch}
+        datagram = build(OverlayDatagram, {**head, "body": body})
+        if kind is not Carried:
+            return datagram
+        packet = self._packets.decode(body.packet, self._sender(datagram))
+        return OverlayDatagram(**head, body=Carried(packet=packet, reply_to=body.reply_to))
+
+    def _sender(self, datagram: OverlayDatagram) -> bytes:
+        return id_bytes(datagram.identity.node_id(self._overlay))
