@@ -20,8 +20,6 @@ NETWORKS: Final = ("198.51.100.0/26", "198.51.100.64/26", "198.51.100.128/26", "
 SERVER_PORT: Final = 27_190
 FORM_S: Final = 60.0
 "Until all hosts are in one ring."
-REST_S: Final = 20.0
-"Without a structural change before the first host is killed."
 BACK_S: Final = 7.0
 "From a kill until the host is started again: the others have noticed by then."
 DETECTION_S: Final = 4.5
@@ -135,9 +133,9 @@ class Live:
         """What each host has last said."""
         return "".join(f"\n{host.host.name}: {host.overlay}" for host in self.hosts)
 
-    def rest(self) -> None:
+    def rest(self, rest_s: float) -> None:
         """Wait until nothing has changed for some time."""
-        wait_until(lambda: time.time() - self._last_change() > REST_S, FORM_S + REST_S, "rest", self.describe)
+        wait_until(lambda: time.time() - self._last_change() > rest_s, FORM_S + rest_s, "rest", self.describe)
 
     def _last_change(self) -> float:
         return max(float(line["at"]) for host in self.hosts for line in host.lines("overlay"))
@@ -175,7 +173,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
     live = Live(lab, options.subnets, options.hosts, options.overlay, options.seed)
     report = Report(live.form())
     say(f"one ring of {options.subnets} subnets with {options.hosts} hosts each after {report.formed_s:.1f} s")
-    live.rest()
+    live.rest(options.rest)
     before = live.changes()
     ends_at = time.monotonic() + options.duration
     while (began := time.monotonic()) < ends_at:
@@ -199,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overlay", choices=("kademlia", "chord"), default="kademlia")
     parser.add_argument("--kill-every", type=float, default=20.0, metavar="S", help="seconds from kill to kill (20)")
     parser.add_argument("--duration", type=float, default=600.0, metavar="S", help="of the killing (600)")
+    parser.add_argument("--rest", type=float, default=20.0, metavar="S", help="quiet before the first kill (20)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     try:

@@ -1,0 +1,54 @@
+"""Subnets as nodes on real sockets: hosts are killed and come back, and the overlay notices nothing of it."""
+
+import argparse
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.sites import laboratory
+from tools.live_subnets import DETECTION_S, Live, run
+from tools.netlab import wait_until
+
+pytestmark = pytest.mark.lab
+SLACK_S = 0.5
+"For a machine that does other things too."
+REST_S = 8.0
+"Without a structural change before the first kill; a round of upkeep comes every five seconds."
+
+
+def options(protocol: str, **others: float) -> argparse.Namespace:
+    settings = {"subnets": 3, "hosts": 3, "kill_every": 9.0, "duration": 17.0, "rest": REST_S, "seed": 1, **others}
+    return argparse.Namespace(overlay=protocol, **settings)
+
+
+@pytest.mark.parametrize("protocol", ["kademlia", "chord"])
+def test_hosts_that_are_killed_change_nothing_in_the_overlay_while_a_sibling_lives(protocol: str) -> None:
+    with laboratory() as lab:
+        report = run(lab, options(protocol))
+    print(report.text())
+    assert report.kills == 2
+    assert report.structural_changes == 0
+    assert report.undetected == 0
+    assert max(report.detections_s) <= DETECTION_S + SLACK_S
+
+
+@pytest.fixture
+def live() -> Iterator[Live]:
+    with laboratory() as lab:
+        yield Live(lab, 3, 1, "chord", seed=1)
+
+
+def test_a_node_is_gone_with_its_last_host_and_comes_back_with_its_first(live: Live) -> None:
+    live.form()
+    victim, *others = live.hosts
+    before = live.changes()
+    victim.processes[-1].kill()
+
+    def neighbours(count: int) -> bool:
+        # A predecessor and a successor each, which may be the same node.
+        return all(host.overlay["neighbours"] == count for host in others)
+
+    wait_until(lambda: neighbours(2), 60.0, "ring of two", live.describe)
+    assert live.changes() > before
+    victim.start()
+    wait_until(live.is_formed, 60.0, "ring of three", live.describe)
