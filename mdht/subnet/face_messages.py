@@ -15,14 +15,15 @@ from mdht.subnet.messages import HostRef, NodeEntry, Reason
 
 NAMED_MAX: Final = 24
 "Entries in one datagram: a list of 16, a single contact, and some room."
-_HEAD_BYTES: Final = 36 + 16 + 5 + 18
-"Header, MAC, what is held of the receiver, and the address of who waits for the answer."
+_HEAD_BYTES: Final = 32 + 16 + 7 + 11 + 21
+"Header, MAC, what is held of the receiver, cookie, and the address of who waits for the answer."
 _PACKET_BYTES: Final = 64
 "Request id, type, target, flags: whatever a packet has beside contacts and what the layer above adds."
+_CONTACT_BYTES: Final = ID_BYTES + 2
 _HOST_BYTES: Final = 8 + 1 + 2 + 2 + 1 + 2
 "Name, family, port, age, fails, round trip; the address itself comes to that."
-_ENTRY_BYTES: Final = 2 + 1 + 1 + 8 + 4 + 2 + 1
-"Kind, two lengths, tag, epoch, size, number of hosts."
+_ENTRY_BYTES: Final = 3 + 2 + 1 + 1 + 8 + 4 + 2
+"Number and length of the field, kind, two lengths, tag, epoch, size."
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,14 @@ class HostsChanged(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
 
 
-Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged
+class Prove(msgspec.Struct, frozen=True, kw_only=True):
+    """Show that you receive at your address: say again what you have said, with this cookie."""
+
+    cookie: bytes
+    "8 bytes."
+
+
+Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged | Prove
 
 
 class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +100,8 @@ class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
     "The sender's own hosts, where the receiver is not known to have this epoch of them."
     named: tuple[NodeEntry, ...] = ()
     "Hearsay: hosts of the nodes that the packet names."
+    cookie: bytes | None = None
+    "8 bytes that the receiver has given the sender for its address; None at first contact."
     body: Body
 
 
@@ -107,7 +117,7 @@ def _host_bytes(host: HostRef) -> int:
 
 def packet_bytes(contacts: int) -> int:
     """What a packet that names so many contacts takes, without what the layer above adds to it."""
-    return _PACKET_BYTES + ID_BYTES * contacts
+    return _PACKET_BYTES + _CONTACT_BYTES * contacts
 
 
 def fitting(entries: list[NodeEntry], room: int, hosts_max: int) -> tuple[NodeEntry, ...]:

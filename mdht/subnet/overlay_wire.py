@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
+from dhtboot.cookies import COOKIE_BYTES
 from dhtboot.ids import ID_BYTES, id_bytes
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import (
@@ -18,6 +19,7 @@ from mdht.subnet.face_messages import (
     ItIs,
     Knock,
     OverlayDatagram,
+    Prove,
     Taken,
     Welcome,
     WhoIs,
@@ -50,6 +52,7 @@ HEAD: Final[dict[int, Field]] = numbered(
     ("held", unsigned(4)),
     ("entry", ENTRY),
     ("named", ENTRY, NAMED_MAX),
+    ("cookie", exactly(COOKIE_BYTES)),
 )
 "Fields of every datagram."
 
@@ -66,13 +69,11 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Knock: (5, _body(("number", _U64))),
     Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)))),
     HostsChanged: (7, _body(("reason", one_of(Reason)))),
+    Prove: (8, _body(("cookie", exactly(COOKIE_BYTES)))),
 }
 "Numbers of bodies and fields are for ever: new ones are added at the end."
 
-_BY_NUMBER: Final = {
-    number: (kind, tuple([field.name for field in fields.values()]), HEAD | fields)
-    for kind, (number, fields) in BODIES.items()
-}
+_BY_NUMBER: Final = {number: (kind, fields) for kind, (number, fields) in BODIES.items()}
 
 
 def looks_like_overlay(data: bytes) -> bool:
@@ -132,14 +133,16 @@ class OverlayCodec:
             raise WireError("not of this protocol")
         if overlay != self._tag:
             raise WireError("of another overlay")
-        window = reader.window(length)
-        self._keys.check(data[: _HEADER.size + length], reader.rest(), flags)
+        end = _HEADER.size + length
+        reader.window(length)
+        self._keys.check(data[:end], reader.rest(), flags)
         found = _BY_NUMBER.get(number)
         if found is None:
             raise WireError(f"no body has the number {number}")
-        kind, names, fields = found
-        values = decode_fields(fields, window, kind.__name__)
-        body = build(kind, {name: values.pop(name) for name in names if name in values})
+        kind, fields = found
+        # Read twice, for a field of every datagram may have the name of one of a body.
+        values = decode_fields(HEAD, Reader(data, _HEADER.size, end), OverlayDatagram.__name__)
+        body = build(kind, decode_fields(fields, Reader(data, _HEADER.size, end), kind.__name__))
         head = {"held": None, **values, "tag": tag, "hid": hid, "view_epoch": view_epoch}
         datagram = build(OverlayDatagram, {**head, "body": body})
         if kind is not Carried:
