@@ -5,7 +5,8 @@ here a request to one becomes datagrams to hosts of it, one after another until 
 back as from the node. The core hears of a node's silence only when no host of it is left: so no change of hosts is a
 change of the overlay's structure.
 
-Senders are believed to be what they say: whoever checks keys or addresses does that before `receive`.
+Senders are believed to be what they say when they have shown that they receive at their address (`gate`). Whoever
+checks keys does that before `receive`.
 """
 
 from collections import Counter, OrderedDict
@@ -23,7 +24,6 @@ from mdht.subnet.face_calls import CallKey, Calls
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import (
     NAMED_MAX,
-    Body,
     Carried,
     HostsChanged,
     ItIs,
@@ -32,25 +32,20 @@ from mdht.subnet.face_messages import (
     Taken,
     Welcome,
     WhoIs,
-    entry_bytes,
-    fitting,
-    head_bytes,
-    packet_bytes,
 )
 from mdht.subnet.face_nodes import NodeTable, pseudo_address
 from mdht.subnet.face_packets import (
     KINDS,
     Kind,
     contacts_of,
-    named_in,
     nearest,
     reachable_part,
     waits_for_answer,
 )
 from mdht.subnet.face_pulls import Pulls
+from mdht.subnet.face_speech import Speech
 from mdht.subnet.hostset_choice import Copy
-from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
-from mdht.subnet.messages import NodeEntry
+from mdht.subnet.hostset_handout import Own
 from mdht.subnet.push import Peer, Push
 from mdht.subnet.view import View
 
@@ -95,20 +90,18 @@ class Face:
         self.core = core
         self.counters: Counter[str] = Counter()
         self.nodes = NodeTable(core.id, overlay, config, rng, self._kept)
+        self._speech = Speech(self.nodes, own, view, config, rng, payload_bytes)
         self._address = pseudo_address(core.id)
         self._overlay = overlay
         self._own = own
-        self._view = view
         self._config = config
         self._rng = rng
-        self._payload_bytes = payload_bytes
         self._on_asked = asked
         self._ring_id = ring_id
         self._on_welcomed = welcomed
         self._calls = Calls()
         self._pulls = Pulls()
         self._asked: OrderedDict[CallKey, Peer] = OrderedDict()
-        self._held: OrderedDict[Address, int | None] = OrderedDict()
         self._entry_points: frozenset[Address] = frozenset()
 
     # ---- driver's side -------------------------------------------------------------------------------------------
@@ -120,10 +113,12 @@ class Face:
 
     def receive(self, datagram: OverlayDatagram, source: Address, now: float) -> list[Effect]:
         """Act on one datagram of a host of another subnet."""
+        if self._config.verify and not self._speech.gate.admits(datagram, source, now):
+            return [*self._speech.gate.turned_away(datagram, source, now)]
         sender = self._learn(datagram, source, now)
         if sender is None:
             return []
-        remember(self._held, source, datagram.held, self._config.held_max)
+        self._speech.note_held(source, datagram.held)
         peer = Peer(sender.id, datagram.hid, source)
         match datagram.body:
             case Carried(packet=packet, reply_to=reply_to):
@@ -132,13 +127,13 @@ class Face:
                 self._answered((sender.address, request_id), datagram.hid, now, receipt=True)
                 return []
             case WhoIs(number=number, node_id=node_id):
-                known = self._named([NodeRef(id_from(node_id), pseudo_address(id_from(node_id)))], now)
-                return [self._datagram(sender.address, peer, ItIs(number=number), now, entries=known)]
+                known = self._speech.named([NodeRef(id_from(node_id), pseudo_address(id_from(node_id)))], now)
+                return [self._speech.datagram(sender.address, peer, ItIs(number=number), now, entries=known)]
             case ItIs(number=number):
                 node = self._pulls.answered(number)
                 return [] if node is None else self._pulled(node, now)
             case Knock(number=number) if (ring := self._ring_id()) is not None:
-                return [self._datagram(sender.address, peer, Welcome(number=number, ring_id=ring), now)]
+                return [self._speech.datagram(sender.address, peer, Welcome(number=number, ring_id=ring), now)]
             case Welcome(number=number, ring_id=ring_id):
                 self._on_welcomed(number, sender, ring_id, now)
             case HostsChanged():
@@ -177,13 +172,13 @@ class Face:
 
     def knock(self, address: Address, number: int, now: float) -> list[Effect]:
         """Ask who is at an address, of which nothing else is known."""
-        return [self._datagram(address, Peer(0, b"", address), Knock(number=number), now)]
+        return [self._speech.datagram(address, Peer(0, b"", address), Knock(number=number), now)]
 
     def push(self, push: Push, now: float) -> list[Effect]:
         """Tell a host of another node of changes here."""
         peer = push.peer
-        remember(self._held, peer.address, None, self._config.held_max)  # it gets the set whatever it held
-        return [self._datagram(pseudo_address(peer.node_id), peer, HostsChanged(reason=push.reason), now)]
+        self._speech.note_held(peer.address, None)
+        return [self._speech.datagram(pseudo_address(peer.node_id), peer, HostsChanged(reason=push.reason), now)]
 
     def renew(self, core: OverlayNode) -> None:
         """Another core in place of the former one, of the same node in another ring; what was under way is dropped."""
@@ -243,7 +238,7 @@ class Face:
             origin = waits_for_answer(part.message) or sender
             waiting = peer if reply_to is None else Peer(origin.id, b"", reply_to)
             remember(self._asked, (origin.address, request_id), waiting, self._config.asked_max)
-            effects.append(self._datagram(sender.address, peer, Taken(request_id=request_id), now))
+            effects.append(self._speech.datagram(sender.address, peer, Taken(request_id=request_id), now))
         if part is not None:
             effects += self.perform(self.core.receive(part, sender.address, now), now)
         return effects
@@ -272,7 +267,7 @@ class Face:
             if peer is None:
                 self.counters["askers_forgotten"] += 1
                 return []
-            return [self._datagram(to, peer, Carried(packet=packet), now)]
+            return [self._speech.datagram(to, peer, Carried(packet=packet), now)]
         node = self.nodes.get(to)
         node_id = self.nodes.id_of(to)
         if node is None or node_id is None:
@@ -284,7 +279,7 @@ class Face:
                 self.counters["notes_lost"] += 1
                 return []
             host = self._rng.choice(usable)
-            return [self._datagram(to, Peer(node_id, host.hid, host.address), Carried(packet=packet), now)]
+            return [self._speech.datagram(to, Peer(node_id, host.hid, host.address), Carried(packet=packet), now)]
         under_way = self._calls.get(key)
         if (under_way is not None and not under_way.answered) or len(self._calls) >= self._config.calls_max:
             self.counters["calls_refused"] += 1
@@ -308,7 +303,7 @@ class Face:
         body = Carried(packet=call.packet, reply_to=self._reply_to(call))
         effects: list[Effect] = []
         if node_id is not None:
-            effects += [self._datagram(call.to, Peer(node_id, copy.hid, copy.to), body, now) for copy in copies]
+            effects += [self._speech.datagram(call.to, Peer(node_id, copy.hid, copy.to), body, now) for copy in copies]
         if call.needs_pull and call.to not in self._pulls:
             effects += self._pull(call.to, now)
         return effects + self._look_at(key, call, now)
@@ -335,13 +330,14 @@ class Face:
         self.counters["pulls"] += 1
         number = self._rng.getrandbits(64)
         effects: list[Effect] = []
-        for neighbour in nearest(self.core, node_id, self._config.pull_nodes) if node_id is not None else ():
+        most = self._config.pull_nodes if self._config.hosts.pull else 0
+        for neighbour in nearest(self.core, node_id, most) if node_id is not None else ():
             remote = self.nodes.get(neighbour.address)
             usable = [] if remote is None else remote.usable
             for host in self._rng.sample(usable, min(len(usable), self._config.pull_hosts)):
                 body = WhoIs(number=number, node_id=id_bytes(node_id or 0))
                 peer = Peer(neighbour.id, host.hid, host.address)
-                effects.append(self._datagram(neighbour.address, peer, body, now))
+                effects.append(self._speech.datagram(neighbour.address, peer, body, now))
         # Without anybody to ask it expires at once.
         self._pulls.start(node, number, len(effects), now + (self._config.pull_s if effects else 0.0))
         return effects
@@ -354,44 +350,6 @@ class Face:
         for key, call in self._calls.in_need_of(node):
             effects += self._copies(key, call, call.pulled(now), now)
         return effects
-
-    # ---- datagrams -----------------------------------------------------------------------------------------------
-
-    def _datagram(
-        self, to: Address, peer: Peer, body: Body, now: float, entries: list[NodeEntry] | None = None
-    ) -> Send:
-        own = self._own()
-        room = self._config.datagram_max - head_bytes(own.identity)
-        entry = None
-        if wants_set(self._held.get(peer.address), self._view.epoch):
-            asker = asker_name(peer.node_id, peer.hid)
-            entry = set_for(asker, own, self._view, now, allow_private=self._config.hosts.allow_private)
-            room -= entry_bytes(entry)
-        hosts_max = len(entries[0].hosts) if entries else self._config.named_hosts
-        if isinstance(body, Carried):
-            contacts = named_in(body.packet.message)
-            room -= packet_bytes(len(contacts)) + self._payload_bytes(body.packet)
-            entries = self._named([contact for contact in contacts if contact.id != peer.node_id], now)
-        remote = self.nodes.get(to)
-        return Send(
-            peer.address,
-            OverlayDatagram(
-                identity=own.identity,
-                tag=own.tag,
-                hid=own.hid,
-                view_epoch=self._view.epoch,
-                held=None if remote is None else remote.epoch,
-                entry=entry,
-                named=fitting(entries or [], room, hosts_max),
-                body=body,
-            ),
-        )
-
-    def _named(self, contacts: list[NodeRef], now: float) -> list[NodeEntry]:
-        """What is known of the hosts of some nodes."""
-        nodes = [self.nodes.get(contact.address) for contact in contacts if self.nodes.knows(contact)]
-        entries = [node.entry(now, self.nodes.rtt) for node in nodes if node is not None]
-        return [entry for entry in entries if entry.hosts]
 
     def _kept(self) -> set[Address]:
         """Nodes whose hosts must stay known."""

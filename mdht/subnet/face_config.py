@@ -26,6 +26,8 @@ class FaceConfig(msgspec.Struct, frozen=True, kw_only=True):
     held_max: int = 4096
     "Hosts of which it is known what they hold of this node."
     datagram_max: int = 1200
+    verify: bool = True
+    "Listen to hosts of other subnets only when they have shown that they receive at their address."
     named_hosts: int = 3
     "Hosts at most of each node that a packet names: the receiver gets the others with that node's first answer."
     pull_nodes: int = 3

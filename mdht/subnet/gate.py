@@ -2,7 +2,7 @@
 
 At an address that has shown nothing nobody is answered or believed. He gets a cookie, in a datagram smaller than three
 times what he has sent, and says again what he has said, with the cookie. Who answers what was asked at his address has
-shown it as well.
+shown it as well; who answers what was passed on to him has not.
 """
 
 import math
@@ -75,9 +75,6 @@ class Gate:
         """What to send to somebody who was not admitted: a cookie, or again what he wants proof for."""
         if isinstance(datagram.body, Prove):
             return self._say_again(datagram.body.cookie, source)
-        if is_answer(datagram.body):
-            self.counters["unwanted_answers"] += 1
-            return []
         own = self._own()
         cookie = self._jar.make(source, now)
         prove = OverlayDatagram(

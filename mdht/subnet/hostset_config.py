@@ -24,6 +24,11 @@ class HostSetConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Hosts that have asked lately and are told of changes beside the neighbours."
     asker_age_max_s: float = 600.0
     "Who has not asked for longer is told no more: its set has aged out anyway."
+    push: bool = True
+    "Tell other nodes that members have come or gone; off only to see what that is good for (experiment 6)."
+    pull: bool = True
+    """Bring askers a newer set than theirs with an answer, and ask the neighbours of a silent node; off likewise. Who
+    holds no set of a node gets one all the same."""
     allow_private: bool = False
     "Tell and believe private addresses too: in a laboratory, where all subnets reach each other by them."
 

@@ -78,6 +78,8 @@ class PushSchedule:
         """
         if reason is Reason.PULL:
             raise ValueError("a pull is answered, not pushed")
+        if not self._config.push:
+            return
         due_at = max(now + self._config.batch_s, self._pushed_at + self._config.spacing_s)
         self._due_at = min(self._due_at, due_at + place * self._config.repeat_s)
         self._reason = max(reason, self._reason or reason)

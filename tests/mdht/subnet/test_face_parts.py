@@ -1,6 +1,7 @@
 import math
 from random import Random
 
+import msgspec
 import pytest
 
 from dhtboot.chord.config import ChordConfig
@@ -14,7 +15,7 @@ from dhtboot.rtt import RttEstimator
 from mdht.subnet.face import Face
 from mdht.subnet.face_call import Call
 from mdht.subnet.face_config import FaceConfig, face_config
-from mdht.subnet.face_messages import Carried, OverlayDatagram, Taken, WhoIs, entry_bytes, fitting
+from mdht.subnet.face_messages import Carried, OverlayDatagram, Prove, Taken, WhoIs, entry_bytes, fitting
 from mdht.subnet.face_nodes import NodeTable, pseudo_address
 from mdht.subnet.face_packets import contacts_of, reachable_part
 from mdht.subnet.hostset import RemoteNode
@@ -43,7 +44,9 @@ def node_of(number: int) -> NodeRef:
     return NodeRef(node_id, pseudo_address(node_id))
 
 
-def face_of(config: FaceConfig, overlay: OverlayConfig | None = None) -> Face:
+def face_of(config: FaceConfig, overlay: OverlayConfig | None = None, *, verify: bool = False) -> Face:
+    """A face that believes everybody to be where he says he is; the gate has tests of its own."""
+    config = msgspec.structs.replace(config, verify=verify)
     own = Own(identity=named("me"), tag=b"mytagtag", hid=b"mymymymy", addresses=(("128.59.255.1", 4000),), ready=True)
     me = own.identity.node_id(OVERLAY)
     core = make_node(me, face_config(overlay or KADEMLIA, config), Random(1), NOW, None)
@@ -107,7 +110,7 @@ def test_everything_is_bounded() -> None:
         if number % 10 == 0:
             assert any(isinstance(effect, Send) and effect.to == source for effect in effects)
     assert len(face._asked) <= 100
-    assert len(face._held) <= 100
+    assert len(face._speech.held) <= 100
     assert face.requests <= config.calls_max
     assert len(face.core.contacts) > 20  # type: ignore[union-attr]
     for contact in contacts_of(face.core):
@@ -172,6 +175,19 @@ def test_an_answer_goes_to_the_host_that_asked_and_to_nobody_else() -> None:
     lost: kademlia.Packet[None, None, None] = kademlia.Packet(id_bytes(face.core.id), 99, kademlia.Pong())
     assert face.perform([Send(node_of(1).address, lost)], NOW) == []
     assert face.counters["askers_forgotten"] == 1
+
+
+def test_who_has_not_shown_where_he_is_gets_a_cookie_and_is_not_remembered() -> None:
+    face = face_of(FaceConfig(), verify=True)
+    source = ("128.59.1.77", 4000)
+    [answer] = face.receive(datagram_of(1, ping_of(1)), source, NOW)
+    assert isinstance(answer, Send)
+    assert (answer.to, type(answer.packet.body)) == (source, Prove)
+    assert len(face.nodes) == 0
+    proven = msgspec.structs.replace(datagram_of(1, ping_of(1)), cookie=answer.packet.body.cookie)
+    answers = face.receive(proven, source, NOW)
+    assert any(isinstance(one.packet.body, Carried) for one in answers if isinstance(one, Send))
+    assert len(face.nodes) == 1
 
 
 def test_who_claims_to_be_somebody_else_is_refused() -> None:

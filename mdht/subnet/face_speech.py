@@ -1,0 +1,108 @@
+"""Makes the datagrams of a face: what is told of own hosts and of those of other nodes, as far as there is room."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from dhtboot.effects import Send
+from dhtboot.ids import Address, NodeRef
+from mdht.subnet.bounded import remember
+from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_messages import (
+    Body,
+    Carried,
+    OverlayDatagram,
+    entry_bytes,
+    fitting,
+    head_bytes,
+    packet_bytes,
+)
+from mdht.subnet.face_nodes import NodeTable
+from mdht.subnet.face_packets import named_in
+from mdht.subnet.gate import Gate
+from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
+from mdht.subnet.messages import NodeEntry
+from mdht.subnet.push import Peer
+from mdht.subnet.view import View
+
+
+class Speech:
+    """What one host says to hosts of other nodes.
+
+    Args:
+        nodes: those whose hosts are known.
+        own: what this host tells of itself, now.
+        view: the members of its subnet.
+        config: limits.
+        rng: unpredictable.
+        payload_bytes: what the layer above the overlay has put into a packet.
+
+    Attributes:
+        gate: who is listened to.
+        held: of which epoch of this node's hosts a host of another one is known to have the set.
+    """
+
+    def __init__(
+        self,
+        nodes: NodeTable,
+        own: Callable[[], Own],
+        view: View,
+        config: FaceConfig,
+        rng: Random,
+        payload_bytes: Callable[[Any], int],
+    ) -> None:
+        self.gate = Gate(own, rng, 0.0)
+        self.held: OrderedDict[Address, int | None] = OrderedDict()
+        self._nodes = nodes
+        self._own = own
+        self._view = view
+        self._config = config
+        self._payload_bytes = payload_bytes
+
+    def note_held(self, address: Address, epoch: int | None) -> None:
+        """A host of another node has the set of that epoch; None for none: it gets one with the next datagram."""
+        remember(self.held, address, epoch, self._config.held_max)
+
+    def datagram(self, to: Address, peer: Peer, body: Body, now: float, entries: list[NodeEntry] | None = None) -> Send:
+        """One datagram to a host of the node of a pseudo-address.
+
+        Args:
+            to: the pseudo-address; any other one where the node is not known.
+            peer: the host.
+            body: what it is about.
+            now: the time.
+            entries: hosts to be told beside it, where the body is not a packet, which names its own.
+        """
+        own = self._own()
+        room = self._config.datagram_max - head_bytes(own.identity)
+        entry = None
+        if wants_set(self.held.get(peer.address), self._view.epoch if self._config.hosts.pull else 0):
+            asker = asker_name(peer.node_id, peer.hid)
+            entry = set_for(asker, own, self._view, now, allow_private=self._config.hosts.allow_private)
+            room -= entry_bytes(entry)
+        hosts_max = len(entries[0].hosts) if entries else self._config.named_hosts
+        if isinstance(body, Carried):
+            contacts = named_in(body.packet.message)
+            room -= packet_bytes(len(contacts)) + self._payload_bytes(body.packet)
+            entries = self.named([contact for contact in contacts if contact.id != peer.node_id], now)
+        remote = self._nodes.get(to)
+        datagram = OverlayDatagram(
+            identity=own.identity,
+            tag=own.tag,
+            hid=own.hid,
+            view_epoch=self._view.epoch,
+            held=None if remote is None else remote.epoch,
+            entry=entry,
+            named=fitting(entries or [], room, hosts_max),
+            body=body,
+        )
+        if not self._config.verify:
+            return Send(peer.address, datagram)
+        return self.gate.outgoing(datagram, peer.address, now)
+
+    def named(self, contacts: list[NodeRef], now: float) -> list[NodeEntry]:
+        """What is known of the hosts of some nodes."""
+        nodes = [self._nodes.get(contact.address) for contact in contacts if self._nodes.knows(contact)]
+        entries = [node.entry(now, self._nodes.rtt) for node in nodes if node is not None]
+        return [entry for entry in entries if entry.hosts]
