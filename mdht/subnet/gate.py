@@ -54,10 +54,12 @@ class Gate:
     def outgoing(self, datagram: OverlayDatagram, to: Address, now: float) -> Send:
         """A datagram as it is sent, with the cookie of its receiver if that is known."""
         remember(self._asked, to, now, ADDRESSES_MAX)
+        cookie = self._jar.for_peer(to)
+        if cookie:
+            datagram = msgspec.structs.replace(datagram, cookie=cookie)
         # Remembered with a cookie too: the receiver may have been started again, and know it no more.
         remember(self._said, to, [*self._said.get(to, ()), datagram][-REPEATED_MAX:], SAID_MAX)
-        cookie = self._jar.for_peer(to)
-        return Send(to, msgspec.structs.replace(datagram, cookie=cookie) if cookie else datagram)
+        return Send(to, datagram)
 
     def admits(self, datagram: OverlayDatagram, source: Address, now: float) -> bool:
         """Whether to listen to a datagram; if not, `turned_away` says what to send instead."""
@@ -84,7 +86,7 @@ class Gate:
 
     def _say_again(self, cookie: bytes, source: Address) -> list[Send]:
         """Once each: a host that wants proof for ever gets none."""
-        waiting = self._said.pop(source, [])
+        waiting = [datagram for datagram in self._said.pop(source, []) if datagram.cookie != cookie]
         if not waiting:
             self.counters["unwanted_cookies"] += 1
             return []

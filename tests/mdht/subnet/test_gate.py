@@ -142,3 +142,15 @@ def test_two_hosts_that_say_something_now_and_then_are_always_heard(said: list[t
         before = len(listener.admitted)
         talk(speaker, listener, speaker.says(body, listener.address, now), now)
         assert listener.admitted[before:] in ([body], [body, body]) or body in listener.admitted[before:]
+
+
+def test_what_was_said_with_the_cookie_is_not_said_again_when_it_comes_once_more() -> None:
+    a, b = Party(A), Party(B)
+    first, second = a.says(Knock(number=1), B), a.says(Knock(number=2), B)
+    (early,) = b.hears(first, A)
+    (late,) = b.hears(second, A)
+    for again in a.hears(early, B):
+        b.hears(again, A)
+    b.hears(a.says(Knock(number=3), B), A)
+    assert a.hears(late, B) == []
+    assert b.admitted == [Knock(number=number) for number in (1, 2, 3)]
