@@ -21,6 +21,7 @@ from dhtboot.shared import give_up
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_call import Call
 from mdht.subnet.face_calls import CallKey, Calls
+from mdht.subnet.face_claims import Claims
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import (
     NAMED_MAX,
@@ -64,7 +65,7 @@ class Face:
         payload_bytes: what the layer above the overlay has put into a packet.
         asked: is told who asks, for pushes.
         ring_id: of the ring that the node is in, for whoever knocks; None as long as it is in none.
-        welcomed: is told the node whose host has answered a knock, and its ring.
+        welcomed: is told what a host has answered to a knock, and of which node it is.
 
     Attributes:
         core: the same.
@@ -85,7 +86,7 @@ class Face:
         payload_bytes: Callable[[Any], int] = lambda _packet: 0,
         asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
         ring_id: Callable[[], bytes | None] = lambda: None,
-        welcomed: Callable[[int, NodeRef, bytes, float], object] = lambda _number, _node, _ring, _now: None,
+        welcomed: Callable[[Welcome, NodeRef, float], object] = lambda _welcome, _node, _now: None,
     ) -> None:
         self.core = core
         self.counters: Counter[str] = Counter()
@@ -101,6 +102,7 @@ class Face:
         self._on_welcomed = welcomed
         self._calls = Calls()
         self._pulls = Pulls()
+        self._claims = Claims(config.claim_s)
         self._asked: OrderedDict[CallKey, Peer] = OrderedDict()
         self._entry_points: frozenset[Address] = frozenset()
 
@@ -116,9 +118,13 @@ class Face:
         if self._config.verify and not self._speech.gate.admits(datagram, source, now):
             return [*self._speech.gate.turned_away(datagram, source, now)]
         sender = self._learn(datagram, source, now)
+        asked = self._ask_former(datagram, source, now) if self.nodes.claims else []
         if sender is None:
-            return []
+            return asked
         self._speech.note_held(source, datagram.held)
+        return asked + self._hear(datagram, sender, source, now)
+
+    def _hear(self, datagram: OverlayDatagram, sender: NodeRef, source: Address, now: float) -> list[Effect]:
         peer = Peer(sender.id, datagram.hid, source)
         match datagram.body:
             case Carried(packet=packet, reply_to=reply_to):
@@ -127,15 +133,19 @@ class Face:
                 self._answered((sender.address, request_id), datagram.hid, now, receipt=True)
                 return []
             case WhoIs(number=number, node_id=node_id):
-                known = self._speech.named([NodeRef(id_from(node_id), pseudo_address(id_from(node_id)))], now)
+                target = id_from(node_id)
+                near = nearest(self.core, (), target)[: self._config.pull_nodes]
+                known = self._speech.named([NodeRef(target, pseudo_address(target)), *near], now)
                 return [self._speech.datagram(sender.address, peer, ItIs(number=number), now, entries=known)]
             case ItIs(number=number):
                 node = self._pulls.answered(number)
                 return [] if node is None else self._pulled(node, now)
             case Knock(number=number) if (ring := self._ring_id()) is not None:
-                return [self._speech.datagram(sender.address, peer, Welcome(number=number, ring_id=ring), now)]
-            case Welcome(number=number, ring_id=ring_id):
-                self._on_welcomed(number, sender, ring_id, now)
+                alone = not contacts_of(self.core)
+                welcome = Welcome(number=number, ring_id=ring, alone=alone)
+                return [self._speech.datagram(sender.address, peer, welcome, now)]
+            case Welcome() as welcome:
+                self._on_welcomed(welcome, sender, now)
             case HostsChanged():
                 self.counters["pushes_received"] += 1
         return []
@@ -145,6 +155,9 @@ class Face:
         effects: list[Effect] = []
         for node in self._pulls.expired(now):
             effects += self._pulled(node, now)
+        for _node, claim in self._claims.expired(now):
+            self.nodes.believe(claim.entry, now, firsthand=claim.datagram is not None)
+            effects += [] if claim.datagram is None else self.receive(claim.datagram, claim.source, now)
         for key, call in self._calls.due(now):
             effects += self._copies(key, call, call.tick(now), now)
         if self.core.next_deadline() <= now:
@@ -153,7 +166,8 @@ class Face:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        return min(self.core.next_deadline(), self._calls.next_deadline(), self._pulls.next_deadline())
+        others_at = min(self._calls.next_deadline(), self._pulls.next_deadline(), self._claims.next_deadline())
+        return min(self.core.next_deadline(), others_at)
 
     def collect(self, now: float) -> list[Effect]:
         """What the core wants since its last call: after a lookup, say."""
@@ -202,7 +216,8 @@ class Face:
         entry = datagram.entry
         if entry is not None and entry.identity == datagram.identity and entry.tag == datagram.tag:
             self.nodes.learn(entry, now, firsthand=True)
-        if not self.nodes.knows(sender):
+        node = self.nodes.get(sender.address)
+        if not self.nodes.knows(sender) or (node is not None and node.tag != datagram.tag):
             self.nodes.meet(datagram, source, now)
         node = self.nodes.get(sender.address)
         if node is None or not self.nodes.knows(sender) or node.tag != datagram.tag:
@@ -211,9 +226,24 @@ class Face:
         host = node.get(datagram.hid)
         if host is not None and host.address == source:
             node.answered(datagram.hid, now)
+            self._claims.refute(sender.address)
         for hearsay in datagram.named[:NAMED_MAX]:
             self.nodes.learn(hearsay, now, firsthand=False)
         return sender
+
+    def _ask_former(self, datagram: OverlayDatagram, source: Address, now: float) -> list[Effect]:
+        """Ask the hosts of nodes that others claim whether they are still there; the claimant is heard after that."""
+        effects: list[Effect] = []
+        for entry in self.nodes.claims:
+            address = pseudo_address(entry.identity.node_id(self._overlay))
+            own = entry.tag == datagram.tag and entry.identity == datagram.identity
+            node = self.nodes.get(address)
+            begins = self._claims.note(address, entry, now, datagram if own else None, source)
+            self.counters["claims"] += begins
+            for host in node.usable if begins and node is not None else ():
+                effects += self.knock(host.address, self._rng.getrandbits(64), now)
+        self.nodes.claims.clear()
+        return effects
 
     def _on_packet(
         self, packet: Any, sender: NodeRef, peer: Peer, reply_to: Address | None, now: float
@@ -330,14 +360,15 @@ class Face:
         self.counters["pulls"] += 1
         number = self._rng.getrandbits(64)
         effects: list[Effect] = []
-        most = self._config.pull_nodes if self._config.hosts.pull else 0
-        for neighbour in nearest(self.core, node_id, most) if node_id is not None else ():
-            remote = self.nodes.get(neighbour.address)
+        most = self._config.pull_nodes if self._config.hosts.pull and node_id is not None else 0
+        near = nearest(self.core, self.nodes.usable(), node_id or 0)
+        for neighbour_id in self._pulls.next_to_ask(node, [each.id for each in near], most, now):
+            address = pseudo_address(neighbour_id)
+            remote = self.nodes.get(address)
             usable = [] if remote is None else remote.usable
             for host in self._rng.sample(usable, min(len(usable), self._config.pull_hosts)):
                 body = WhoIs(number=number, node_id=id_bytes(node_id or 0))
-                peer = Peer(neighbour.id, host.hid, host.address)
-                effects.append(self._speech.datagram(neighbour.address, peer, body, now))
+                effects.append(self._speech.datagram(address, Peer(neighbour_id, host.hid, host.address), body, now))
         # Without anybody to ask it expires at once.
         self._pulls.start(node, number, len(effects), now + (self._config.pull_s if effects else 0.0))
         return effects

@@ -2,7 +2,7 @@
 
 import math
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,13 +12,15 @@ from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.hostset import RemoteNode
 from mdht.subnet.hostset_choice import Copy, Hop, HopState, Parallel
 
+_SILENT: Final = frozenset({HopState.UNANSWERED, HopState.EMPTY, HopState.FAILED})
+
 
 class Call:
     """One request.
 
     First hosts are asked as the settings have it. When all that may be asked so were silent, the others are asked all
-    at once, in rounds; when none is left, the node's neighbours are asked for others, once. To the core it is one
-    request all the time: what it does not hear of changes nothing in its tables.
+    at once, in rounds; when none is left, the node's neighbours are asked for others, a few times. To the core it is
+    one request all the time: what it does not hear of changes nothing in its tables.
 
     Args:
         to: the node's pseudo-address.
@@ -39,7 +41,7 @@ class Call:
     __slots__ = (
         "_config",
         "_hops",
-        "_pulled",
+        "_pulls",
         "_rng",
         "_rounds",
         "_rtt",
@@ -75,7 +77,7 @@ class Call:
         self._config = config
         self._rtt = rtt
         self._rng = rng
-        self._pulled = False
+        self._pulls = 0
         self._rounds = 0
         self._hops = [Hop(node, config.way, rtt, config.hosts, rng)]
 
@@ -130,9 +132,10 @@ class Call:
         state = self._hops[-1].state
         if state is HopState.UNANSWERED and self._rounds < self._config.hosts.fails_max:
             return self._next_round(now)
-        if state is HopState.EMPTY and not self._pulled:
-            self._pulled = self.needs_pull = True
-        elif state in {HopState.UNANSWERED, HopState.EMPTY, HopState.FAILED}:
+        if state in _SILENT and self._pulls < self._config.pulls_max:
+            self._pulls += 1
+            self.needs_pull = True
+        elif state in _SILENT:
             self.failed = True
         return copies
 

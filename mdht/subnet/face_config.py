@@ -25,6 +25,8 @@ class FaceConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Requests of others of which it is known which host has asked."
     held_max: int = 4096
     "Hosts of which it is known what they hold of this node."
+    claim_s: float = 1.0
+    "Hosts of a node's former founding have so long to show that they are there, before another one is believed."
     datagram_max: int = 1200
     verify: bool = True
     "Listen to hosts of other subnets only when they have shown that they receive at their address."
@@ -36,24 +38,37 @@ class FaceConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Hosts of each of them."
     pull_s: float = 1.0
     "How long their answers are waited for."
+    pulls_max: int = 3
+    "Times that neighbours are asked, each time nearer ones, before a node is given up."
 
     def __post_init__(self) -> None:
-        for name in ("nodes_max", "calls_max", "asked_max", "held_max", "named_hosts", "pull_nodes", "pull_hosts"):
+        counts = (
+            "nodes_max",
+            "calls_max",
+            "asked_max",
+            "held_max",
+            "named_hosts",
+            "pull_nodes",
+            "pull_hosts",
+            "pulls_max",
+        )
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        if self.pull_s <= 0 or self.datagram_max < 576:
-            raise ValueError("pull_s must be above 0, datagram_max at least 576")
+        if self.pull_s <= 0 or self.claim_s <= 0 or self.datagram_max < 576:
+            raise ValueError("pull_s and claim_s must be above 0, datagram_max at least 576")
 
     @property
     def patience_s(self) -> float:
         """After so long the hosts of a node have been tried, those that its neighbours name too.
 
-        Every host gets `fails_max` requests in rounds to all of them, before the neighbours are asked and after; before
-        that there are `tries_max` to single hosts, where a second one to the same host waits twice as long.
+        Every host gets `fails_max` requests in rounds to all of them, before the neighbours are asked and after each
+        time; before that there are `tries_max` to single hosts, where a second one to the same host waits twice as
+        long.
         """
         longest_s = max(self.timeouts.max_s, self.hosts.last_chance_s)
-        rounds = 2 * self.hosts.tries_max - 1 + 2 * self.hosts.fails_max
-        return rounds * longest_s + self.pull_s
+        rounds = 2 * self.hosts.tries_max - 1 + (1 + self.pulls_max) * self.hosts.fails_max
+        return rounds * longest_s + self.pulls_max * self.pull_s
 
 
 def face_config(overlay: OverlayConfig, face: FaceConfig) -> OverlayConfig:

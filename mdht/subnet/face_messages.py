@@ -68,6 +68,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     ring_id: bytes
     "8 bytes."
+    alone: bool
+    "Whether it is the only one there."
 
 
 class HostsChanged(msgspec.Struct, frozen=True, kw_only=True):

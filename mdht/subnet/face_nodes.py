@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from random import Random
+from typing import Final
 
 from dhtboot.ids import Address, NodeRef
 from dhtboot.rtt import RttEstimator
@@ -20,6 +21,10 @@ def pseudo_address(node_id: int) -> Address:
     whoever finds two identities that share them gains two nodes of which others know but one.
     """
     return (node_id >> 32).to_bytes(16, "big").hex(":", 2), 0
+
+
+_OTHER_FOUNDING: Final = "other founding"
+CLAIMS_MAX: Final = 8
 
 
 class NodeTable:
@@ -52,6 +57,8 @@ class NodeTable:
         self._kept = kept
         self._nodes: OrderedDict[Address, tuple[int, RemoteNode]] = OrderedDict()
         self.rtt = RttEstimator(config.timeouts)
+        self.claims: list[NodeEntry] = []
+        "Entries refused because hosts of another founding of the node are known, for whoever asks these; a few."
         self.counters: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -87,17 +94,27 @@ class NodeTable:
         why = self._take(address, node_id, entry, now, firsthand=firsthand)
         if why is None:
             return NodeRef(node_id, address)
+        if why == _OTHER_FOUNDING and len(self.claims) < CLAIMS_MAX:
+            self.claims.append(entry)
         self.counters["entries_refused"] += 1
         self.counters[f"entries_refused: {why}"] += 1
         return None
 
+    def usable(self) -> list[NodeRef]:
+        """Nodes of which a host is worth asking."""
+        return [NodeRef(node_id, address) for address, (node_id, node) in self._nodes.items() if node.usable]
+
+    def believe(self, entry: NodeEntry, now: float, *, firsthand: bool) -> NodeRef | None:
+        """Take in what has been seen to be so, in place of what is known of another founding."""
+        address = pseudo_address(entry.identity.node_id(self._overlay))
+        known = self._nodes.get(address)
+        if known is not None and known[1].tag != entry.tag:
+            del self._nodes[address]
+        return self.learn(entry, now, firsthand=firsthand)
+
     def meet(self, datagram: OverlayDatagram, source: Address, now: float) -> None:
         """Take in the sender of a datagram which tells nothing else of its node: it is a host of it."""
-        speaker = HostRef(hid=datagram.hid, address=source, age_s=0)
-        alone = NodeEntry(
-            identity=datagram.identity, tag=datagram.tag, view_epoch=datagram.view_epoch, size=1, hosts=(speaker,)
-        )
-        self.learn(alone, now, firsthand=False)
+        self.learn(speaker(datagram, source), now, firsthand=False)
 
     def _take(self, address: Address, node_id: int, entry: NodeEntry, now: float, *, firsthand: bool) -> str | None:
         """None, or why it is refused."""
@@ -108,7 +125,7 @@ class NodeTable:
             self._nodes.move_to_end(address)
             return None
         if known is not None and known[1].usable:
-            return "other founding"
+            return _OTHER_FOUNDING
         fresh = RemoteNode(entry, self._config.hosts)
         self._learn(fresh, entry, now, firsthand=firsthand)
         if not len(fresh):
@@ -131,3 +148,11 @@ class NodeTable:
             del self._nodes[address]
         if len(self._nodes) > self._config.nodes_max:
             del self._nodes[newest]
+
+
+def speaker(datagram: OverlayDatagram, source: Address) -> NodeEntry:
+    """The node of a sender, with no host but him."""
+    host = HostRef(hid=datagram.hid, address=source, age_s=0)
+    return NodeEntry(
+        identity=datagram.identity, tag=datagram.tag, view_epoch=datagram.view_epoch, size=1, hosts=(host,)
+    )

@@ -1,6 +1,6 @@
 """What a face must know of the packets of the overlays, and of the tables of their cores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -122,11 +122,11 @@ def contacts_of(core: OverlayNode) -> list[NodeRef]:
     return core.contacts
 
 
-def nearest(core: OverlayNode, target: int, count: int) -> list[NodeRef]:
-    """The nodes in the core's tables that are next to a target, without the target itself."""
-    others = [node for node in contacts_of(core) if node.id != target]
+def nearest(core: OverlayNode, known: Iterable[NodeRef], target: int) -> list[NodeRef]:
+    """Those of some nodes, and of those in the core's tables, that are next to a target, nearest first, without it."""
+    others = list({node.id: node for node in (*contacts_of(core), *known) if node.id not in (target, core.id)}.values())
     if isinstance(core, ChordNode):
         others.sort(key=lambda node: min(clockwise(node.id, target), clockwise(target, node.id)))
     else:
         others.sort(key=lambda node: node.id ^ target)
-    return others[:count]
+    return others

@@ -20,7 +20,7 @@ from mdht.subnet.face_messages import (
 )
 from mdht.subnet.face_nodes import NodeTable
 from mdht.subnet.face_packets import named_in
-from mdht.subnet.gate import Gate
+from mdht.subnet.gate import Gate, is_answer
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
 from mdht.subnet.messages import NodeEntry
 from mdht.subnet.push import Peer
@@ -99,7 +99,8 @@ class Speech:
         )
         if not self._config.verify:
             return Send(peer.address, datagram)
-        return self.gate.outgoing(datagram, peer.address, now)
+        # A host without a name waits for the answer to what others have passed on.
+        return self.gate.outgoing(datagram, peer.address, now, awaited=is_answer(body) and peer.hid != b"")
 
     def named(self, contacts: list[NodeRef], now: float) -> list[NodeEntry]:
         """What is known of the hosts of some nodes."""

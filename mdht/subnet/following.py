@@ -22,7 +22,7 @@ class Following:
         begins: whether this host takes over all that a sibling has, rather than one change.
     """
 
-    __slots__ = ("_ask_at", "_ask_s", "_asked", "_asks_max", "_gather_s", "_since", "_state", "begins")
+    __slots__ = ("_ask_at", "_ask_s", "_asked", "_asks_max", "_gather_s", "_gathered_at", "_state", "begins")
 
     def __init__(self, *, ask_s: float, asks_max: int, gather_s: float) -> None:
         self.begins = False
@@ -30,7 +30,7 @@ class Following:
         self._asks_max = asks_max
         self._gather_s = gather_s
         self._state: NodeState | None = None
-        self._since = -math.inf
+        self._gathered_at: float | None = None
         self._asked = 0
         self._ask_at = math.inf
 
@@ -42,21 +42,25 @@ class Following:
     def begin(self, now: float) -> None:
         """Take over whatever siblings have: ask at once."""
         self.begins = True
-        self._state = None
+        self._state = self._gathered_at = None
         self._asked = 0
         self._ask_at = now
 
     def told(self, state: NodeState, now: float) -> None:
         """A sibling has told the state: follow it."""
-        if self._state is None or not self.begins:
-            self._since = now
+        if self._state is None and self.begins:
+            self._gathered_at = now + self._gather_s
         self._state = state
-        self._asked = 0
-        self._ask_at = now + self._ask_s
+        if self.begins:  # it asks on, however often the state changes meanwhile
+            self._ask_at = min(self._ask_at, now + self._ask_s)
+        else:
+            self._asked = 0
+            self._ask_at = now + self._ask_s
 
     def stop(self) -> None:
         """There is nobody to follow."""
-        self._state, self._ask_at, self.begins = None, math.inf, False
+        self._state = self._gathered_at = None
+        self._ask_at, self.begins = math.inf, False
 
     def complete(self, knows: Callable[[bytes], bool], now: float) -> NodeState | None:
         """The state to follow now, once; None as long as there is none, or too little is known.
@@ -66,16 +70,21 @@ class Following:
             now: the time.
         """
         state = self._state
-        if state is None or (self.begins and now < self._since + self._gather_s):
+        if state is None or (self._gathered_at is not None and now < self._gathered_at):
             return None
-        if self._asked < self._asks_max and not all(knows(node_id) for node_id in state.node_ids):
+        self._gathered_at = None
+        spent = self._asked >= self._asks_max and now >= self._ask_at  # the last question too has its time
+        if not spent and not all(knows(node_id) for node_id in state.node_ids):
             return None
         self.stop()
         return state
 
-    def asks(self, now: float) -> bool:
-        """Whether to ask a sibling now."""
+    def asks(self, now: float, *, anybody: bool) -> bool:
+        """Whether to ask a sibling now; if there is not anybody yet, that is looked up soon."""
         if now < self._ask_at:
+            return False
+        if not anybody:
+            self._ask_at = now + self._gather_s
             return False
         self._asked += 1
         self._ask_at = now + self._ask_s
@@ -83,5 +92,4 @@ class Following:
 
     def next_deadline(self) -> float:
         """When to call `complete` and `asks`; `math.inf` for never."""
-        gathered_at = self._since + self._gather_s if self.begins and self._state is not None else math.inf
-        return min(self._ask_at, gathered_at)
+        return self._ask_at if self._gathered_at is None else min(self._ask_at, self._gathered_at)

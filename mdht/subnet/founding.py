@@ -209,9 +209,13 @@ class Founding:
                 pass
         return self._collect()
 
-    def reached(self, ring_id: bytes, now: float) -> list[FoundingEffect]:
-        """A contact was found, in the ring of that number."""
-        ring_id = ring_id if self.ring_id is None else surviving_ring(self.ring_id, ring_id)
+    def reached(self, ring_id: bytes, now: float, *, alone: bool = True) -> list[FoundingEffect]:
+        """A contact was found, in the ring of that number, where it may be alone.
+
+        Of two nodes that are alone one comes to the other; one that is alone comes to many.
+        """
+        if self.ring_id is not None and alone:
+            ring_id = surviving_ring(self.ring_id, ring_id)
         if (self.stage, Input.REACHED) in TRANSITIONS:
             self.ring_id, joins = ring_id, ring_id != self.ring_id
             self._step(Input.REACHED, now)

@@ -22,7 +22,7 @@ from mdht.subnet.face_packets import KINDS, Kind
 from mdht.subnet.hostset_handout import Own
 
 ADDRESSES_MAX: Final = 4096
-"Addresses at which something was asked lately, and those that have shown their cookie."
+"Addresses at which something was asked lately."
 SAID_MAX: Final = 1024
 "Addresses of which it is known what was said there last."
 REPEATED_MAX: Final = 4
@@ -49,20 +49,24 @@ class Gate:
         self._own = own
         self._jar = CookieJar(rng, rotation_s=ROTATION_S, now=now)
         self._asked: OrderedDict[Address, float] = OrderedDict()
-        self._heard: OrderedDict[Address, float] = OrderedDict()
         self._said: OrderedDict[Address, list[OverlayDatagram]] = OrderedDict()
 
-    def outgoing(self, datagram: OverlayDatagram, to: Address, now: float) -> Send:
-        """A datagram as it is sent, with the cookie of its receiver if that is known."""
-        answers = is_answer(datagram.body)
-        if not answers:
+    def outgoing(self, datagram: OverlayDatagram, to: Address, now: float, *, awaited: bool = False) -> Send:
+        """A datagram as it is sent, with the cookie of its receiver if that is known.
+
+        Args:
+            datagram: what is to be said.
+            to: where.
+            now: the time.
+            awaited: whether the receiver itself has asked for it, and so listens to it without proof.
+        """
+        if not is_answer(datagram.body):
             remember(self._asked, to, now, ADDRESSES_MAX)
         cookie = self._jar.for_peer(to)
         if cookie:
             datagram = msgspec.structs.replace(datagram, cookie=cookie)
-        # Remembered with a cookie too: the receiver may have been started again, and know it no more. But whoever has
-        # asked this host listens to its answer.
-        if not (answers and to in self._heard):
+        # Remembered with a cookie too: the receiver may have been started again, and know it no more.
+        if not awaited:
             remember(self._said, to, [*self._said.get(to, ()), datagram][-REPEATED_MAX:], SAID_MAX)
         return Send(to, datagram)
 
@@ -74,7 +78,6 @@ class Gate:
             self._said.pop(source, None)  # it listens
             return True
         if datagram.cookie is not None and self._jar.check(datagram.cookie, source, now):
-            remember(self._heard, source, now, ADDRESSES_MAX)
             return True
         self.counters["unproven"] += 1
         return False

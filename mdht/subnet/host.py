@@ -140,8 +140,8 @@ class SubnetHost:
         done: list[Effect] = []
         for effect in effects:
             match effect:
-                case Reached(ring_id=ring_id):
-                    done += self._carry_out(self._founding.reached(ring_id, now), now)
+                case Reached(ring_id=ring_id, alone=alone):
+                    done += self._carry_out(self._founding.reached(ring_id, now, alone=alone), now)
                 case Unreached():
                     done += self._carry_out(self._founding.unreached(now), now)
                 case Inherits(ring_id=ring_id):

@@ -183,7 +183,7 @@ class InStep:
                     self._following.told(state, now)
                     done += self._follow(now)
                 case EntryTold(entry=entry):
-                    contact = self._face.nodes.learn(entry, now, firsthand=True)
+                    contact = self._face.nodes.believe(entry, now, firsthand=True)
                     if contact is not None and self._following.begins:
                         self._heard_of[contact.id] = contact
                     done += self._follow(now)
@@ -200,9 +200,9 @@ class InStep:
         state = self._following.complete(self._knows, now)
         if state is not None:
             return self._become(state, now)
-        if not self._following.asks(now):
-            return []
         siblings = [hid for hid in self.ready() if hid != self._membership.hid]
+        if not self._following.asks(now, anybody=bool(siblings)):
+            return []
         member = self._membership.view.get(self._rng.choice(siblings)) if siblings else None
         return [] if member is None else self.agree(self.state.ask(member.addresses[0]), now)
 

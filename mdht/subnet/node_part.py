@@ -22,7 +22,7 @@ from dhtboot.overlay import OnOwner, OverlayNode, find_owner, make_node
 from mdht.subnet.effects import Effect
 from mdht.subnet.face import Face
 from mdht.subnet.face_config import face_config
-from mdht.subnet.face_messages import OverlayDatagram
+from mdht.subnet.face_messages import OverlayDatagram, Welcome
 from mdht.subnet.hostset_handout import Own, set_for
 from mdht.subnet.identity import Subnet
 from mdht.subnet.in_step import InStep
@@ -83,6 +83,8 @@ class Reached(msgspec.Struct, frozen=True):
     """A contact of the overlay was found, in the ring of that number."""
 
     ring_id: bytes
+    alone: bool
+    "Whether the contact is the only node there."
 
 
 class Unreached(msgspec.Struct, frozen=True):
@@ -303,7 +305,7 @@ class NodePart:
                 self._way = way
                 if self.stage is Stage.JOINING:
                     return done + self._performed(self.face.join([way.contact], now), now)
-                done.append(Reached(way.ring_id))
+                done.append(Reached(way.ring_id, way.alone))
             case Nobody():
                 self._step(Input.FAILED)
                 done.append(Unreached())
@@ -311,8 +313,8 @@ class NodePart:
                 return done
         return done + (self._report(now) if self.stage is Stage.IN else [])
 
-    def _on_welcomed(self, number: int, contact: NodeRef, ring_id: bytes, now: float) -> None:
-        self._search.welcomed(number, contact, ring_id, now)
+    def _on_welcomed(self, welcome: Welcome, contact: NodeRef, now: float) -> None:
+        self._search.welcomed(welcome, contact, now)
 
     def _report(self, now: float) -> list[PartEffect]:
         """Have the node put on the server's list."""
@@ -338,6 +340,8 @@ class NodePart:
         return [*self.step.enter(self._way.ring_id, now), *self._report(now), Entered()]
 
     def _on_join_failed(self, now: float) -> list[PartEffect]:
+        if self.stage is Stage.IN:  # every node that was known is dead
+            return [Unreached()]
         if self.stage is not Stage.JOINING:
             return []
         if self._joins < self._config.joins_max:

@@ -38,7 +38,7 @@ from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason
 from mdht.subnet.overlay_packets import PacketForm
 from mdht.subnet.reader import Reader
-from mdht.subnet.values import ADDRESS, ENTRY, IDENTITY, blob, exactly, one_of, unsigned
+from mdht.subnet.values import ADDRESS, ENTRY, FLAG, IDENTITY, blob, exactly, one_of, unsigned
 
 MAGIC: Final = b"mDO1"
 _HEADER: Final = struct.Struct("!4sBBH4s8s8sI")
@@ -67,7 +67,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     WhoIs: (3, _body(("number", _U64), ("node_id", exactly(ID_BYTES)))),
     ItIs: (4, _body(("number", _U64))),
     Knock: (5, _body(("number", _U64))),
-    Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)))),
+    Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)), ("alone", FLAG))),
     HostsChanged: (7, _body(("reason", one_of(Reason)))),
     Prove: (8, _body(("cookie", exactly(COOKIE_BYTES)))),
 }

@@ -16,6 +16,7 @@ from dhtboot.bootstrap_client import BootstrapClient, OnContact, Phase
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Effect
 from dhtboot.ids import Address, NodeRef
+from mdht.subnet.face_messages import Welcome
 
 MakeClient = Callable[[OnContact], BootstrapClient]
 "Makes the client of the bootstrap server, given what to call with a contact."
@@ -93,6 +94,8 @@ class Way(msgspec.Struct, frozen=True):
 
     contact: NodeRef
     ring_id: bytes
+    alone: bool
+    "Whether it is the only node there."
 
 
 class Nobody(msgspec.Struct, frozen=True):
@@ -128,7 +131,8 @@ class Search:
 
     def begin(self, now: float) -> list[Effect]:
         """Look for a node of the overlay; it ends with an `outcome`, perhaps at once."""
-        self._contacts = 0
+        if self.stage is Stage.IDLE:
+            self._contacts = 0
         self._on_input(Input.BEGIN, now)
         return self._collect()
 
@@ -148,11 +152,11 @@ class Search:
             self._effects += self.client.receive(packet, source, now)
         return self._collect()
 
-    def welcomed(self, number: int, contact: NodeRef, ring_id: bytes, now: float) -> None:
+    def welcomed(self, welcome: Welcome, contact: NodeRef, now: float) -> None:
         """A node has answered a knock."""
-        if number and number == self._number:
+        if self._number and welcome.number == self._number:
             self._on_input(Input.WELCOMED, now)
-            self._outcome = Way(contact, ring_id)
+            self._outcome = Way(contact, welcome.ring_id, welcome.alone)
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
@@ -202,6 +206,7 @@ class Search:
                 self._effects += self.client.leave(now)
 
     def _ask(self, now: float) -> None:
+        self._number = 0  # whoever was silent welcomes too late
         self._due_at = now + self._config.server_s
         if self.client is None:
             self._on_input(Input.NOBODY, now)

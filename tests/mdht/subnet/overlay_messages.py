@@ -68,7 +68,7 @@ BODY_VALUES: dict[type, st.SearchStrategy[Any]] = {
     WhoIs: st.builds(WhoIs, number=u64, node_id=id_blobs),
     ItIs: st.builds(ItIs, number=u64),
     Knock: st.builds(Knock, number=u64),
-    Welcome: st.builds(Welcome, number=u64, ring_id=eights),
+    Welcome: st.builds(Welcome, number=u64, ring_id=eights, alone=st.booleans()),
     HostsChanged: st.builds(HostsChanged, reason=st.sampled_from(Reason)),
     Prove: st.builds(Prove, cookie=eights),
 }
@@ -137,7 +137,7 @@ EXAMPLES = {
     "WhoIs": datagram(WhoIs(number=8, node_id=bytes(range(20)))),
     "ItIs": datagram(ItIs(number=8), named=(ENTRY,)),
     "Knock": datagram(Knock(number=9), identity=Identity(Kind.RANDOM, b"random" * 2 + b"four", b"saltsalt")),
-    "Welcome": datagram(Welcome(number=9, ring_id=b"ringring"), entry=ENTRY),
+    "Welcome": datagram(Welcome(number=9, ring_id=b"ringring", alone=True), entry=ENTRY),
     "HostsChanged": datagram(HostsChanged(reason=Reason.DEATH), entry=ENTRY, held=0),
     "Prove": datagram(Prove(cookie=b"cookie_1"), cookie=b"cookie_2"),
 }

@@ -15,7 +15,7 @@ from mdht.subnet.messages import Reason
 A: Address = ("128.59.1.1", 4000)
 B: Address = ("128.59.2.1", 4000)
 ASKING: list[Body] = [Knock(number=1), WhoIs(number=1, node_id=bytes(20)), HostsChanged(reason=Reason.JOIN)]
-ANSWERS: list[Body] = [Taken(request_id=1), ItIs(number=1), Welcome(number=1, ring_id=bytes(8))]
+ANSWERS: list[Body] = [Taken(request_id=1), ItIs(number=1), Welcome(number=1, ring_id=bytes(8), alone=False)]
 
 
 class Party:
