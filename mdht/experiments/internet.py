@@ -8,7 +8,6 @@ the overlay's structure while their node lives: see `Internet.at_rest`.
 """
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
@@ -16,16 +15,15 @@ from typing import Any, Final
 
 from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig, OnContact
-from dhtboot.chord.config import ChordConfig
-from dhtboot.chord.node import ChordNode
-from dhtboot.chord.ring import clockwise
 from dhtboot.effects import Send
-from dhtboot.ids import ID_BITS, Address
-from mdht.subnet.effects import Effect, Multicast, Unicast
+from dhtboot.ids import Address
+from mdht.experiments.ring_truth import following, wrong_tables
+from mdht.subnet.effects import Effect, Multicast, Settled, Unicast
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
-from mdht.subnet.identity import Identity, Subnet, named
+from mdht.subnet.identity import Subnet, named
+from mdht.subnet.kept import Kept
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Message, State
@@ -61,6 +59,8 @@ class SimHost:
         number: by which its name and its address are made.
         link: where it is.
         core: None once it has crashed, or has left for good.
+        incarnation: number of its start.
+        kept: the subnet that it is in, or was in the last time, and since when.
         born_at: when it was started.
         ready_at: when it could first answer for its subnet, infinite as long as it cannot.
         ready: whether it answers for its subnet now.
@@ -73,6 +73,9 @@ class SimHost:
         self.link = link
         self.address = address
         self.core: SubnetHost | None = None
+        self.incarnation = 1
+        self.kept: tuple[Subnet, float] | None = None
+        self.ended_at = math.inf
         self.born_at = now
         self.ready_at = math.inf
         self.ready = False
@@ -117,15 +120,12 @@ class Internet:
         self.seed = seed
         self.hosts: dict[int, SimHost] = {}
         self.links: dict[int, dict[Address, SimHost]] = {}
-        self.changes = 0
-        self.to_server = 0
+        self.changes = self.to_server = self.unexplained = 0
         self.node_events: list[tuple[float, int, bool]] = []
         self.on_sent: Callable[[SimHost, Any, Header | None], None] | None = None
         self.at_rest = False
-        self.unexplained = 0
         self._strict = strict
-        self._changes_seen = 0
-        self._quiet_from = 0.0
+        self._changes_seen, self._quiet_from = 0, 0.0
         self._look_tick = LOOK_TICKS
         self._ready: Counter[int] = Counter()
         self._ids: dict[int, int] = {}
@@ -151,25 +151,42 @@ class Internet:
     # ---- hosts ---------------------------------------------------------------------------------------------------
 
     def add(self, link: int) -> SimHost:
-        """Start a host on a link."""
-        if not self._ready[link]:
-            self._disturb()
+        """Start a fresh host on a link."""
         number = self._numbers
         self._numbers += 1
         address = (f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 27183)
         host = SimHost(number, link, address, self.now)
-        host.core = self._make(host)
-        self.hosts[number] = self._by_address[address] = host
-        self.links.setdefault(link, {})[address] = host
-        self.perform(host, host.core.start(self.now))
+        self._start(host)
         return host
 
+    def restart(self, former: SimHost) -> SimHost:
+        """Start a host that has crashed again, where it was: it has its name, and remembers its subnet."""
+        host = SimHost(former.number, former.link, former.address, self.now)
+        host.incarnation = former.incarnation + 1
+        host.kept, host.ended_at = former.kept, former.ended_at
+        self._start(host)
+        return host
+
+    def _start(self, host: SimHost) -> None:
+        if not self._ready[host.link]:
+            self._disturb()
+        host.core = self._make(host)
+        self.hosts[host.number] = self._by_address[host.address] = host
+        self.links.setdefault(host.link, {})[host.address] = host
+        self.perform(host, host.core.start(self.now))
+
     def _make(self, host: SimHost) -> SubnetHost:
-        rng = Random(f"{self.seed} host {host.number}")
+        again = f" {host.incarnation}" if host.incarnation > 1 else ""
+        rng = Random(f"{self.seed} host {host.number}{again}")
         hid = host.number.to_bytes(8, "big")
-        membership = Membership(hid, 1, (host.address,), OVERLAY_HASH, self._membership, rng)
-        identity = _identity(host.link)
-        founding = Founding(hid, lambda: identity, None, FoundingConfig(), rng)
+        membership = Membership(hid, host.incarnation, (host.address,), OVERLAY_HASH, self._membership, rng)
+        identity = named(f"link {host.link}")
+        kept = None
+        if host.kept is not None:
+            subnet, since = host.kept
+            gone_s = self.now - host.ended_at
+            kept = Kept(subnet=subnet, fingerprint=b"", founded_s=host.ended_at - since, left_s=gone_s)
+        founding = Founding(hid, lambda: identity, kept, FoundingConfig(), rng)
 
         def make_part(subnet: Subnet, now: float) -> NodePart:
             def make_client(on_contact: OnContact) -> BootstrapClient:
@@ -184,6 +201,7 @@ class Internet:
         """End a host without a word."""
         self._note_ready(host, ready=False)
         self.changes += structural_changes(host)
+        host.ended_at = self.now
         host.core = None
         del self.hosts[host.number]
         del self._by_address[host.address]
@@ -213,13 +231,12 @@ class Internet:
     def node_id(self, link: int) -> int:
         """Of the node that the hosts of a link are."""
         if link not in self._ids:
-            self._ids[link] = _identity(link).node_id(OVERLAY)
+            self._ids[link] = named(f"link {link}").node_id(OVERLAY)
         return self._ids[link]
 
     def responsible(self, key: int) -> int | None:
         """The live node that a key belongs to, as Chord has it."""
-        live = self.live
-        return live[bisect_left(live, key) % len(live)] if live else None
+        return following(self.live, key)
 
     def wrong_tables(self) -> list[tuple[SimHost, str]]:
         """READY hosts of a ring of Chord of which a table is not what it should be, and which."""
@@ -227,27 +244,8 @@ class Internet:
             (host, what)
             for host in self.hosts.values()
             if host.ready and host.core is not None and host.core.part is not None
-            for what in self._wrong(host.core.part.face.core, self.node_id(host.link))
+            for what in wrong_tables(host.core.part.face.core, self.live, self._config.overlay)
         ]
-
-    def _wrong(self, core: Any, me: int) -> Iterable[str]:
-        if not isinstance(core, ChordNode) or not isinstance(self._config.overlay, ChordConfig):
-            return ("overlay",)
-        at = bisect_left(self.live, me)
-        others = [*self.live[at + 1 :], *self.live[:at]]
-        found = core.neighbours
-        wrong = []
-        if (None if found.predecessor is None else found.predecessor.id) != (others[-1] if others else None):
-            wrong.append("predecessor")
-        if [node.id for node in found.successors.nodes] != others[: self._config.overlay.successors]:
-            wrong.append("successors")
-        trivial = clockwise(me, others[0]).bit_length() if others else ID_BITS
-        for index in range(ID_BITS):
-            first = self.responsible(core.fingers.start(index))
-            finger = core.fingers.get(index)
-            if (None if finger is None else finger.id) != (None if index < trivial or first == me else first):
-                return [*wrong, "fingers"]
-        return wrong
 
     def _note_ready(self, host: SimHost, *, ready: bool) -> None:
         if ready == host.ready:
@@ -307,6 +305,8 @@ class Internet:
                     if self.on_sent is not None:
                         self.on_sent(host, packet, None)
                     self._send_away(to, packet, host.address)
+                case Settled(subnet=Subnet() as subnet):
+                    host.kept = subnet, self.now
         self._note_ready(host, ready=core.membership.state is State.READY)
         if core.membership.state is State.LEFT and core.next_deadline() == math.inf:
             self.crash(host)
@@ -337,7 +337,7 @@ class Internet:
     def _wake_at(self, host: SimHost, deadline: float) -> None:
         if deadline == math.inf:
             return
-        tick = max(self._tick + 1, math.ceil(round(deadline * TICKS_PER_S, 6)))
+        tick = max(self._tick + 1, math.ceil(round(max(deadline, 0.0) * TICKS_PER_S, 6)))  # it may be -math.inf
         if tick < host.wakes_at:
             host.wakes_at = tick
             self._schedule(tick, host, None, None)
@@ -395,11 +395,6 @@ class Internet:
                 self._send_away(effect.to, effect.packet, SERVER)
 
 
-def _identity(link: int) -> Identity:
-    return named(f"link {link}")
-
-
 def structural_changes(host: SimHost) -> int:
     """Found by one host itself."""
-    part = None if host.core is None else host.core.part
-    return 0 if part is None else part.step.state.changes.made
+    return 0 if host.core is None or host.core.part is None else host.core.part.step.state.changes.made

@@ -73,11 +73,16 @@ def test_ctrl_c_writes_what_there_is(
     assert len((tmp_path / "experiment-99.csv").read_text().splitlines()) == 6
 
 
+def test_all_experiments_are_named_by_number() -> None:
+    assert cli_experiment.KNOWN.startswith("1 churn, 2 lookups, 3 availability")
+    assert list(EXPERIMENTS) == sorted(EXPERIMENTS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "say which experiment; there are 5 parallel, 7 durability, 9 load, 12 deployment, 14 links"),
-        (["8"], "there is no experiment '8'; there are 5 parallel, 7 durability, 9 load, 12 deployment, 14 links"),
+        ([], f"say which experiment; there are {cli_experiment.KNOWN}"),
+        (["8"], f"there is no experiment '8'; there are {cli_experiment.KNOWN}"),
         (["all"], "there is no experiment 'all'"),
         (["7.0"], "there is no experiment '7.0'"),
         (["9", "--seeds", "x"], "--seeds: 'x' is not a whole number"),
