@@ -42,6 +42,11 @@ def neighbours(core: OverlayNode, most: int) -> list[NodeRef]:
     return [predecessor or NodeRef(core.id, ("", 0)), *successors][:most]
 
 
+def predecessor(core: OverlayNode) -> NodeRef | None:
+    """The node before this one on the circle; None where there is no circle, or it is unknown."""
+    return core.neighbours.predecessor if isinstance(core, ChordNode) else None
+
+
 def follow(core: OverlayNode, found: Sequence[NodeRef], known: Collection[NodeRef], now: float) -> list[Effect]:
     """Be part of the overlay between these neighbours, since another host of this node is.
 

@@ -17,7 +17,7 @@ from typing import Any
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
-from dhtboot.shared import give_up
+from dhtboot.shared import give_up, predecessor
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_call import Call
 from mdht.subnet.face_calls import CallKey, Calls
@@ -27,6 +27,7 @@ from mdht.subnet.face_messages import (
     NAMED_MAX,
     Carried,
     HostsChanged,
+    HostsHeard,
     ItIs,
     Knock,
     OverlayDatagram,
@@ -47,7 +48,8 @@ from mdht.subnet.face_pulls import Pulls
 from mdht.subnet.face_speech import Speech
 from mdht.subnet.hostset_choice import Copy
 from mdht.subnet.hostset_handout import Own
-from mdht.subnet.push import Peer, Push
+from mdht.subnet.messages import Reason
+from mdht.subnet.push import Peer
 from mdht.subnet.view import View
 
 
@@ -65,6 +67,7 @@ class Face:
         payload_bytes: what the layer above the overlay has put into a packet.
         asked: is told who asks, for pushes.
         ring_id: of the ring that the node is in, for whoever knocks; None as long as it is in none.
+        heard: is told what a host has answered to a push, and of which node it is; gives what to send because of that.
         welcomed: is told what a host has answered to a knock, and of which node it is.
 
     Attributes:
@@ -86,6 +89,7 @@ class Face:
         payload_bytes: Callable[[Any], int] = lambda _packet: 0,
         asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
         ring_id: Callable[[], bytes | None] = lambda: None,
+        heard: Callable[[HostsHeard, int, float], list[Send]] = lambda _heard, _node, _now: [],
         welcomed: Callable[[Welcome, NodeRef, float], object] = lambda _welcome, _node, _now: None,
     ) -> None:
         self.core = core
@@ -99,6 +103,7 @@ class Face:
         self._rng = rng
         self._on_asked = asked
         self._ring_id = ring_id
+        self._on_heard = heard
         self._on_welcomed = welcomed
         self._calls = Calls()
         self._pulls = Pulls()
@@ -146,8 +151,14 @@ class Face:
                 return [self._speech.datagram(sender.address, peer, welcome, now)]
             case Welcome() as welcome:
                 self._on_welcomed(welcome, sender, now)
-            case HostsChanged():
+            case HostsChanged(number=number):
                 self.counters["pushes_received"] += 1
+                before = predecessor(self.core)
+                told = self._speech.named([] if before is None else [before], now)
+                heard = HostsHeard(number=number, before=None if before is None else id_bytes(before.id))
+                return [self._speech.datagram(sender.address, peer, heard, now, entries=told)]
+            case HostsHeard() as answer:
+                return [*self._on_heard(answer, sender.id, now)]
         return []
 
     def tick(self, now: float) -> list[Effect]:
@@ -188,11 +199,11 @@ class Face:
         """Ask who is at an address, of which nothing else is known."""
         return [self._speech.datagram(address, Peer(0, b"", address), Knock(number=number), now)]
 
-    def push(self, push: Push, now: float) -> list[Effect]:
-        """Tell a host of another node of changes here."""
-        peer = push.peer
+    def push(self, peer: Peer, number: int, reason: Reason, now: float) -> list[Send]:
+        """Tell a host of another node of changes here; it answers under that number."""
         self._speech.note_held(peer.address, None)
-        return [self._speech.datagram(pseudo_address(peer.node_id), peer, HostsChanged(reason=push.reason), now)]
+        body = HostsChanged(number=number, reason=reason)
+        return [self._speech.datagram(pseudo_address(peer.node_id), peer, body, now)]
 
     def renew(self, core: OverlayNode) -> None:
         """Another core in place of the former one, of the same node in another ring; what was under way is dropped."""

@@ -73,9 +73,18 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostsChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """The hosts of the sender's node have changed: the datagram names them. Nobody answers."""
+    """The hosts of the sender's node have changed: the datagram names them."""
 
+    number: int
     reason: Reason
+
+
+class HostsHeard(msgspec.Struct, frozen=True, kw_only=True):
+    """I have heard it; and this node comes before mine on the circle, if there is a circle."""
+
+    number: int
+    before: bytes | None = None
+    "20 bytes."
 
 
 class Prove(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +94,7 @@ class Prove(msgspec.Struct, frozen=True, kw_only=True):
     "8 bytes."
 
 
-Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged | Prove
+Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged | HostsHeard | Prove
 
 
 class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.hostset import Learnt, RemoteNode
 from mdht.subnet.messages import HostRef, NodeEntry
+from mdht.subnet.push import Peer
 
 
 def pseudo_address(node_id: int) -> Address:
@@ -99,6 +100,11 @@ class NodeTable:
         self.counters["entries_refused"] += 1
         self.counters[f"entries_refused: {why}"] += 1
         return None
+
+    def hosts_of(self, node_id: int) -> list[Peer]:
+        """Hosts of a node that are worth to be told something."""
+        remote = self.get(pseudo_address(node_id))
+        return [] if remote is None else [Peer(node_id, host.hid, host.address) for host in remote.usable]
 
     def usable(self) -> list[NodeRef]:
         """Nodes of which a host is worth asking."""

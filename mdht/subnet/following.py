@@ -48,14 +48,13 @@ class Following:
 
     def told(self, state: NodeState, now: float) -> None:
         """A sibling has told the state: follow it."""
+        if self._state is None or not self.begins:
+            self._asked = 0  # what was asked before was not about this
         if self._state is None and self.begins:
             self._gathered_at = now + self._gather_s
         self._state = state
-        if self.begins:  # it asks on, however often the state changes meanwhile
-            self._ask_at = min(self._ask_at, now + self._ask_s)
-        else:
-            self._asked = 0
-            self._ask_at = now + self._ask_s
+        ask_at = now + self._ask_s
+        self._ask_at = min(self._ask_at, ask_at) if self.begins else ask_at  # or many changes would put it off for ever
 
     def stop(self) -> None:
         """There is nobody to follow."""

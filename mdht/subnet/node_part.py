@@ -22,7 +22,7 @@ from dhtboot.overlay import OnOwner, OverlayNode, find_owner, make_node
 from mdht.subnet.effects import Effect
 from mdht.subnet.face import Face
 from mdht.subnet.face_config import face_config
-from mdht.subnet.face_messages import OverlayDatagram, Welcome
+from mdht.subnet.face_messages import HostsHeard, OverlayDatagram, Welcome
 from mdht.subnet.hostset_handout import Own, set_for
 from mdht.subnet.identity import Subnet
 from mdht.subnet.in_step import InStep
@@ -30,6 +30,7 @@ from mdht.subnet.membership import Membership
 from mdht.subnet.messages import RING_BYTES, HostSet, Message, NodeEntry, Reason, State
 from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.push import Peer, Push, PushSchedule
+from mdht.subnet.pushing import Pushing
 from mdht.subnet.rota import place_in_rota
 from mdht.subnet.search import MakeClient, Nobody, Search, Way
 from mdht.subnet.wire import Header
@@ -155,8 +156,10 @@ class NodePart:
             rng,
             asked=self._push.asked,
             ring_id=lambda: self.step.ring_id if self.stage is Stage.IN else None,
+            heard=self._on_heard,
             welcomed=self._on_welcomed,
         )
+        self._pushing = Pushing(self.face, rng)
         self.step = InStep(self.face, self._core, subnet.tag, membership, config, rng)
         self._search = Search(make_client, self.face.knock, config.search, rng)
         self._way: Way | None = None
@@ -254,8 +257,8 @@ class NodePart:
         if now >= self._alone_at:
             effects += self._wait_no_more(now)
         for effect in self._push.tick(now):
-            effects += _sent(self.face.push(effect, now)) if isinstance(effect, Push) else [effect]
-        return effects
+            effects += self._pushing.tell(effect, now) if isinstance(effect, Push) else [effect]
+        return [*effects, *self._pushing.tick(now)]
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
@@ -265,6 +268,7 @@ class NodePart:
             self.step.next_deadline(),
             self._alone_at,
             self._push.next_deadline(),
+            self._pushing.next_deadline(),
         )
 
     # ---- the layer above -----------------------------------------------------------------------------------------
@@ -316,6 +320,9 @@ class NodePart:
     def _on_welcomed(self, welcome: Welcome, contact: NodeRef, now: float) -> None:
         self._search.welcomed(welcome, contact, now)
 
+    def _on_heard(self, answer: HostsHeard, node_id: int, now: float) -> list[Send]:
+        return self._pushing.heard(answer, node_id, now)
+
     def _report(self, now: float) -> list[PartEffect]:
         """Have the node put on the server's list."""
         client = self._search.client
@@ -363,14 +370,13 @@ class NodePart:
         return set_for(b"", self._own(), self._membership.view, now, allow_private=allow_private)
 
     def _neighbour_hosts(self) -> list[Peer]:
-        """One of each neighbour, to be told of changes."""
-        peers = []
-        for node in self.step.neighbours():
-            remote = self.face.nodes.get(node.address)
-            if remote is not None and (usable := remote.usable):
-                host = self._rng.choice(usable)
-                peers.append(Peer(node.id, host.hid, host.address))
-        return peers
+        """One of each node that has this one among its neighbours, to be told of changes."""
+        nodes = [node.id for node in self.step.neighbours()]
+        before = shared.predecessor(self.face.core)
+        if before is not None:  # of those that follow, the first one only has this node in its tables
+            nodes = [*self._pushing.nodes_before(before.id), *nodes[1:2]]
+        hosts = [self.face.nodes.hosts_of(node_id) for node_id in dict.fromkeys(nodes)]
+        return [self._rng.choice(peers) for peers in hosts if peers]
 
 
 def _sent(effects: Iterable[OverlayEffect]) -> list[Send]:

@@ -16,6 +16,7 @@ from mdht.subnet.face_messages import (
     NAMED_MAX,
     Carried,
     HostsChanged,
+    HostsHeard,
     ItIs,
     Knock,
     OverlayDatagram,
@@ -68,8 +69,9 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     ItIs: (4, _body(("number", _U64))),
     Knock: (5, _body(("number", _U64))),
     Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)), ("alone", FLAG))),
-    HostsChanged: (7, _body(("reason", one_of(Reason)))),
+    HostsChanged: (7, _body(("number", _U64), ("reason", one_of(Reason)))),
     Prove: (8, _body(("cookie", exactly(COOKIE_BYTES)))),
+    HostsHeard: (9, _body(("number", _U64), ("before", exactly(ID_BYTES)))),
 }
 "Numbers of bodies and fields are for ever: new ones are added at the end."
 

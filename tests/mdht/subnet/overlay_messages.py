@@ -12,6 +12,7 @@ from mdht.subnet.face_messages import (
     Body,
     Carried,
     HostsChanged,
+    HostsHeard,
     ItIs,
     Knock,
     OverlayDatagram,
@@ -69,7 +70,8 @@ BODY_VALUES: dict[type, st.SearchStrategy[Any]] = {
     ItIs: st.builds(ItIs, number=u64),
     Knock: st.builds(Knock, number=u64),
     Welcome: st.builds(Welcome, number=u64, ring_id=eights, alone=st.booleans()),
-    HostsChanged: st.builds(HostsChanged, reason=st.sampled_from(Reason)),
+    HostsChanged: st.builds(HostsChanged, number=u64, reason=st.sampled_from(Reason)),
+    HostsHeard: st.builds(HostsHeard, number=u64, before=st.none() | id_blobs),
     Prove: st.builds(Prove, cookie=eights),
 }
 
@@ -138,7 +140,8 @@ EXAMPLES = {
     "ItIs": datagram(ItIs(number=8), named=(ENTRY,)),
     "Knock": datagram(Knock(number=9), identity=Identity(Kind.RANDOM, b"random" * 2 + b"four", b"saltsalt")),
     "Welcome": datagram(Welcome(number=9, ring_id=b"ringring", alone=True), entry=ENTRY),
-    "HostsChanged": datagram(HostsChanged(reason=Reason.DEATH), entry=ENTRY, held=0),
+    "HostsChanged": datagram(HostsChanged(number=9, reason=Reason.DEATH), entry=ENTRY, held=0),
+    "HostsHeard": datagram(HostsHeard(number=9, before=bytes(range(20)))),
     "Prove": datagram(Prove(cookie=b"cookie_1"), cookie=b"cookie_2"),
 }
 FAR = node((1 << 160) - 1)
