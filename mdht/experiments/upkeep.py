@@ -66,11 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watched(Internet):
-    """An internet that sees what becomes known in a subnet, and when its neighbours are told.
+    """An internet that sees what becomes known in a subnet, and when other nodes are told that have it for a neighbour.
 
     Attributes:
-        delays: from the moment when a change is known to somebody in the subnet until a push reaches the predecessor or
-            a successor; None for one that was not told. What changes again before that counts by the later change.
+        delays: from the moment when a change is known to somebody in the subnet until a push reaches one of them; None for one that was not told. What changes again before that counts by the later change.
         pushes: datagrams.
     """
 
@@ -112,9 +111,13 @@ class Watched(Internet):
         untold = self._untold.setdefault(host.link, {})
         if host.core is None or host.core.part is None or (hid in untold and untold[hid][0] is state):
             return
-        neighbours = {node.id for node in host.core.part.step.neighbours()}
-        links = {link for link in self.links if link != host.link and self.node_id(link) in neighbours}
+        me = self.node_id(host.link)
+        links = {link for link, holder in self.spokesmen().items() if link != host.link and me in neighbours_of(holder)}
         untold[hid] = (state, self.now, links)
+
+    def spokesmen(self) -> dict[int, SimHost]:
+        """A ready host of each link that has one."""
+        return {host.link: host for host in self.hosts.values() if host.ready}
 
     def _on_push(self, host: SimHost, link: int) -> None:
         for hid, (state, since, links) in self._untold.get(host.link, {}).items():
@@ -126,14 +129,20 @@ class Watched(Internet):
                 self.delays.append(self.now + DELAY_S - since)
 
 
+def neighbours_of(host: SimHost) -> set[int]:
+    """The nodes that a host has for predecessor and successors."""
+    part = None if host.core is None else host.core.part
+    return set() if part is None else {node.id for node in part.step.neighbours()}
+
+
 class Held(msgspec.Struct, frozen=True):
     """Hosts that others would ask, of the nodes in their tables, and how many of them are gone."""
 
     told: int
-    "Of nodes that push to the one that holds them."
+    "Of predecessor and successors, who push to whoever has them for that."
     told_dead: int
     others: int
-    "Of other ones: successors do not know of which nodes they are the second, or the eighth."
+    "Of fingers, who push to those that have asked them lately."
     others_dead: int
 
 
@@ -180,29 +189,19 @@ class Run:
 
     def held(self) -> Held:
         """What hosts would ask now."""
-        pushed = self._pushed_to()
         found = [0, 0, 0, 0]
         for host in self.net.hosts.values():
             if not host.ready or host.core is None or host.core.part is None:
                 continue
-            face, me = host.core.part.face, self.net.node_id(host.link)
+            face, neighbours = host.core.part.face, neighbours_of(host)
             for contact in contacts_of(face.core):
                 node = face.nodes.get(contact.address)
                 usable = [] if node is None else node.usable
                 dead = sum(int.from_bytes(other.hid, "big") not in self.net.hosts for other in usable)
-                at = 0 if me in pushed.get(contact.id, ()) else 2
+                at = 0 if contact.id in neighbours else 2
                 found[at] += len(usable)
                 found[at + 1] += dead
         return Held(*found)
-
-    def _pushed_to(self) -> dict[int, set[int]]:
-        """By node, those that it pushes to without having been asked: its predecessor and successors."""
-        found: dict[int, set[int]] = {}
-        for host in self.net.hosts.values():
-            if host.ready and host.core is not None and host.core.part is not None:
-                neighbours = {node.id for node in host.core.part.step.neighbours()}
-                found.setdefault(self.net.node_id(host.link), neighbours)
-        return found
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
