@@ -24,6 +24,7 @@ HOT = [
     "chord/join",
     "chord/node",
     "kademlia/answering",
+    "kademlia/bucket",
     "kademlia/buckets",
     "kademlia/siblings",
     "kademlia/search",

@@ -7,6 +7,10 @@ from typing import Final, final
 
 ID_BITS: Final = 160
 ID_BYTES: Final = 20
+PREFIX_BITS: Final = 62
+"""Upper bits that tell most identifiers apart. A number of so many bits is a plain machine word in compiled code, while
+one of 160 is an object, which each step of a computation makes anew."""
+PREFIX_SHIFT: Final = ID_BITS - PREFIX_BITS
 
 Address = tuple[str, int]
 "Host as numeric text without a scope, and UDP port."
@@ -17,13 +21,17 @@ class NodeRef:
     """One contact: who and where. Immutable by convention; compared by both parts.
 
     A plain slotted class: it is built for every contact of every reply, and a frozen dataclass costs three times that.
+
+    Attributes:
+        prefix: the upper bits of the identifier; two that differ there need no further comparison.
     """
 
-    __slots__ = ("address", "id")
+    __slots__ = ("address", "id", "prefix")
 
     def __init__(self, id: int, address: Address) -> None:  # noqa: A002 - the field's name in every paper
         self.id = id
         self.address = address
+        self.prefix = id >> PREFIX_SHIFT
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NodeRef) and self.id == other.id and self.address == other.address

@@ -181,10 +181,11 @@ class KademliaNode:
     def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
         """The known nodes closest to a target, closest first, this one and that of identifier `but` not among them."""
         found = self.table.closest(target, count, but)
+        return self._with_outside(found, target, count, but) if self._outside else found
+
+    def _with_outside(self, found: list[NodeRef], target: int, count: int, but: int) -> list[NodeRef]:
         outside = [node for node in self._outside if node.id != but]
-        if outside:
-            found = sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
-        return found
+        return sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
 
     def _note_outside(self) -> None:
         """Remember the siblings that a full bucket refused: `closest` must not work that out for each request."""
@@ -319,7 +320,7 @@ class KademliaNode:
         alone = not len(self.table)
         added = self.table.add(node, now)
         if not added:
-            silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
+            silent = self.table.to_check(node, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
                 self.ping(silent, now)
         sibling = self._siblings.add(node)
