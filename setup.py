@@ -7,7 +7,11 @@ import os
 
 from setuptools import setup
 
+# None that holds settings: mypyc takes the bases of a class and not its options (`frozen`, `kw_only`).
 HOT = [
+    "bootstrap",
+    "cookies",
+    "core",
     "ids",
     "rpc",
     "limits",
@@ -28,6 +32,7 @@ HOT = [
     "kademlia/buckets",
     "kademlia/siblings",
     "kademlia/search",
+    "kademlia/witnesses",
     "kademlia/join",
     "kademlia/upkeep",
     "kademlia/node",

@@ -1,7 +1,6 @@
 """Identifiers of 160 bits and the contacts that carry them."""
 
 import hashlib
-from collections.abc import Callable
 from random import Random
 from typing import Final, final
 
@@ -43,13 +42,14 @@ class NodeRef:
         return f"NodeRef({self.id:040x} at {format_address(self.address)})"
 
 
-def contact_of(sender: bytes, address: Address) -> NodeRef:
-    """The contact that a packet comes from."""
-    return NodeRef(int.from_bytes(sender, "big"), address)
+class Contacts:
+    """Gives the contacts that packets come from; derived from where many nodes share a memory."""
 
+    __slots__ = ()
 
-ContactOf = Callable[[bytes, Address], NodeRef]
-"Gives the contact of a sender; `contact_of`, or what gives each contact but once where many nodes share a memory."
+    def of(self, sender: bytes, address: Address) -> NodeRef:
+        """The contact of a sender."""
+        return NodeRef(int.from_bytes(sender, "big"), address)
 
 
 def format_address(address: Address) -> str:

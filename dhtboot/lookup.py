@@ -32,7 +32,11 @@ class State(Enum):
     FAILED = "failed"
 
 
-_NEW, _ASKED, _LATE, _ANSWERED, _FAILED = State.NEW, State.ASKED, State.LATE, State.ANSWERED, State.FAILED
+_NEW: Final = State.NEW
+_ASKED: Final = State.ASKED
+_LATE: Final = State.LATE
+_ANSWERED: Final = State.ANSWERED
+_FAILED: Final = State.FAILED
 "Under names of their own: looking up a member costs as much as the rest of a step."
 
 

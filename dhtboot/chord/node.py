@@ -38,6 +38,7 @@ from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.periods import Period
 from dhtboot.chord.stabilize import IGNORED, Neighbours
 from dhtboot.chord.walk import Walk
+from dhtboot.core import Core
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
@@ -51,7 +52,7 @@ class Application(Protocol):
         """Take in a note."""
 
 
-class ChordNode:
+class ChordNode(Core):
     """A node of Chord.
 
     Args:

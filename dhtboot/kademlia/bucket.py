@@ -1,6 +1,5 @@
 """One k-bucket: its contacts, which it names by their distance to any target, and those that wait for a place."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from dhtboot.ids import PREFIX_SHIFT, NodeRef
@@ -127,7 +126,7 @@ def bit_of(identifier: int, prefix: int, bit: int) -> int:
     return identifier >> bit & 1
 
 
-def _place_among(nodes: Sequence[NodeRef], node: NodeRef) -> int:
+def _place_among(nodes: list[NodeRef], node: NodeRef) -> int:
     """Where a list names the identifier of a contact, -1 when nowhere."""
     for place, known in enumerate(nodes):
         if known is node or (known.prefix == node.prefix and known.id == node.id):

@@ -1,10 +1,29 @@
 """The routing table: k-buckets with replacement caches (Kademlia sections 2.2, 4.1), b bits a digit (section 4.2)."""
 
 from collections.abc import Iterator
+from enum import Enum
 from operator import itemgetter
+from typing import Final
 
 from dhtboot.ids import ID_BITS, PREFIX_BITS, PREFIX_SHIFT, Address, NodeRef
 from dhtboot.kademlia.bucket import Bucket, bit_of
+
+
+class Heard(Enum):
+    """What a sign of life has changed in the table."""
+
+    AGAIN = "again"
+    "Nothing but the time at which a known contact was last seen."
+    NEW = "new"
+    "There is one contact more."
+    WAITS = "waits"
+    "There is no place for it yet."
+
+
+_AGAIN: Final = Heard.AGAIN
+_NEW: Final = Heard.NEW
+_WAITS: Final = Heard.WAITS
+"Under names of their own: looking up a member costs as much as the rest of a step."
 
 
 class RoutingTable:
@@ -93,25 +112,38 @@ class RoutingTable:
         A second identifier at a known address replaces the first (a host that lost its state); a known identifier at
         a second address waits in the replacement cache until the first fails, so nobody takes over a place by claim.
         """
-        if node.id == self._me or self.touch(node, now):
-            return False
+        return self.hear(node, now) is _NEW
+
+    def hear(self, node: NodeRef, now: float) -> Heard:
+        """The same, and `touch`, in one walk: it is done for each packet."""
         bucket = self._bucket_of(node.id, node.prefix)
         if bucket is None:
-            bucket = self._make_bucket(node, now)
+            if node.id == self._me:
+                return _AGAIN
+            return self._enter(node, self._make_bucket(node, now), now)
+        place = bucket.place_of(node.id, node.prefix)
+        if place < 0:
+            return self._enter(node, bucket, now)
+        known = bucket.contacts[place]
+        if known is node or known.address == node.address:
+            bucket.seen_at[place] = now
+            return _AGAIN
+        bucket.wait(node, self._replacements_max)
+        return _WAITS
+
+    def _enter(self, node: NodeRef, bucket: Bucket, now: float) -> Heard:
+        """Give a new identifier a place in its bucket, or let it wait for one."""
         former = self._at_addresses.get(node.address)
-        if (len(bucket.contacts) >= self._k and former is None) or bucket.place_of(node.id, node.prefix) >= 0:
-            bucket.wait(node, self._replacements_max)
-            return False
         if former is not None:
             self.remove(former.id)  # it may have been the only one in this very bucket
             bucket = self._bucket_of(node.id, node.prefix) or self._make_bucket(node, now, bucket)
-        if len(bucket.contacts) >= self._k:  # the former contact stood in another bucket
+        if len(bucket.contacts) >= self._k:
             bucket.wait(node, self._replacements_max)
-            return False
+            return _WAITS
         bucket.add(node, now)
         bucket.give_up(node)
         self._at_addresses[node.address] = node
-        return True
+        return _NEW
 
     def _make_bucket(self, node: NodeRef, now: float, bucket: Bucket | None = None) -> Bucket:
         """Occupy the bucket of a contact, with one that was there before where there is one."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
+from dhtboot.core import Core
 from dhtboot.ids import NodeRef
 from dhtboot.kademlia.messages import Nodes
 from dhtboot.lookup import Lookup, LookupResult
@@ -26,11 +27,16 @@ OnAnswer = Callable[[NodeRef, Any, float], Wish]
 OnDone = Callable[[LookupResult, float], None]
 
 
-class Caller(Protocol):
-    """What a search needs of its node."""
+class Caller(Core):
+    """What searches and answers need of their node; a base class for the same reason as `Core`."""
 
     def call(self, node: NodeRef, request: Any, now: float, asker: Asker, *, hedged: bool = False) -> None:
         """Send a request and wait for its response."""
+        raise NotImplementedError
+
+    def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
+        """The known nodes closest to a target."""
+        raise NotImplementedError
 
 
 class Search(Asker):

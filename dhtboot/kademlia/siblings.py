@@ -2,22 +2,25 @@
 
 from bisect import bisect_left
 
-from dhtboot.ids import NodeRef
+from dhtboot.ids import PREFIX_SHIFT, NodeRef
 
 
 class SiblingList:
     """Up to `size` contacts, closest to `me` first."""
 
-    __slots__ = ("_distances", "_me", "_size", "nodes")
+    __slots__ = ("_distances", "_me", "_prefix", "_size", "nodes")
 
     def __init__(self, me: int, size: int) -> None:
         self._me = me
+        self._prefix = me >> PREFIX_SHIFT
         self._size = size
         self._distances: list[int] = []
         self.nodes: list[NodeRef] = []
 
     def add(self, node: NodeRef) -> bool:
         """Take in a live contact; True when it is a new sibling."""
+        if len(self.nodes) >= self._size and node.prefix ^ self._prefix > self.nodes[-1].prefix ^ self._prefix:
+            return False  # as most are, which their prefixes tell
         distance = self._me ^ node.id
         if distance == 0 or (len(self.nodes) >= self._size and distance > self._distances[-1]):
             return False
