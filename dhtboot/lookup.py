@@ -183,7 +183,9 @@ class Lookup:
         count = len(known)
         while at < count and known[at].prefix ^ prefix < near:
             at += 1
-        while at < count and known[at].prefix == node.prefix and known[at].id ^ self.target < node.id ^ self.target:
+        while at < count and known[at].prefix == node.prefix and known[at] is not node:
+            if known[at].id ^ self.target >= node.id ^ self.target:
+                break
             at += 1
         return at
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from operator import itemgetter
 from typing import Final
 
 from dhtboot.ids import ID_BITS, PREFIX_BITS, PREFIX_SHIFT, Address, NodeRef
@@ -186,45 +185,41 @@ class RoutingTable:
 
     def _collect(self, target: int, prefix: int, count: int, found: list[NodeRef]) -> None:
         """Append the `count` closest: bucket after bucket, since each is a range of its own."""
-        own = self._bucket_of(target, prefix)
-        if own is not None:  # nobody is closer than those that share the target's bucket
-            own.closest(target, prefix, count, found)
-            if len(found) == count:
-                return
-        for bucket in self._nearest_first(target, prefix):
-            if bucket is not own:
-                bucket.closest(target, prefix, count, found)
-                if len(found) == count:
-                    return
-
-    def _nearest_first(self, target: int, prefix: int) -> list[Bucket]:
-        """The occupied buckets by their distance to a target."""
-        distance = self._me ^ target
+        own = self._number(target, prefix)
+        buckets = self._buckets
+        if own < len(buckets) and self._take(own, target, prefix, count, found):
+            return  # nobody is closer than those that share the target's bucket
         if self._b > 1:
-            return self._sorted_by_distance(distance)
+            for number in self._by_distance(self._me ^ target):
+                if number != own and self._take(number, target, prefix, count, found):
+                    return
+            return
         # A bucket differs from us in one bit: nearer to the target where that differs from us in it, too.
         near = self._prefix ^ prefix
-        nearer: list[Bucket] = []
-        farther: list[Bucket] = []
-        for number, bucket in enumerate(self._buckets):
-            if bucket is None:
-                continue
-            if bit_of(distance, near, ID_BITS - 1 - number):
-                nearer.append(bucket)
-            else:
-                farther.append(bucket)
-        farther.reverse()
-        return nearer + farther
+        distance = near if len(buckets) <= PREFIX_BITS else self._me ^ target
+        for number in range(own + 1, len(buckets)):
+            if bit_of(distance, near, ID_BITS - 1 - number) and self._take(number, target, prefix, count, found):
+                return
+        for number in range(len(buckets) - 1, -1, -1):
+            if not bit_of(distance, near, ID_BITS - 1 - number) and self._take(number, target, prefix, count, found):
+                return
 
-    def _sorted_by_distance(self, distance: int) -> list[Bucket]:
-        ranges: list[tuple[int, Bucket]] = []
+    def _take(self, number: int, target: int, prefix: int, count: int, found: list[NodeRef]) -> bool:
+        """Append the closest of one bucket; True when that is enough."""
+        bucket = self._buckets[number]
+        if bucket is None:
+            return False
+        bucket.closest(target, prefix, count, found)
+        return len(found) == count
+
+    def _by_distance(self, distance: int) -> list[int]:
+        """The occupied buckets by their distance to a target at `distance` from us."""
+        ranges: list[tuple[int, int]] = []
         for number in self._made:
             group, digit = self._index(number)
             shift = group * self._b
-            bucket = self._buckets[number]
-            if bucket is not None:
-                ranges.append((((digit << shift) ^ distance) >> shift << shift, bucket))
-        return [bucket for _distance, bucket in sorted(ranges, key=itemgetter(0))]
+            ranges.append((((digit << shift) ^ distance) >> shift << shift, number))
+        return [number for _distance, number in sorted(ranges)]
 
     def to_check(self, node: NodeRef, now: float, *, pause_s: float) -> NodeRef | None:
         """The contact in the bucket of `node` that was silent for longest; None within `pause_s` of the last."""
