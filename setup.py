@@ -46,6 +46,8 @@ extensions = []
 if os.environ.get("Z2Z_COMPILE") == "1":
     from mypyc.build import mypycify
 
-    extensions = mypycify(["--ignore-missing-imports", *(f"dhtboot/{name}.py" for name in HOT)], opt_level="3")
+    # Without the settings for checking in pyproject.toml, which say that COMPILED is false (dhtboot/address.py).
+    options = ["--config-file=", "--ignore-missing-imports", "--always-true=COMPILED"]
+    extensions = mypycify([*options, *(f"dhtboot/{name}.py" for name in HOT)], opt_level="3")
 
 setup(ext_modules=extensions)

@@ -4,15 +4,14 @@ import hashlib
 from random import Random
 from typing import Final, final
 
+from dhtboot.address import Address as Address  # noqa: PLC0414 - for all who import it from here
+
 ID_BITS: Final = 160
 ID_BYTES: Final = 20
 PREFIX_BITS: Final = 62
 """Upper bits that tell most identifiers apart. A number of so many bits is a plain machine word in compiled code, while
 one of 160 is an object, which each step of a computation makes anew."""
 PREFIX_SHIFT: Final = ID_BITS - PREFIX_BITS
-
-Address = tuple[str, int]
-"Host as numeric text without a scope, and UDP port."
 
 
 @final

@@ -127,6 +127,7 @@ class Lookup:
         "_handed_out",
         "_hops",
         "_me",
+        "_my_prefix",
         "_nodes",
         "_prefix",
         "_requests",
@@ -142,6 +143,7 @@ class Lookup:
         self.target = target
         self._prefix = target >> PREFIX_SHIFT
         self._me = me
+        self._my_prefix = me >> PREFIX_SHIFT
         self._alpha = alpha
         self._width = width
         self._candidates_max = max(CANDIDATES_MIN, CANDIDATES_PER_WIDTH * width)
@@ -165,7 +167,7 @@ class Lookup:
             at = self._place(node, at)
             if at < len(known) and (known[at] is node or known[at].id == node.id):
                 continue
-            if node.id == self._me or at == self._candidates_max:
+            if at == self._candidates_max or (node.prefix == self._my_prefix and node.id == self._me):
                 continue
             known.insert(at, node)
             self._hops.insert(at, hops)

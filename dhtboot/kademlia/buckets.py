@@ -13,13 +13,16 @@ class Heard(Enum):
 
     AGAIN = "again"
     "Nothing but the time at which a known contact was last seen."
+    FIRST = "first"
+    "There is a contact where there was none."
     NEW = "new"
-    "There is one contact more."
+    "There is another contact."
     WAITS = "waits"
     "There is no place for it yet."
 
 
 _AGAIN: Final = Heard.AGAIN
+_FIRST: Final = Heard.FIRST
 _NEW: Final = Heard.NEW
 _WAITS: Final = Heard.WAITS
 "Under names of their own: looking up a member costs as much as the rest of a step."
@@ -111,7 +114,8 @@ class RoutingTable:
         A second identifier at a known address replaces the first (a host that lost its state); a known identifier at
         a second address waits in the replacement cache until the first fails, so nobody takes over a place by claim.
         """
-        return self.hear(node, now) is _NEW
+        heard = self.hear(node, now)
+        return heard is _NEW or heard is _FIRST
 
     def hear(self, node: NodeRef, now: float) -> Heard:
         """The same, and `touch`, in one walk: it is done for each packet."""
@@ -132,6 +136,7 @@ class RoutingTable:
 
     def _enter(self, node: NodeRef, bucket: Bucket, now: float) -> Heard:
         """Give a new identifier a place in its bucket, or let it wait for one."""
+        news = _NEW if self._at_addresses else _FIRST
         former = self._at_addresses.get(node.address)
         if former is not None:
             self.remove(former.id)  # it may have been the only one in this very bucket
@@ -142,7 +147,7 @@ class RoutingTable:
         bucket.add(node, now)
         bucket.give_up(node)
         self._at_addresses[node.address] = node
-        return _NEW
+        return news
 
     def _make_bucket(self, node: NodeRef, now: float, bucket: Bucket | None = None) -> Bucket:
         """Occupy the bucket of a contact, with one that was there before where there is one."""

@@ -40,7 +40,7 @@ from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import Asker, OnReply, OnSilence, Overdue, Pending, RpcTable, Then
 
 _AGAIN: Final = Heard.AGAIN
-_NEW: Final = Heard.NEW
+_WAITS: Final = Heard.WAITS
 
 
 class KademliaNode(Caller):
@@ -319,11 +319,10 @@ class KademliaNode(Caller):
             if self.table.has_room(node) or self._siblings.has_room(node):
                 self.ping(node, now)
             return
-        alone = not len(self.table)
         heard = self.table.hear(node, now)
         if heard is _AGAIN:
             return
-        added = heard is _NEW
+        added = heard is not _WAITS
         if not added:
             silent = self.table.to_check(node, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
@@ -333,7 +332,7 @@ class KademliaNode(Caller):
             self._note_outside()
         if (sibling or added) and self._application is not None:
             self._application.on_contact(node, now)
-        if alone and self.joining.phase is Phase.JOINED:
+        if heard is Heard.FIRST and self.joining.phase is Phase.JOINED:
             self._upkeep.look_up_self(now)
             self._set_timers()
 
