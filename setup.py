@@ -19,6 +19,7 @@ HOT = [
     "peer",
     "overlay",
     "chord/ring",
+    "chord/router",
     "chord/successors",
     "chord/fingers",
     "chord/walk",

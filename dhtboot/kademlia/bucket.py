@@ -1,5 +1,6 @@
 """One k-bucket: its contacts, which it names by their distance to any target, and those that wait for a place."""
 
+from array import array
 from typing import Final
 
 from dhtboot.ids import PREFIX_SHIFT, NodeRef
@@ -31,7 +32,7 @@ class Bucket:
 
     def __init__(self, now: float) -> None:
         self.contacts: list[NodeRef] = []
-        self.seen_at: list[float] = []
+        self.seen_at = array("d")  # a list would hold an object for each
         self.replacements: list[NodeRef] = []
         self.looked_at = now
         self.checked_at = now
@@ -84,7 +85,7 @@ class Bucket:
             return None
         gone = self.contacts[place]
         kept = [(node, at) for node, at in zip(self.contacts, self.seen_at, strict=True) if node is not gone]
-        self.contacts, self.seen_at, self._forks, self._root = [], [], b"", _CONTACT
+        self.contacts, self.seen_at, self._forks, self._root = [], array("d"), b"", _CONTACT
         for node, seen_at in kept:
             self.add(node, seen_at)
         return gone
