@@ -31,6 +31,7 @@ HOT = [
     "kademlia/answering",
     "kademlia/bucket",
     "kademlia/buckets",
+    "kademlia/caller",
     "kademlia/siblings",
     "kademlia/search",
     "kademlia/witnesses",

@@ -4,9 +4,9 @@ from typing import Any, Final, Protocol
 
 from dhtboot.compact import pack_address
 from dhtboot.ids import NodeRef, id_from
+from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Ask, Challenge, FindNode, Nodes, Ping, Pong, Reply
-from dhtboot.kademlia.search import Caller
 
 UNVERIFIED_NODES: Final = 1
 "Contacts in a reply to an unverified address: below three times the shortest request, also with IPv6."

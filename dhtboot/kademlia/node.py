@@ -15,6 +15,7 @@ from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, Contacts, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
 from dhtboot.kademlia.buckets import Heard, RoutingTable
+from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.join import Joining, JoinInput, Phase
 from dhtboot.kademlia.messages import (
@@ -31,7 +32,7 @@ from dhtboot.kademlia.messages import (
     Reply,
     Tell,
 )
-from dhtboot.kademlia.search import Caller, OnAnswer, OnDone, Search
+from dhtboot.kademlia.search import OnAnswer, OnDone, Search
 from dhtboot.kademlia.siblings import SiblingList
 from dhtboot.kademlia.upkeep import Upkeep, ignore
 from dhtboot.kademlia.witnesses import Witnesses

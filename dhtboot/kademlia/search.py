@@ -4,8 +4,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from dhtboot.core import Core
 from dhtboot.ids import NodeRef
+from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.messages import Nodes
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import Asker
@@ -25,18 +25,6 @@ class Wish(Enum):
 OnAnswer = Callable[[NodeRef, Any, float], Wish]
 "Called with a peer, its answer and the time."
 OnDone = Callable[[LookupResult, float], None]
-
-
-class Caller(Core):
-    """What searches and answers need of their node; a base class for the same reason as `Core`."""
-
-    def call(self, node: NodeRef, request: Any, now: float, asker: Asker, *, hedged: bool = False) -> None:
-        """Send a request and wait for its response."""
-        raise NotImplementedError
-
-    def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
-        """The known nodes closest to a target."""
-        raise NotImplementedError
 
 
 class Search(Asker):
