@@ -7,7 +7,11 @@ import os
 
 from setuptools import setup
 
+# None that holds settings: mypyc takes the bases of a class and not its options (`frozen`, `kw_only`).
 HOT = [
+    "bootstrap",
+    "cookies",
+    "core",
     "ids",
     "rpc",
     "limits",
@@ -15,6 +19,7 @@ HOT = [
     "peer",
     "overlay",
     "chord/ring",
+    "chord/router",
     "chord/successors",
     "chord/fingers",
     "chord/walk",
@@ -24,9 +29,12 @@ HOT = [
     "chord/join",
     "chord/node",
     "kademlia/answering",
+    "kademlia/bucket",
     "kademlia/buckets",
+    "kademlia/caller",
     "kademlia/siblings",
     "kademlia/search",
+    "kademlia/witnesses",
     "kademlia/join",
     "kademlia/upkeep",
     "kademlia/node",
@@ -40,6 +48,8 @@ extensions = []
 if os.environ.get("Z2Z_COMPILE") == "1":
     from mypyc.build import mypycify
 
-    extensions = mypycify(["--ignore-missing-imports", *(f"dhtboot/{name}.py" for name in HOT)], opt_level="3")
+    # Without the settings for checking in pyproject.toml, which say that COMPILED is false (dhtboot/address.py).
+    options = ["--config-file=", "--ignore-missing-imports", "--always-true=COMPILED"]
+    extensions = mypycify([*options, *(f"dhtboot/{name}.py" for name in HOT)], opt_level="3")
 
 setup(ext_modules=extensions)

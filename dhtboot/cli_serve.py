@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 import trio
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
+from dhtboot.bootstrap import BootstrapServer
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.cli_options import INTERRUPTED, Commands, add_command, host, network, port, print_json, seconds
 from dhtboot.ids import format_address

@@ -46,7 +46,7 @@ class CookieJar:
 
     def for_peer(self, peer: Address) -> bytes:
         """The cookie to show to a peer, empty at first contact."""
-        return self._received.get(peer, b"")
+        return self._received.get(peer, b"") if self._received else b""
 
 
 def _mac(secret: bytes, address: Address) -> bytes:

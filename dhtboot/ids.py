@@ -1,15 +1,17 @@
 """Identifiers of 160 bits and the contacts that carry them."""
 
 import hashlib
-from collections.abc import Callable
 from random import Random
 from typing import Final, final
 
+from dhtboot.address import Address as Address  # noqa: PLC0414 - for all who import it from here
+
 ID_BITS: Final = 160
 ID_BYTES: Final = 20
-
-Address = tuple[str, int]
-"Host as numeric text without a scope, and UDP port."
+PREFIX_BITS: Final = 62
+"""Upper bits that tell most identifiers apart. A number of so many bits is a plain machine word in compiled code, while
+one of 160 is an object, which each step of a computation makes anew."""
+PREFIX_SHIFT: Final = ID_BITS - PREFIX_BITS
 
 
 @final
@@ -17,13 +19,17 @@ class NodeRef:
     """One contact: who and where. Immutable by convention; compared by both parts.
 
     A plain slotted class: it is built for every contact of every reply, and a frozen dataclass costs three times that.
+
+    Attributes:
+        prefix: the upper bits of the identifier; two that differ there need no further comparison.
     """
 
-    __slots__ = ("address", "id")
+    __slots__ = ("address", "id", "prefix")
 
     def __init__(self, id: int, address: Address) -> None:  # noqa: A002 - the field's name in every paper
         self.id = id
         self.address = address
+        self.prefix = id >> PREFIX_SHIFT
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NodeRef) and self.id == other.id and self.address == other.address
@@ -35,13 +41,14 @@ class NodeRef:
         return f"NodeRef({self.id:040x} at {format_address(self.address)})"
 
 
-def contact_of(sender: bytes, address: Address) -> NodeRef:
-    """The contact that a packet comes from."""
-    return NodeRef(int.from_bytes(sender, "big"), address)
+class Contacts:
+    """Gives the contacts that packets come from; derived from where many nodes share a memory."""
 
+    __slots__ = ()
 
-ContactOf = Callable[[bytes, Address], NodeRef]
-"Gives the contact of a sender; `contact_of`, or what gives each contact but once where many nodes share a memory."
+    def of(self, sender: bytes, address: Address) -> NodeRef:
+        """The contact of a sender."""
+        return NodeRef(int.from_bytes(sender, "big"), address)
 
 
 def format_address(address: Address) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
+from dhtboot.bootstrap import BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Effect, Joined
 from dhtboot.errors import LocalProtocolError

@@ -5,14 +5,13 @@ longer counts as under way, so its silence costs one timeout, not the whole look
 contacts that did not fail have answered.
 """
 
-from bisect import insort
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
 import msgspec
 
-from dhtboot.ids import NodeRef
+from dhtboot.ids import PREFIX_SHIFT, NodeRef
 
 CANDIDATES_PER_WIDTH: Final = 8
 CANDIDATES_MIN: Final = 32
@@ -33,20 +32,12 @@ class State(Enum):
     FAILED = "failed"
 
 
-_NEW, _ASKED, _LATE, _ANSWERED, _FAILED = State.NEW, State.ASKED, State.LATE, State.ANSWERED, State.FAILED
+_NEW: Final = State.NEW
+_ASKED: Final = State.ASKED
+_LATE: Final = State.LATE
+_ANSWERED: Final = State.ANSWERED
+_FAILED: Final = State.FAILED
 "Under names of their own: looking up a member costs as much as the rest of a step."
-
-
-class Candidate:
-    """A contact within a lookup."""
-
-    __slots__ = ("hops", "node", "state")
-
-    def __init__(self, node: NodeRef, hops: int) -> None:
-        self.node = node
-        self.hops = hops
-        "Replies between us and this contact: 1 for one that we knew."
-        self.state = _NEW
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -54,51 +45,70 @@ class Step(msgspec.Struct, frozen=True):
 
     node: NodeRef
     hops: int
+    "Replies between us and this contact: 1 for one that we knew."
     state: State
 
 
 class LookupResult:
-    """How a lookup ended; worked out when it is asked for, since most users want a part of it."""
+    """How a lookup ended; worked out when it is asked for, since most users want a part of it.
 
-    __slots__ = ("_candidates", "_width", "requests")
+    Args:
+        nodes: the contacts, closest first.
+        hops: of each, the replies between us and it.
+        states: what became of each.
+        width: closest contacts that should have answered.
+        requests: sent in all.
+    """
 
-    def __init__(self, candidates: list[Candidate], width: int, requests: int) -> None:
-        self._candidates = candidates
+    __slots__ = ("_hops", "_nodes", "_states", "_width", "requests")
+
+    def __init__(
+        self, nodes: list[NodeRef], hops: list[int], states: list[State], *, width: int, requests: int
+    ) -> None:
+        self._nodes = nodes
+        self._hops = hops
+        self._states = states
         self._width = width
         self.requests = requests
 
     @property
     def answered(self) -> tuple[NodeRef, ...]:
         """Contacts that answered, closest first."""
-        return tuple([c.node for c in self._candidates if c.state is _ANSWERED])
+        return tuple([node for at, node in enumerate(self._nodes) if self._states[at] is _ANSWERED])
 
     @property
     def closest(self) -> tuple[NodeRef, ...]:
         """Contacts that did not fail, asked or not, closest first; who needs them alive has to try."""
-        return tuple([c.node for c in self._candidates if c.state is not _FAILED])
+        return tuple([node for at, node in enumerate(self._nodes) if self._states[at] is not _FAILED])
 
     @property
-    def first(self) -> Candidate | None:
-        """The closest contact that answered, with the hops to it."""
-        for candidate in self._candidates:
-            if candidate.state is _ANSWERED:
-                return candidate
+    def first(self) -> Step | None:
+        """The closest contact that answered."""
+        for at, state in enumerate(self._states):
+            if state is _ANSWERED:
+                return self._step(at)
         return None
 
     @property
     def hops(self) -> int:
         """Longest chain of replies behind one of the answered `width` closest."""
-        answered = [c.hops for c in self._candidates if c.state is _ANSWERED]
+        answered = [hops for at, hops in enumerate(self._hops) if self._states[at] is _ANSWERED]
         return max(answered[: self._width], default=0)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """All contacts asked, and what became of them."""
-        return tuple(Step(c.node, c.hops, c.state) for c in self._candidates if c.state is not _NEW)
+        return tuple([self._step(at) for at, state in enumerate(self._states) if state is not _NEW])
+
+    def _step(self, at: int) -> Step:
+        return Step(self._nodes[at], self._hops[at], self._states[at])
 
 
 class Lookup:
     """State of one lookup.
+
+    The contacts stand in one list, and what there is to know about each at the same place of others: an object for each
+    of them would have to be made, and to be fetched from memory with each answer.
 
     Args:
         target: identifier looked for.
@@ -111,14 +121,36 @@ class Lookup:
         over: whether nothing is left to do.
     """
 
+    __slots__ = (
+        "_alpha",
+        "_candidates_max",
+        "_handed_out",
+        "_hops",
+        "_me",
+        "_my_prefix",
+        "_nodes",
+        "_prefix",
+        "_requests",
+        "_states",
+        "_under_way",
+        "_width",
+        "over",
+        "patient",
+        "target",
+    )
+
     def __init__(self, target: int, *, me: int, alpha: int, width: int) -> None:
         self.target = target
+        self._prefix = target >> PREFIX_SHIFT
         self._me = me
+        self._my_prefix = me >> PREFIX_SHIFT
         self._alpha = alpha
         self._width = width
         self._candidates_max = max(CANDIDATES_MIN, CANDIDATES_PER_WIDTH * width)
-        self._by_distance: dict[int, Candidate] = {}
-        self._distances: list[int] = []  # of the candidates, in order
+        self._nodes: list[NodeRef] = []  # closest first
+        self._hops: list[int] = []
+        self._states: list[State] = []
+        self._handed_out = False
         self._under_way = 0
         self._requests = 0
         self.patient = False
@@ -126,22 +158,50 @@ class Lookup:
 
     def add(self, nodes: Iterable[NodeRef], *, hops: int = 1) -> None:
         """Take in contacts heard of, `hops` replies away."""
-        known, distances = self._by_distance, self._distances
-        target, me = self.target, self._me
-        for node in nodes:
-            distance = node.id ^ target
-            if distance in known or node.id == me:
+        if self._handed_out:  # a result stays as it is
+            self._nodes, self._hops, self._states = self._nodes[:], self._hops[:], self._states[:]
+            self._handed_out = False
+        known = self._nodes
+        at = 0
+        for node in nodes:  # closest first, mostly: so the place of one is looked for from that of the one before
+            at = self._place(node, at)
+            if at < len(known) and (known[at] is node or known[at].id == node.id):
                 continue
-            if len(distances) >= self._candidates_max:
-                if distance > distances[-1]:
-                    continue
+            if at == self._candidates_max or (node.prefix == self._my_prefix and node.id == self._me):
+                continue
+            known.insert(at, node)
+            self._hops.insert(at, hops)
+            self._states.insert(at, _NEW)
+            if len(known) > self._candidates_max:
                 self._forget_farthest()
-            known[distance] = Candidate(node, hops)
-            insort(distances, distance)
+
+    def _place(self, node: NodeRef, at: int) -> int:
+        """Where a contact stands by its distance to the target, or belongs; `at` is a place to look from."""
+        known = self._nodes
+        prefix = self._prefix
+        near = node.prefix ^ prefix
+        if at and known[at - 1].prefix ^ prefix >= near:
+            at = 0
+        count = len(known)
+        while at < count and known[at].prefix ^ prefix < near:
+            at += 1
+        while at < count and known[at].prefix == node.prefix and known[at] is not node:
+            if known[at].id ^ self.target >= node.id ^ self.target:
+                break
+            at += 1
+        return at
+
+    def _find(self, node: NodeRef) -> int:
+        """Where a contact stands, -1 when it is unknown."""
+        at = self._place(node, 0)
+        known = self._nodes
+        return at if at < len(known) and (known[at] is node or known[at].id == node.id) else -1
 
     def _forget_farthest(self) -> None:
         # Nobody waits for it any more; being the farthest for good, it does not come back.
-        if self._by_distance.pop(self._distances.pop()).state is _ASKED:
+        self._nodes.pop()
+        self._hops.pop()
+        if self._states.pop() is _ASKED:
             self._under_way -= 1
 
     def next_to_ask(self) -> list[NodeRef]:
@@ -150,11 +210,9 @@ class Lookup:
         live = 0
         answered = 0
         late = False
-        for distance in self._distances:
+        for at, state in enumerate(self._states):
             if live >= self._width:
                 break
-            candidate = self._by_distance[distance]
-            state = candidate.state
             if state is _FAILED:
                 continue
             live += 1
@@ -164,10 +222,10 @@ class Lookup:
                 live -= 1  # look one contact further meanwhile
                 late = True
             elif state is _NEW and self._under_way < self._alpha and self._requests < REQUESTS_MAX:
-                candidate.state = _ASKED
+                self._states[at] = _ASKED
                 self._under_way += 1
                 self._requests += 1
-                chosen.append(candidate.node)
+                chosen.append(self._nodes[at])
         # With fewer answers than wanted, a late contact is waited for in any case.
         waiting = late and (self.patient or live < self._width)
         complete = answered == live or self._requests >= REQUESTS_MAX
@@ -177,8 +235,8 @@ class Lookup:
 
     def answered(self, node: NodeRef, nodes: Iterable[NodeRef]) -> None:
         """Take in the reply of a contact."""
-        candidate = self._leave(node, _ANSWERED)
-        self.add(nodes, hops=1 if candidate is None else candidate.hops + 1)
+        at = self._leave(node, _ANSWERED)
+        self.add(nodes, hops=1 if at < 0 else self._hops[at] + 1)
 
     def failed(self, node: NodeRef) -> None:
         """A contact counts as dead."""
@@ -186,19 +244,22 @@ class Lookup:
 
     def late(self, node: NodeRef) -> None:
         """A contact did not answer within its usual time; the next one may be asked meanwhile."""
-        candidate = self._by_distance.get(node.id ^ self.target)
-        if candidate is not None and candidate.state is _ASKED:
+        at = self._find(node)
+        if at >= 0 and self._states[at] is _ASKED:
             self._leave(node, _LATE)
 
-    def _leave(self, node: NodeRef, state: State) -> Candidate | None:
-        candidate = self._by_distance.get(node.id ^ self.target)
-        if candidate is None or candidate.state in {_ANSWERED, _FAILED}:
-            return None
-        if candidate.state is _ASKED:
+    def _leave(self, node: NodeRef, state: State) -> int:
+        """Give a contact its new state; return its place, -1 when it is unknown or was done with before."""
+        at = self._find(node)
+        former = _FAILED if at < 0 else self._states[at]
+        if former is _ANSWERED or former is _FAILED:
+            return -1
+        if former is _ASKED:
             self._under_way -= 1
-        candidate.state = state
-        return candidate
+        self._states[at] = state
+        return at
 
     def result(self) -> LookupResult:
         """The outcome so far."""
-        return LookupResult([self._by_distance[distance] for distance in self._distances], self._width, self._requests)
+        self._handed_out = True
+        return LookupResult(self._nodes, self._hops, self._states, width=self._width, requests=self._requests)

@@ -8,7 +8,7 @@ from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import Packet as ChordPacket
 from dhtboot.chord.node import ChordNode
 from dhtboot.chord.outcome import Outcome
-from dhtboot.ids import ContactOf, NodeRef, contact_of
+from dhtboot.ids import Contacts, NodeRef
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Packet as KademliaPacket
 from dhtboot.kademlia.node import KademliaNode
@@ -27,12 +27,12 @@ def make_node(
     rng: Random,
     now: float,
     application: Any,
-    contact_of: ContactOf = contact_of,
+    contacts: Contacts | None = None,
 ) -> OverlayNode:
     """A node of the protocol that the settings are for."""
     if isinstance(config, ChordConfig):
         return ChordNode(identifier, config, rng, now, application)
-    return KademliaNode(identifier, config, rng, now, application, contact_of)
+    return KademliaNode(identifier, config, rng, now, application, contacts)
 
 
 def packet_type(config: OverlayConfig, note: Any) -> Any:

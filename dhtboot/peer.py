@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from dhtboot.bootstrap_client import BootstrapClient, OnContact
 from dhtboot.bootstrap_messages import BootstrapPacket
+from dhtboot.core import Core
 from dhtboot.effects import Effect, Joined, JoinFailed
 from dhtboot.ids import Address, NodeRef
 from dhtboot.overlay import OverlayNode
@@ -27,7 +28,7 @@ class Traffic(Protocol):
         """Act on the time."""
 
 
-class Peer:
+class Peer(Core):
     """A node that joins by itself.
 
     Args:

@@ -2,7 +2,6 @@
 
 import heapq
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from random import Random
@@ -76,7 +75,6 @@ class Pending:
         "gives_up_at",
         "hedged",
         "node",
-        "open",
         "reopened",
         "request",
         "request_id",
@@ -90,7 +88,6 @@ class Pending:
         self.asker = asker
         self.hedged = hedged
         self.attempt = 0
-        self.open = True
         self.reopened = False
         self.sent_at = math.nan
         self.deadline = math.inf
@@ -111,6 +108,7 @@ class RpcTable:
     __slots__ = (
         "_attempts",
         "_deadlines",
+        "_fixed_s",
         "_in_turn",
         "_pending",
         "_pending_max",
@@ -123,14 +121,15 @@ class RpcTable:
     def __init__(self, timeouts: TimeoutConfig, *, attempts: int, pending_max: int, rng: Random) -> None:
         self.rtt = RttEstimator(timeouts)
         self._timeouts = timeouts
+        self._fixed_s = timeouts.max_s if timeouts.fixed else 0.0  # nothing to be estimated then
         self._attempts = attempts
         self._pending_max = pending_max
         self._rng = rng
         self._pending: dict[int, Pending] = {}
         self._deadlines: list[tuple[float, int]] = []
         # Where all requests wait equally long, once, as in the experiments of the thesis, they fall due in the order in
-        # which they were opened: they stand in line, and nothing has to be sorted.
-        self._in_turn: deque[Pending] | None = deque() if timeouts.fixed and attempts == 1 else None
+        # which they were opened, which is that of `_pending`: nothing has to be sorted.
+        self._in_turn = timeouts.fixed and attempts == 1
         self.due_at = math.inf
         "When to look at `overdue`: too early where a request has been answered meanwhile, never too late."
 
@@ -160,7 +159,7 @@ class RpcTable:
     def _begin(self, pending: Pending, now: float) -> None:
         self._pending[pending.request_id] = pending
         pending.sent_at = now
-        self._schedule(pending, now, self.rtt.timeout_s(pending.node.address))
+        self._schedule(pending, now, self._fixed_s or self.rtt.timeout_s(pending.node.address))
 
     def _schedule(self, pending: Pending, now: float, timeout_s: float) -> None:
         pending.attempt += 1
@@ -168,16 +167,14 @@ class RpcTable:
             timeout_s = max(timeout_s, self._timeouts.death_min_s)
         pending.gives_up_at = now + timeout_s
         wait_s = timeout_s
-        if pending.attempt == 1 and pending.hedged and self._in_turn is None:
+        if pending.attempt == 1 and pending.hedged and not self._in_turn:
             wait_s = min(timeout_s, self.rtt.hedge_s())
         self._wait(pending, now + wait_s)
 
     def _wait(self, pending: Pending, deadline: float) -> None:
         pending.deadline = deadline
-        if self._in_turn is None:
+        if not self._in_turn:
             heapq.heappush(self._deadlines, (deadline, pending.request_id))
-        else:
-            self._in_turn.append(pending)
         if deadline < self.due_at:  # noqa: PLR1730 - min() costs three times that
             self.due_at = deadline
 
@@ -210,26 +207,23 @@ class RpcTable:
         if (node.address is not address and node.address != address) or node.id not in (0, sender):
             return None
         del self._pending[request_id]
-        pending.open = False
         # After a retransmission too, measured from the first: an upper bound. Without it (Karn) a timeout that has once
         # become too short for a busy peer would never grow again.
-        self.rtt.sample(address, now - pending.sent_at)
+        if not self._fixed_s:
+            self.rtt.sample(address, now - pending.sent_at)
         return pending
 
     def close(self, request_id: int) -> Pending | None:
         """Wait no more for a response; None when nobody does."""
-        pending = self._pending.pop(request_id, None)
-        if pending is not None:
-            pending.open = False
-        return pending
+        return self._pending.pop(request_id, None)
 
     def overdue(self, now: float) -> Iterator[tuple[Pending, Overdue]]:
         """Yield requests past their deadline and what became of each."""
         while self.next_deadline() <= now:
-            if self._in_turn is None:
-                pending = self._pending[heapq.heappop(self._deadlines)[1]]
+            if self._in_turn:
+                pending = next(iter(self._pending.values()))
             else:
-                pending = self._in_turn.popleft()
+                pending = self._pending[heapq.heappop(self._deadlines)[1]]
             if pending.deadline < pending.gives_up_at:
                 self._wait(pending, pending.gives_up_at)
                 yield pending, Overdue.LATE
@@ -238,17 +232,15 @@ class RpcTable:
                 yield pending, Overdue.AGAIN
             else:
                 del self._pending[pending.request_id]
-                pending.open = False
                 yield pending, Overdue.DEAD
         self.due_at = self.next_deadline()
 
     def next_deadline(self) -> float:
         """When `overdue` has work next, exactly; `math.inf` for never."""
-        line = self._in_turn
-        if line is not None:
-            while line and not line[0].open:
-                line.popleft()
-            return line[0].deadline if line else math.inf
+        if self._in_turn:
+            for first in self._pending.values():
+                return first.deadline
+            return math.inf
         deadlines = self._deadlines
         while deadlines:
             deadline, request_id = deadlines[0]

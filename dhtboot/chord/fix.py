@@ -1,23 +1,11 @@
 """FIXFINGERS: ask each finger whether it is still responsible, and look it up anew if not."""
 
-from typing import Any, Protocol
+from typing import Any
 
-from dhtboot.chord.fingers import FingerTable
 from dhtboot.chord.messages import FindSuccessor, Step, Successors
+from dhtboot.chord.router import Router
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.rpc import Asker
-
-
-class Fixer(Protocol):
-    """What fixing a finger needs of its node."""
-
-    fingers: FingerTable
-
-    def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
-        """Send a request and wait for its response."""
-
-    def look_up_finger(self, index: int, now: float) -> None:
-        """Look for the node responsible for the start of a finger."""
 
 
 class FingerCheck(Asker):
@@ -30,7 +18,7 @@ class FingerCheck(Asker):
 
     __slots__ = ("_index", "_node")
 
-    def __init__(self, node: Fixer, index: int) -> None:
+    def __init__(self, node: Router, index: int) -> None:
         self._node = node
         self._index = index
 
@@ -44,14 +32,14 @@ class FingerCheck(Asker):
         self._node.look_up_finger(self._index, now)
 
 
-def fix_fingers(node: Fixer, successor: NodeRef, now: float, *, check: bool) -> None:
+def fix_fingers(node: Router, successor: NodeRef, now: float, *, check: bool) -> None:
     """Make all fingers right; with `check`, those that are there are asked first."""
     node.fingers.trim(successor)
     for index in node.fingers.wanted(successor):
         _fix_finger(node, index, now, check=check)
 
 
-def _fix_finger(node: Fixer, index: int, now: float, *, check: bool) -> None:
+def _fix_finger(node: Router, index: int, now: float, *, check: bool) -> None:
     finger = node.fingers.get(index) if check else None
     if finger is None:
         node.look_up_finger(index, now)

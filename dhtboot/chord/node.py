@@ -30,14 +30,14 @@ from dhtboot.chord.messages import (
     Refused,
     Route,
     Stabilize,
-    Step,
     Successors,
     Tell,
 )
 from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.periods import Period
+from dhtboot.chord.router import Router
 from dhtboot.chord.stabilize import IGNORED, Neighbours
-from dhtboot.chord.walk import Walk
+from dhtboot.chord.walk import HOPS, MINE, SUCCESSORS, Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
@@ -51,7 +51,7 @@ class Application(Protocol):
         """Take in a note."""
 
 
-class ChordNode:
+class ChordNode(Router):
     """A node of Chord.
 
     Args:
@@ -75,8 +75,6 @@ class ChordNode:
         "_timers_at",
         "_turned_away",
         "counters",
-        "fingers",
-        "id",
         "joined",
         "joining",
         "neighbours",
@@ -225,7 +223,7 @@ class ChordNode:
             self.on_walked(walk, FAILED, now)
             return
         step = self.next_step(target)
-        if step.step is Step.HOPS and self._config.lookup == "recursive":
+        if step.step is HOPS and self._config.lookup == "recursive":
             request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
             self._routed[request_id] = (now + self._config.routed_timeout_s, walk)
             self.set_timers()
@@ -237,13 +235,13 @@ class ChordNode:
         """What this node knows about the way to `target`."""
         successors = self.neighbours.successors.nodes
         if self.is_responsible(target):
-            return Successors(successors[: LIST_MAX - 1], Step.MINE)
+            return Successors(successors[: LIST_MAX - 1], MINE)
         if self._config.hop_choices == 1:
             node = self.fingers.preceding(target, successors)
             hops: tuple[NodeRef, ...] = () if node is None else (node,)
         else:
             hops = self.fingers.all_preceding(target, successors, self._config.hop_choices)
-        return Successors(hops, Step.HOPS) if hops else Successors(successors, Step.SUCCESSORS)
+        return Successors(hops, HOPS) if hops else Successors(successors, SUCCESSORS)
 
     def _step_around(self, target: int, avoid: tuple[bytes, ...], now: float) -> Successors:
         """The same for an asker that found some nodes dead; whoever is known of them is asked for a sign of life."""
@@ -255,7 +253,7 @@ class ChordNode:
             return self.next_step(target)
         hops = self.fingers.all_preceding(target, successors, self._config.hop_choices, dead)
         live = tuple([node for node in successors if node.id not in dead])
-        return Successors(hops, Step.HOPS) if hops else Successors(live, Step.SUCCESSORS)
+        return Successors(hops, HOPS) if hops else Successors(live, SUCCESSORS)
 
     def _on_route(self, message: Route, sender: NodeRef, request_id: int) -> None:
         if not self.joined or message.hops > self._config.hops_max:
@@ -263,7 +261,7 @@ class ChordNode:
             return
         origin = message.origin or sender
         answer = self.next_step(id_from(message.target))
-        if answer.step is Step.HOPS:
+        if answer.step is HOPS:
             self.send(answer.nodes[0].address, request_id, Route(message.target, origin, message.hops + 1))
         else:
             self.send(origin.address, request_id, Successors(answer.nodes, answer.step, message.hops))
@@ -271,7 +269,7 @@ class ChordNode:
     def _on_routed(self, answer: Successors, sender: NodeRef, request_id: int, now: float) -> None:
         _deadline, walk = self._routed.pop(request_id)
         walk.hops = answer.hops
-        if answer.step is Step.HOPS:  # no answer to a recursive lookup
+        if answer.step is HOPS:  # no answer to a recursive lookup
             self.on_walked(walk, FAILED, now)
         else:
             walk.take(answer, sender, now)

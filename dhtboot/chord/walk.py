@@ -1,27 +1,18 @@
 """One iterative lookup under way: a node at a time, next hop from the last answer (thesis section 2.4.1)."""
 
-from typing import Any, Protocol
+from typing import Any, Final
 
 from dhtboot.chord.messages import AVOID_MAX, FindSuccessor, Step, Successors
 from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.ring import between
+from dhtboot.chord.router import Router
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.rpc import Asker
 
-
-class Walker(Protocol):
-    """What a walk needs of its node."""
-
-    id: int
-
-    def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
-        """Send a request and wait for its response."""
-
-    def next_step(self, target: int) -> Successors:
-        """What the node itself knows about the way to a target."""
-
-    def on_walked(self, walk: "Walk", outcome: Outcome, now: float) -> None:
-        """A walk has ended."""
+MINE: Final = Step.MINE
+HOPS: Final = Step.HOPS
+SUCCESSORS: Final = Step.SUCCESSORS
+"Under names of their own: looking up a member costs as much as the rest of a step."
 
 
 class Walk(Asker):
@@ -56,7 +47,7 @@ class Walk(Asker):
 
     def __init__(
         self,
-        node: Walker,
+        node: Router,
         target: int,
         *,
         hops_max: int,
@@ -81,7 +72,7 @@ class Walk(Asker):
 
     def take(self, answer: Successors, sender: NodeRef | None, now: float) -> None:
         """Go on with an answer; `sender` is None for what the own node knows."""
-        if answer.step is Step.MINE:
+        if answer.step is MINE:
             if sender is None:
                 self._end(Outcome(answer.nodes, mine=True, failed=False, hops=0), now)
             else:
@@ -89,7 +80,7 @@ class Walk(Asker):
         elif self._confirming and sender is not None:
             # Not its own, but what came between has not been heard of where we asked: it is next to the right one.
             self._end(Outcome((sender, *self._spares), mine=False, failed=False, hops=self.hops), now)
-        elif answer.step is Step.HOPS:
+        elif answer.step is HOPS:
             if sender is not None:
                 self._at, self._last = sender.id, sender
             # Nodes before the target, closest first: what earlier hops offered is farther and waits behind.

@@ -1,10 +1,10 @@
 """What a node answers to a request, by what the asker has shown about its address."""
 
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from dhtboot.compact import pack_address
 from dhtboot.ids import NodeRef, id_from
+from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Ask, Challenge, FindNode, Nodes, Ping, Pong, Reply
 
@@ -31,7 +31,7 @@ class Application(Protocol):
 def answer(
     request: FindNode[Any] | Ask[Any] | Ping,
     sender: NodeRef,
-    closest: Callable[[int, int, int], list[NodeRef]],
+    node: Caller,
     application: Application | None,
     *,
     config: KademliaConfig,
@@ -43,7 +43,7 @@ def answer(
     Args:
         request: what was asked.
         sender: the asker; identifier 0 for one that is no node.
-        closest: gives the known contacts closest to a target, at most so many, without one identifier.
+        node: who answers.
         application: answers the questions of the layer above.
         config: settings.
         cookie: for an asker whose address is not verified, else empty; such a one gets no more bytes than it is safe
@@ -53,7 +53,7 @@ def answer(
     match request:
         case FindNode(target=target, question=question):
             count = UNVERIFIED_NODES if cookie else config.reply_nodes
-            nodes = tuple(closest(id_from(target), count, sender.id))
+            nodes = tuple(node.closest(id_from(target), count, sender.id))
             reply = None
             if not cookie and question is not None and application is not None:
                 reply = application.on_question(question, sender, with_nodes=True, now=now)

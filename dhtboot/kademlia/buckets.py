@@ -1,43 +1,31 @@
 """The routing table: k-buckets with replacement caches (Kademlia sections 2.2, 4.1), b bits a digit (section 4.2)."""
 
 from collections.abc import Iterator
+from enum import Enum
+from typing import Final
 
-from dhtboot.ids import ID_BITS, Address, NodeRef
-
-
-class Bucket:
-    """Contacts of one range of distances, and those that wait for a place."""
-
-    __slots__ = ("checked_at", "contacts", "looked_at", "replacements")
-
-    def __init__(self, now: float) -> None:
-        self.contacts: dict[int, NodeRef] = {}
-        self.replacements: dict[int, NodeRef] = {}
-        "Least recently seen first."
-        self.looked_at = now
-        "When a lookup last went through this range."
-        self.checked_at = now
-        "When its least recently seen contact was last pinged for a newcomer's sake."
-
-    def closest(self, target: int, count: int, but: int, found: list[NodeRef]) -> None:
-        """Append to `found` the contacts closest to a target, closest first, until it has `count` of them."""
-        contacts = self.contacts
-        for distance in sorted([identifier ^ target for identifier in contacts]):
-            identifier = distance ^ target
-            if identifier != but:
-                found.append(contacts[identifier])
-                if len(found) == count:
-                    return
+from dhtboot.ids import ID_BITS, PREFIX_BITS, PREFIX_SHIFT, Address, NodeRef
+from dhtboot.kademlia.bucket import Bucket, bit_of
 
 
-class Contact:
-    """A contact in a bucket, and when it was last seen: cheaper than to keep each bucket in that order."""
+class Heard(Enum):
+    """What a sign of life has changed in the table."""
 
-    __slots__ = ("node", "seen_at")
+    AGAIN = "again"
+    "Nothing but the time at which a known contact was last seen."
+    FIRST = "first"
+    "There is a contact where there was none."
+    NEW = "new"
+    "There is another contact."
+    WAITS = "waits"
+    "There is no place for it yet."
 
-    def __init__(self, node: NodeRef, now: float) -> None:
-        self.node = node
-        self.seen_at = now
+
+_AGAIN: Final = Heard.AGAIN
+_FIRST: Final = Heard.FIRST
+_NEW: Final = Heard.NEW
+_WAITS: Final = Heard.WAITS
+"Under names of their own: looking up a member costs as much as the rest of a step."
 
 
 class RoutingTable:
@@ -50,50 +38,74 @@ class RoutingTable:
         replacements_max: contacts that wait for a place in a full bucket.
     """
 
+    __slots__ = (
+        "_at_addresses",
+        "_b",
+        "_buckets",
+        "_groups",
+        "_k",
+        "_made",
+        "_mask",
+        "_me",
+        "_prefix",
+        "_replacements_max",
+    )
+
     def __init__(self, me: int, *, k: int, b: int, replacements_max: int) -> None:
         self._me = me
+        self._prefix = me >> PREFIX_SHIFT
         self._k = k
         self._b = b
+        self._groups = -(-ID_BITS // b)
         self._mask = (1 << b) - 1
         self._replacements_max = replacements_max
-        self._buckets: dict[tuple[int, int], Bucket] = {}
-        self._contacts: dict[Address, Contact] = {}
-        self._order: list[tuple[int, int]] | None = []  # of the occupied buckets; None when it must be made anew
+        self._buckets: list[Bucket | None] = []  # by number, the farthest range first; None for an empty one
+        self._made: list[int] = []  # numbers of the occupied buckets, in the order in which they became that
+        self._at_addresses: dict[Address, NodeRef] = {}
 
     def __len__(self) -> int:
-        return len(self._contacts)
+        return len(self._at_addresses)
 
     def __iter__(self) -> Iterator[NodeRef]:
-        for bucket in self._buckets.values():
-            yield from bucket.contacts.values()
+        for number in self._made:
+            bucket = self._buckets[number]
+            if bucket is not None:
+                yield from bucket.contacts
 
     def find(self, identifier: int) -> NodeRef | None:
         """The contact of that identifier, None when it is not in a bucket."""
-        bucket = self._buckets.get(self._index(identifier))
-        return None if bucket is None else bucket.contacts.get(identifier)
+        prefix = identifier >> PREFIX_SHIFT
+        bucket = self._bucket_of(identifier, prefix)
+        if bucket is None:
+            return None
+        place = bucket.place_of(identifier, prefix)
+        return None if place < 0 else bucket.contacts[place]
 
     def holds(self, node: NodeRef) -> bool:
         """Whether this very contact, address included, is in a bucket."""
-        known = self._contacts.get(node.address)
-        return known is not None and known.node.id == node.id
+        known = self.find(node.id)
+        return known is not None and known.address == node.address
 
     def has_address(self, address: Address) -> bool:
         """Whether a contact of that address is in a bucket."""
-        return address in self._contacts
+        return address in self._at_addresses
 
     def has_room(self, node: NodeRef) -> bool:
         """Whether a stranger would enter a bucket (worth a ping) rather than a replacement cache."""
-        if node.id == self._me or node.address in self._contacts:
+        if node.id == self._me or node.address in self._at_addresses:
             return False
-        bucket = self._buckets.get(self._index(node.id))
-        return bucket is None or (len(bucket.contacts) < self._k and node.id not in bucket.contacts)
+        bucket = self._bucket_of(node.id, node.prefix)
+        return bucket is None or (len(bucket.contacts) < self._k and bucket.place_of(node.id, node.prefix) < 0)
 
     def touch(self, node: NodeRef, now: float) -> bool:
         """Mark a known contact as just seen; False when it is not known under this address."""
-        known = self._contacts.get(node.address)
-        if known is None or known.node.id != node.id:
+        bucket = self._bucket_of(node.id, node.prefix)
+        if bucket is None:
             return False
-        known.seen_at = now
+        place = bucket.place_of(node.id, node.prefix)
+        if place < 0 or bucket.contacts[place].address != node.address:
+            return False
+        bucket.seen_at[place] = now
         return True
 
     def add(self, node: NodeRef, now: float) -> bool:
@@ -102,109 +114,142 @@ class RoutingTable:
         A second identifier at a known address replaces the first (a host that lost its state); a known identifier at
         a second address waits in the replacement cache until the first fails, so nobody takes over a place by claim.
         """
-        if node.id == self._me or self.touch(node, now):
-            return False
-        index = self._index(node.id)
-        bucket = self._buckets.get(index)
-        if bucket is None:
-            bucket = self._buckets[index] = Bucket(now)
-            self._order = None
-        former = self._contacts.get(node.address)
-        if node.id in bucket.contacts or (len(bucket.contacts) >= self._k and former is None):
-            self._wait(bucket, node)
-            return False
-        if former is not None:
-            self.remove(former.node.id)
-            self._order = None
-            bucket = self._buckets.setdefault(index, bucket)  # it may have been the only one in this very bucket
-        if len(bucket.contacts) >= self._k:  # the former contact stood in another bucket
-            self._wait(bucket, node)
-            return False
-        bucket.contacts[node.id] = node
-        bucket.replacements.pop(node.id, None)
-        self._contacts[node.address] = Contact(node, now)
-        return True
+        heard = self.hear(node, now)
+        return heard is _NEW or heard is _FIRST
 
-    def _wait(self, bucket: Bucket, node: NodeRef) -> None:
-        bucket.replacements.pop(node.id, None)
-        bucket.replacements[node.id] = node
-        if len(bucket.replacements) > self._replacements_max:
-            del bucket.replacements[next(iter(bucket.replacements))]
+    def hear(self, node: NodeRef, now: float) -> Heard:
+        """The same, and `touch`, in one walk: it is done for each packet."""
+        bucket = self._bucket_of(node.id, node.prefix)
+        if bucket is None:
+            if node.id == self._me:
+                return _AGAIN
+            return self._enter(node, self._make_bucket(node, now), now)
+        place = bucket.place_of(node.id, node.prefix)
+        if place < 0:
+            return self._enter(node, bucket, now)
+        known = bucket.contacts[place]
+        if known is node or known.address == node.address:
+            bucket.seen_at[place] = now
+            return _AGAIN
+        bucket.wait(node, self._replacements_max)
+        return _WAITS
+
+    def _enter(self, node: NodeRef, bucket: Bucket, now: float) -> Heard:
+        """Give a new identifier a place in its bucket, or let it wait for one."""
+        news = _NEW if self._at_addresses else _FIRST
+        former = self._at_addresses.get(node.address)
+        if former is not None:
+            self.remove(former.id)  # it may have been the only one in this very bucket
+            bucket = self._bucket_of(node.id, node.prefix) or self._make_bucket(node, now, bucket)
+        if len(bucket.contacts) >= self._k:
+            bucket.wait(node, self._replacements_max)
+            return _WAITS
+        bucket.add(node, now)
+        bucket.give_up(node)
+        self._at_addresses[node.address] = node
+        return news
+
+    def _make_bucket(self, node: NodeRef, now: float, bucket: Bucket | None = None) -> Bucket:
+        """Occupy the bucket of a contact, with one that was there before where there is one."""
+        bucket = bucket or Bucket(now)
+        number = self._number(node.id, node.prefix)
+        self._buckets += [None] * (number + 1 - len(self._buckets))
+        self._buckets[number] = bucket
+        self._made.append(number)
+        return bucket
 
     def remove(self, identifier: int) -> NodeRef | None:
         """Drop a contact; return the waiting one that should be tried in its place, most recently seen first."""
-        index = self._index(identifier)
-        bucket = self._buckets.get(index)
-        if bucket is None:
+        bucket = self._bucket_of(identifier, identifier >> PREFIX_SHIFT)
+        gone = None if bucket is None else bucket.remove(identifier)
+        if bucket is None or gone is None:
             return None
-        gone = bucket.contacts.pop(identifier, None)
-        if gone is None:
-            return None
-        del self._contacts[gone.address]
-        substitute = bucket.replacements.popitem()[1] if bucket.replacements else None
+        del self._at_addresses[gone.address]
+        substitute = bucket.replacements.pop() if bucket.replacements else None
         if not bucket.contacts and not bucket.replacements:
-            del self._buckets[index]
-            self._order = None
+            number = self._number(identifier, identifier >> PREFIX_SHIFT)
+            self._buckets[number] = None
+            self._made.remove(number)
         return substitute
 
     def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
         """The known contacts closest to a target, closest first, without the one of identifier `but`."""
         found: list[NodeRef] = []
-        own = self._buckets.get(self._index(target))
-        if own is not None:  # nobody is closer than those that share the target's bucket
-            own.closest(target, count, but, found)
-            if len(found) == count:
+        prefix = target >> PREFIX_SHIFT
+        if but < 0:
+            self._collect(target, prefix, count, found)
+            return found
+        self._collect(target, prefix, count + 1, found)
+        but_prefix = but >> PREFIX_SHIFT
+        for place, node in enumerate(found):
+            if node.prefix == but_prefix and node.id == but:
+                del found[place]
                 return found
-        for index in self._nearest_first(target):
-            bucket = self._buckets[index]
-            if bucket is not own:
-                bucket.closest(target, count, but, found)
-                if len(found) == count:
-                    break
+        del found[count:]
         return found
 
-    def _nearest_first(self, target: int) -> list[tuple[int, int]]:
-        """The occupied buckets by their distance to a target: disjoint ranges, since they share their upper bits."""
-        if self._order is None:
-            self._order = sorted(self._buckets)
-        order = self._order
-        distance = self._me ^ target
-        b = self._b
-        if b == 1:  # bucket i differs from us in bit i: nearer to the target where that differs from us in it, too
-            nearer = [index for index in order if distance >> index[0] & 1]
-            return nearer[::-1] + [index for index in order if not distance >> index[0] & 1]
+    def _collect(self, target: int, prefix: int, count: int, found: list[NodeRef]) -> None:
+        """Append the `count` closest: bucket after bucket, since each is a range of its own."""
+        own = self._number(target, prefix)
+        buckets = self._buckets
+        if own < len(buckets) and self._take(own, target, prefix, count, found):
+            return  # nobody is closer than those that share the target's bucket
+        if self._b > 1:
+            for number in self._by_distance(self._me ^ target):
+                if number != own and self._take(number, target, prefix, count, found):
+                    return
+            return
+        # A bucket differs from us in one bit: nearer to the target where that differs from us in it, too.
+        near = self._prefix ^ prefix
+        distance = near if len(buckets) <= PREFIX_BITS else self._me ^ target
+        for number in range(own + 1, len(buckets)):
+            if bit_of(distance, near, ID_BITS - 1 - number) and self._take(number, target, prefix, count, found):
+                return
+        for number in range(len(buckets) - 1, -1, -1):
+            if not bit_of(distance, near, ID_BITS - 1 - number) and self._take(number, target, prefix, count, found):
+                return
 
-        def nearest_of(index: tuple[int, int]) -> int:
-            shift = index[0] * b
-            return ((index[1] << shift) ^ distance) >> shift << shift
+    def _take(self, number: int, target: int, prefix: int, count: int, found: list[NodeRef]) -> bool:
+        """Append the closest of one bucket; True when that is enough."""
+        bucket = self._buckets[number]
+        if bucket is None:
+            return False
+        bucket.closest(target, prefix, count, found)
+        return len(found) == count
 
-        return sorted(order, key=nearest_of)
+    def _by_distance(self, distance: int) -> list[int]:
+        """The occupied buckets by their distance to a target at `distance` from us."""
+        ranges: list[tuple[int, int]] = []
+        for number in self._made:
+            group, digit = self._index(number)
+            shift = group * self._b
+            ranges.append((((digit << shift) ^ distance) >> shift << shift, number))
+        return [number for _distance, number in sorted(ranges)]
 
-    def to_check(self, identifier: int, now: float, *, pause_s: float) -> NodeRef | None:
-        """The contact in the bucket of `identifier` that was silent for longest; None within `pause_s` of the last."""
-        bucket = self._buckets.get(self._index(identifier))
+    def to_check(self, node: NodeRef, now: float, *, pause_s: float) -> NodeRef | None:
+        """The contact in the bucket of `node` that was silent for longest; None within `pause_s` of the last."""
+        bucket = self._bucket_of(node.id, node.prefix)
         if bucket is None or not bucket.replacements or now < bucket.checked_at + pause_s:
             return None
         bucket.checked_at = now
-        return min(bucket.contacts.values(), key=self._seen_at, default=None)
-
-    def _seen_at(self, node: NodeRef) -> float:
-        return self._contacts[node.address].seen_at
+        seen_at = bucket.seen_at
+        return bucket.contacts[seen_at.index(min(seen_at))] if seen_at else None
 
     def looked(self, target: int, now: float) -> None:
         """Note that a lookup goes through the range of `target`."""
-        bucket = self._buckets.get(self._index(target))
+        bucket = self._bucket_of(target, target >> PREFIX_SHIFT)
         if bucket is not None:
             bucket.looked_at = now
 
     def stale(self, before: float) -> list[tuple[int, int]]:
         """Buckets not looked into since `before`."""
-        return [index for index, bucket in self._buckets.items() if bucket.looked_at < before]
+        made = [(number, self._buckets[number]) for number in self._made]
+        return [self._index(number) for number, bucket in made if bucket is not None and bucket.looked_at < before]
 
     def farther(self, identifier: int) -> list[tuple[int, int]]:
         """Indices of all buckets beyond that of an identifier, empty ones too, closest range first."""
-        first = self._index(identifier)[0] + 1
-        return [(group, digit) for group in range(first, -(-ID_BITS // self._b)) for digit in range(1, self._mask + 1)]
+        first = self._group(self._me ^ identifier) + 1
+        return [(group, digit) for group in range(first, self._groups) for digit in range(1, self._mask + 1)]
 
     def range_of(self, index: tuple[int, int]) -> tuple[int, int]:
         """Common bits and number of free low bits of a bucket: its identifiers are `base ^ x`, x below `1 << free`."""
@@ -212,8 +257,25 @@ class RoutingTable:
         shift = group * self._b
         return (self._me >> shift << shift) ^ (digit << shift), shift
 
-    def _index(self, identifier: int) -> tuple[int, int]:
-        """(group, digit) of the first digit, from the top, in which the identifier differs from ours."""
+    # ---- numbers of buckets --------------------------------------------------------------------------------------
+
+    def _bucket_of(self, identifier: int, prefix: int) -> Bucket | None:
+        number = self._number(identifier, prefix)
+        return self._buckets[number] if number < len(self._buckets) else None
+
+    def _number(self, identifier: int, prefix: int) -> int:
+        near = self._prefix ^ prefix
+        if near and self._b == 1:
+            return PREFIX_BITS - near.bit_length()
         distance = self._me ^ identifier
-        group = max(distance.bit_length() - 1, 0) // self._b  # our own identifier: a bucket that stays empty
-        return group, (distance >> (group * self._b)) & self._mask
+        group = self._group(distance)
+        digit = (distance >> (group * self._b)) & self._mask  # 0 for our own identifier: a bucket that stays empty
+        return (self._groups - group) * self._mask - digit
+
+    def _group(self, distance: int) -> int:
+        """Digits behind the first, from the top, in which an identifier at this distance differs from ours."""
+        return max(distance.bit_length() - 1, 0) // self._b
+
+    def _index(self, number: int) -> tuple[int, int]:
+        """(group, digit) of a bucket, as the sections of the paper have it."""
+        return self._groups - 1 - number // self._mask, self._mask - number % self._mask

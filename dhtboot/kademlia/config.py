@@ -2,6 +2,7 @@
 
 import msgspec
 
+from dhtboot.kademlia.bucket import CONTACTS_MAX
 from dhtboot.rtt import TimeoutConfig
 
 
@@ -62,6 +63,8 @@ class KademliaConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.k > CONTACTS_MAX:
+            raise ValueError(f"k must be at most {CONTACTS_MAX}")
         if not 1 <= self.b <= 8:
             raise ValueError("b must be within 1..8")
 

@@ -8,13 +8,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from dhtboot.cookies import CookieJar
 from dhtboot.effects import Effect, Send
-from dhtboot.ids import Address, ContactOf, NodeRef, contact_of, id_bytes, id_from
+from dhtboot.ids import Address, Contacts, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.answering import Application, answer
-from dhtboot.kademlia.buckets import RoutingTable
+from dhtboot.kademlia.buckets import Heard, RoutingTable
+from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.join import Joining, JoinInput, Phase
 from dhtboot.kademlia.messages import (
@@ -32,15 +33,18 @@ from dhtboot.kademlia.messages import (
     Tell,
 )
 from dhtboot.kademlia.search import OnAnswer, OnDone, Search
-from dhtboot.kademlia.siblings import SiblingList
+from dhtboot.kademlia.siblings import SiblingList, merged
 from dhtboot.kademlia.upkeep import Upkeep, ignore
 from dhtboot.kademlia.witnesses import Witnesses
 from dhtboot.limits import TokenBuckets
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import Asker, OnReply, OnSilence, Overdue, Pending, RpcTable, Then
 
+_AGAIN: Final = Heard.AGAIN
+_WAITS: Final = Heard.WAITS
 
-class KademliaNode:
+
+class KademliaNode(Caller):
     """A node of Kademlia with sibling list, address cookies and rate limits.
 
     Args:
@@ -49,7 +53,7 @@ class KademliaNode:
         rng: source of all chance, unpredictable on a real network.
         now: time of creation.
         application: the layer above, None for a bare overlay.
-        contact_of: makes the contact of a sender.
+        contacts: gives the contact of a sender.
     """
 
     def __init__(
@@ -59,14 +63,15 @@ class KademliaNode:
         rng: Random,
         now: float,
         application: Application | None = None,
-        contact_of: ContactOf = contact_of,
+        contacts: Contacts | None = None,
     ) -> None:
         self.id = identifier
-        self._contact_of = contact_of
+        self._senders = contacts or Contacts()
         self.counters: Counter[str] = Counter()
         self.table = RoutingTable(identifier, k=config.k, b=config.b, replacements_max=config.replacements_max)
         self._id_bytes = id_bytes(identifier)
         self._config = config
+        self._verify = config.verify_contacts
         self._rng = rng
         self._application = application
         self.siblings = SiblingList(identifier, config.siblings)
@@ -93,7 +98,7 @@ class KademliaNode:
         elif kind in REQUESTS:
             self._on_request(packet, message, source, now)
         elif len(packet.sender) == len(self._id_bytes):
-            sender = self._contact_of(packet.sender, source)
+            sender = self._senders.of(packet.sender, source)
             if isinstance(message, Leaving):
                 if self._cookies.check(packet.cookie, source, now):
                     self._on_gone(sender, now)
@@ -186,10 +191,7 @@ class KademliaNode:
     def closest(self, target: int, count: int, but: int = -1) -> list[NodeRef]:
         """The known nodes closest to a target, closest first, this one and that of identifier `but` not among them."""
         found = self.table.closest(target, count, but)
-        outside = [node for node in self._outside if node.id != but]
-        if outside:
-            found = sorted((*found, *outside), key=lambda node: node.id ^ target)[:count]
-        return found
+        return merged(found, self._outside, target, count, but) if self._outside else found
 
     def note_outside(self) -> None:
         """Remember the siblings that a full bucket refused: `closest` must not work that out for each request."""
@@ -271,11 +273,11 @@ class KademliaNode:
         self._effects.append(Send(address, packet))
 
     def _on_request(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
-        verified = not self._config.verify_contacts or self._cookies.check(packet.cookie, source, now)
+        verified = not self._verify or self._cookies.check(packet.cookie, source, now)
         if not (verified or packet.sender or type(message) is FindNode):
             self.counters["anonymous_requests"] += 1  # so short that any answer is more than three times as long
             return
-        sender = self._contact_of(packet.sender, source)
+        sender = self._senders.of(packet.sender, source)
         wait_s = self._limiter.take(source, now)
         response: Any
         if wait_s:
@@ -283,9 +285,7 @@ class KademliaNode:
             response = Busy(wait_s)
         else:
             cookie = b"" if verified else self._cookies.make(source, now)
-            response = answer(
-                message, sender, self.closest, self._application, config=self._config, cookie=cookie, now=now
-            )
+            response = answer(message, sender, self, self._application, config=self._config, cookie=cookie, now=now)
         if response is not None:
             self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
         if packet.sender and not wait_s:
@@ -306,7 +306,7 @@ class KademliaNode:
             if again is not None:
                 self._transmit(again)
                 return
-        node = pending.node if pending.node.id else self._contact_of(packet.sender, source)
+        node = pending.node if pending.node.id else self._senders.of(packet.sender, source)
         self._heard(node, now, verified=True)
         if kind is Challenge:  # it does not accept its own cookie
             pending.asker.on_fail(node, now)
@@ -315,16 +315,18 @@ class KademliaNode:
 
     def _heard(self, node: NodeRef, now: float, *, verified: bool) -> None:
         """A node is alive; let it into the table when it has shown that it receives at its address."""
-        if self.table.touch(node, now) or node.id == self.id:
-            return
         if not verified:
+            if self.table.touch(node, now) or node.id == self.id:
+                return
             if self.table.has_room(node) or self.siblings.has_room(node):
                 self.ping(node, now)
             return
-        alone = not len(self.table)
-        added = self.table.add(node, now)
+        heard = self.table.hear(node, now)
+        if heard is _AGAIN:
+            return
+        added = heard is not _WAITS
         if not added:
-            silent = self.table.to_check(node.id, now, pause_s=self._config.bucket_check_s)
+            silent = self.table.to_check(node, now, pause_s=self._config.bucket_check_s)
             if silent is not None:
                 self.ping(silent, now)
         sibling = self.siblings.add(node)
@@ -332,7 +334,7 @@ class KademliaNode:
             self.note_outside()
         if (sibling or added) and self._application is not None:
             self._application.on_contact(node, now)
-        if alone and self.joining.phase is Phase.JOINED:
+        if heard is Heard.FIRST and self.joining.phase is Phase.JOINED:
             self.upkeep.look_up_self(now)
             self.set_timers()
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from dhtboot.ids import NodeRef
+from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.messages import Nodes
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import Asker
@@ -24,13 +25,6 @@ class Wish(Enum):
 OnAnswer = Callable[[NodeRef, Any, float], Wish]
 "Called with a peer, its answer and the time."
 OnDone = Callable[[LookupResult, float], None]
-
-
-class Caller(Protocol):
-    """What a search needs of its node."""
-
-    def call(self, node: NodeRef, request: Any, now: float, asker: Asker, *, hedged: bool = False) -> None:
-        """Send a request and wait for its response."""
 
 
 class Search(Asker):

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from dhtboot.core import Core
 from dhtboot.effects import Effect, Send
 from dhtboot.errors import LocalProtocolError
 from dhtboot.ids import Address
@@ -29,19 +30,6 @@ _TIME_MARK: Final = 1 << 63
 "Set in what follows the messages of a tick: the tick itself."
 _STREAM_MAX: Final = 1 << 16
 "Messages and ticks collected before the digest is brought up to date."
-
-
-class Core(Protocol):
-    """What the engine needs of a protocol core."""
-
-    def receive(self, packet: Any, source: Address, now: float) -> list[Effect]:
-        """Act on a packet."""
-
-    def tick(self, now: float) -> list[Effect]:
-        """Act on the time."""
-
-    def next_deadline(self) -> float:
-        """When to call `tick`; `math.inf` for never. May be too early, never too late."""
 
 
 class Wire(Protocol):
@@ -121,7 +109,7 @@ class Engine:
         self._calls: list[tuple[int, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._count = 0
-        self._stream = array("Q")
+        self._stream: list[int] = []
         self._digest = hashlib.sha256()
 
     # ---- hosts ---------------------------------------------------------------------------------------------------
@@ -263,8 +251,8 @@ class Engine:
             raise AssertionError(f"the core at {host.address} asks to be woken again and again at {now:.3f} s")
 
     def _flush(self) -> None:
-        self._digest.update(self._stream.tobytes())
-        del self._stream[:]
+        self._digest.update(array("Q", self._stream).tobytes())
+        self._stream.clear()
 
 
 def _tick_of(time_s: float) -> int:

@@ -4,7 +4,6 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from dhtboot.ids import ID_BITS
 from dhtboot.sim.config import ProtocolName, Scenario
 from dhtboot.sim.result import Interval
 
@@ -40,21 +39,15 @@ class Census:
         return self.identifiers[at if at < len(self.identifiers) else 0]
 
     def _closest(self, key: int) -> int:
-        """Descend the binary tree that the sorted list is, on the side of the key wherever there is one."""
+        """Nobody has more upper bits in common with the key than one of its neighbours in the list."""
         identifiers = self.identifiers
-        low, high = 0, len(identifiers)
-        prefix = 0
-        for bit in range(ID_BITS - 1, -1, -1):
-            if high - low == 1:
-                break
-            split = bisect_left(identifiers, prefix | 1 << bit, low, high)
-            one = key >> bit & 1
-            if (one and split < high) or split == low:
-                low = split
-                prefix |= 1 << bit
-            else:
-                high = split
-        return identifiers[low]
+        at = bisect_left(identifiers, key)
+        neighbours = [identifiers[at - 1], identifiers[at if at < len(identifiers) else 0]]
+        shift = min([(identifier ^ key).bit_length() for identifier in neighbours])
+        first = key >> shift << shift
+        low = bisect_left(identifiers, first, 0, at)
+        high = bisect_left(identifiers, first + (1 << shift), at)
+        return min([identifier ^ key for identifier in identifiers[low:high]]) ^ key
 
 
 class Metrics:

@@ -65,10 +65,10 @@ def simulate(
             if progress is not None and now - reported >= REPORT_S:
                 reported = now
                 progress(_progress(simulation, now - wall_from))
+        return _result(simulation, ended, time.perf_counter() - wall_from, time.process_time() - cpu_from)
     finally:
         gc.enable()
         gc.unfreeze()
-    return _result(simulation, ended, time.perf_counter() - wall_from, time.process_time() - cpu_from)
 
 
 def _progress(simulation: Simulation, wall_s: float) -> Progress:

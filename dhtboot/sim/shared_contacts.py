@@ -1,9 +1,9 @@
 """One object for each contact of a run: hundreds of thousands of tables in one memory hold the same few."""
 
-from dhtboot.ids import Address, NodeRef, contact_of
+from dhtboot.ids import Address, Contacts, NodeRef, id_from
 
 
-class SharedContacts:
+class SharedContacts(Contacts):
     """Gives the contact of a sender, the same object each time."""
 
     __slots__ = ("_known",)
@@ -11,9 +11,9 @@ class SharedContacts:
     def __init__(self) -> None:
         self._known: dict[bytes, NodeRef] = {}
 
-    def __call__(self, sender: bytes, address: Address) -> NodeRef:
+    def of(self, sender: bytes, address: Address) -> NodeRef:
         """The contact that a packet comes from."""
         known = self._known.get(sender)
         if known is None or known.address != address:
-            known = self._known[sender] = contact_of(sender, address)
+            known = self._known[sender] = NodeRef(id_from(sender), address)
         return known

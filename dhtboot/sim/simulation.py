@@ -5,8 +5,9 @@ from collections import Counter
 from random import Random
 from typing import Any, Final
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
+from dhtboot.bootstrap import BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Effect, Joined
 from dhtboot.ids import Address, random_id

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Final
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
+from dhtboot.bootstrap import BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig, OnContact
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.experiments.ring_truth import following, wrong_tables

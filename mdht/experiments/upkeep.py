@@ -69,7 +69,8 @@ class Watched(Internet):
     """An internet that sees what becomes known in a subnet, and when other nodes are told that have it for a neighbour.
 
     Attributes:
-        delays: from the moment when a change is known to somebody in the subnet until a push reaches one of them; None for one that was not told. What changes again before that counts by the later change.
+        delays: from the moment when a change is known to somebody in the subnet until a push reaches one of them; None
+            for one that was not told. What changes again before that counts by the later change.
         pushes: datagrams.
     """
 

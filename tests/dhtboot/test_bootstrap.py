@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer, source_of
+from dhtboot.bootstrap import BootstrapServer, source_of
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.bootstrap_messages import (
     AddressChallenge,
     BootstrapMessage,

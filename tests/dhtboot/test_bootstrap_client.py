@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
+from dhtboot.bootstrap import BootstrapServer
 from dhtboot.bootstrap_client import (
     PAUSE_MAX_S,
     PAUSE_MIN_S,
@@ -15,6 +15,7 @@ from dhtboot.bootstrap_client import (
     ClientInput,
     Phase,
 )
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.bootstrap_messages import (
     AddressChallenge,
     BootstrapMessage,

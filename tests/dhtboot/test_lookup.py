@@ -3,7 +3,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtboot.ids import NodeRef, random_id
+from dhtboot.ids import PREFIX_SHIFT, NodeRef, random_id
 from dhtboot.lookup import CANDIDATES_MIN, REQUESTS_MAX, Lookup, State
 from tests.dhtboot.strategies import ids
 
@@ -196,3 +196,27 @@ def test_it_finds_the_closest_of_whatever_is_reachable_and_alive(
     answered = [node.id for node in result.answered]
     assert answered[:width] == heard[:width]
     assert result.requests <= len(everybody)
+
+
+near_each_other = st.builds(lambda high, low: high << PREFIX_SHIFT | low, st.integers(0, 2), st.integers(0, 20))
+
+
+@given(st.lists(st.lists(ids | near_each_other, max_size=20), max_size=8), ids | near_each_other)
+def test_the_candidates_are_the_closest_of_all_heard_of_each_once_in_order(heard: list[list[int]], target: int) -> None:
+    lookup = Lookup(target, me=ME, alpha=1, width=1)
+    for identifiers in heard:
+        former = lookup.result()
+        shown = former.closest
+        lookup.add([contact(identifier) for identifier in identifiers])
+        assert former.closest == shown, "a result stays as it is"
+    everybody = {identifier for identifiers in heard for identifier in identifiers} - {ME}
+    expected = sorted(everybody, key=lambda i: i ^ target)[:CANDIDATES_MIN]
+    assert [node.id for node in lookup.result().closest] == expected
+
+
+@given(st.sets(ids | near_each_other, min_size=1, max_size=20), ids | near_each_other, st.data())
+def test_a_contact_is_found_among_others_that_are_alike(known: set[int], target: int, data: st.DataObject) -> None:
+    lookup = lookup_of(sorted(known), target=target, alpha=100, width=100)
+    one = data.draw(st.sampled_from(sorted(known)))
+    lookup.answered(contact(one), [])
+    assert [node.id for node in lookup.result().answered] == [one] * (one != ME)

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from dhtboot.bootstrap import BootstrapConfig, BootstrapServer
+from dhtboot.bootstrap import BootstrapServer
 from dhtboot.bootstrap_client import BootstrapClient, ClientConfig, Phase
+from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.chord.config import ChordConfig
 from dhtboot.effects import Effect, Joined

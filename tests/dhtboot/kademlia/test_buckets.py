@@ -120,13 +120,13 @@ def test_the_least_recently_seen_is_checked_for_a_newcomer_at_times() -> None:
     a, b, c = (contact(1 << 159 | i) for i in (1, 2, 3))
     table.add(a, 0.0)
     table.add(b, 0.0)
-    assert table.to_check(a.id, 100.0, pause_s=10.0) is None, "nobody waits"
+    assert table.to_check(a, 100.0, pause_s=10.0) is None, "nobody waits"
     table.add(c, 0.0)
     table.touch(a, 1.0)
-    assert table.to_check(c.id, 5.0, pause_s=10.0) is None, "too soon"
-    assert table.to_check(c.id, 10.0, pause_s=10.0) == b
-    assert table.to_check(c.id, 19.0, pause_s=10.0) is None
-    assert table.to_check(c.id, 20.0, pause_s=10.0) == b
+    assert table.to_check(c, 5.0, pause_s=10.0) is None, "too soon"
+    assert table.to_check(c, 10.0, pause_s=10.0) == b
+    assert table.to_check(c, 19.0, pause_s=10.0) is None
+    assert table.to_check(c, 20.0, pause_s=10.0) == b
 
 
 def test_buckets_nobody_looks_into_become_stale() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from dhtboot.core import Core
 from dhtboot.effects import Effect, Joined, Send
 from dhtboot.errors import LocalProtocolError
 from dhtboot.ids import Address
@@ -20,7 +21,7 @@ class Letter(msgspec.Struct, frozen=True):
     message: Word
 
 
-class Correspondent:
+class Correspondent(Core):
     """Writes to its friend at its times, and keeps what it gets."""
 
     def __init__(self, friend: Address, times: list[float]) -> None:

@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 
 from dhtboot.effects import Send
 from dhtboot.ids import Address
-from mdht.subnet.face_messages import Body, HostsChanged, HostsHeard, ItIs, Knock, OverlayDatagram, Prove, Taken, Welcome, WhoIs
+from mdht.subnet.face_messages import (
+    Body,
+    HostsChanged,
+    HostsHeard,
+    ItIs,
+    Knock,
+    OverlayDatagram,
+    Prove,
+    Taken,
+    Welcome,
+    WhoIs,
+)
 from mdht.subnet.gate import ANSWER_S, REPEATED_MAX, ROTATION_S, Gate
 from mdht.subnet.hostset_handout import Own
 from mdht.subnet.identity import named
@@ -15,7 +26,12 @@ from mdht.subnet.messages import Reason
 A: Address = ("128.59.1.1", 4000)
 B: Address = ("128.59.2.1", 4000)
 ASKING: list[Body] = [Knock(number=1), WhoIs(number=1, node_id=bytes(20)), HostsChanged(number=1, reason=Reason.JOIN)]
-ANSWERS: list[Body] = [Taken(request_id=1), ItIs(number=1), Welcome(number=1, ring_id=bytes(8), alone=False), HostsHeard(number=1)]
+ANSWERS: list[Body] = [
+    Taken(request_id=1),
+    ItIs(number=1),
+    Welcome(number=1, ring_id=bytes(8), alone=False),
+    HostsHeard(number=1),
+]
 
 
 class Party:
