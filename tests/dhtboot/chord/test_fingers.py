@@ -51,3 +51,70 @@ def test_trivial_and_dead_fingers_go() -> None:
     assert not table.set(5, ref(40)), "no news"
     assert table.set(5, None)
     assert table.preceding(50, []) is None
+
+
+def first_from(start: int, identifiers: set[int]) -> int:
+    return min(identifiers, key=lambda identifier: clockwise(start, identifier))
+
+
+@given(IDS, st.sets(IDS, min_size=1, max_size=30), st.sets(IDS, max_size=5))
+def test_who_knows_all_fingers_of_a_sibling_fills_in_the_same(me: int, ring: set[int], besides: set[int]) -> None:
+    ring = ring - {me} or {(me + 1) % CIRCLE}
+    successor = ref(first_from((me + 1) % CIRCLE, ring))
+    theirs, mine = FingerTable(me), FingerTable(me)
+    for index in theirs.wanted(successor):
+        first = first_from(theirs.start(index), ring | {me})
+        theirs.set(index, None if first == me else ref(first))
+    mine.fill(successor, [successor, *theirs.nodes, *[ref(identifier) for identifier in besides & ring]])
+    assert [mine.get(index) for index in range(ID_BITS)] == [theirs.get(index) for index in range(ID_BITS)]
+
+
+@given(IDS, st.sets(IDS, min_size=1, max_size=8))
+def test_of_few_known_nodes_each_start_gets_the_first_that_follows_it(me: int, known: set[int]) -> None:
+    known = known - {me} or {(me + 1) % CIRCLE}
+    successor = ref(first_from((me + 1) % CIRCLE, known))
+    table = FingerTable(me)
+    table.fill(successor, [ref(identifier) for identifier in known])
+    for index in range(ID_BITS):
+        first = first_from(table.start(index), known | {me})
+        wanted = index in table.wanted(successor) and first != me
+        assert table.get(index) == (ref(first) if wanted else None)
+
+
+def test_filling_in_nothing_changes_nothing() -> None:
+    table = FingerTable(0)
+    table.set(9, ref(600))
+    table.fill(ref(3), [])
+    assert table.nodes == [ref(600)]
+    assert table.revision == 1
+
+
+def test_each_change_of_a_finger_is_a_revision_and_nothing_else_is() -> None:
+    table = FingerTable(0)
+    revisions = [table.revision]
+
+    def note() -> bool:
+        revisions.append(table.revision)
+        return revisions[-1] > revisions[-2]
+
+    table.set(5, ref(40))
+    assert note()
+    table.set(5, ref(40))
+    assert not note()
+    table.set(5, ref(41))
+    assert note()
+    table.set(7, ref(41))
+    assert note()
+    table.trim(ref(16))
+    assert not note(), "none was trivial"
+    table.changed()
+    table.preceding(50, [ref(16)])
+    assert not note(), "successors are no fingers"
+    table.trim(ref(64))
+    assert note()
+    table.remove(40)
+    assert not note()
+    table.remove(41)
+    assert note()
+    table.set(6, None)
+    assert not note()

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 
@@ -148,3 +149,30 @@ def test_the_joiner_is_let_in_although_its_contact_has_died_when_it_knows_anothe
     ring.network.perform(address_of(5), node.join([NodeRef(0, address_of(3))], ring.network.now))
     ring.network.run(20.0)
     assert ring.closed()
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_who_is_told_that_another_host_is_in_is_in_without_a_word(phase: Phase) -> None:
+    node = new_node()
+    if phase is Phase.JOINING:
+        assert node.join([A], 0.0)
+    elif phase is not Phase.NEW:
+        node.join([], 0.0)
+    if phase is Phase.LEFT:
+        node.leave()
+    assert node.joining.phase is phase
+    node.neighbours.follow(A, (B,), 1.0)
+    node.joining.follow(1.0)
+    assert node.collect() == []
+    assert node.joined == (phase is not Phase.LEFT), "who has said goodbye stays away"
+    assert node.joining.due_at == math.inf, "no join is repeated"
+
+
+def test_who_is_told_neither_stabilises_nor_fixes_fingers_at_once_but_in_its_time() -> None:
+    node = new_node()
+    node.neighbours.follow(A, (B,), 1.0)
+    node.joining.follow(1.0)
+    node.set_timers()
+    assert node.next_deadline() == pytest.approx(6.0), "a period of STABILIZE, after which it is on its own"
+    (round_,) = messages(node.tick(6.0), Stabilize)
+    assert round_[0] == B.address

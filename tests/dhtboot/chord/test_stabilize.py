@@ -121,3 +121,36 @@ def test_a_silent_predecessor_is_asked_before_it_counts_as_dead() -> None:
     assert node.neighbours.predecessor == ref(100)
     node.tick(21.5)  # the timeout of the thesis
     assert node.neighbours.predecessor is None
+
+
+def test_what_another_host_of_the_node_has_found_replaces_what_was_known() -> None:
+    node = node_between(100, 900)
+    node.neighbours.follow(ref(200), (ref(700), ref(800)), 1.0)
+    assert node.neighbours.predecessor == ref(200)
+    assert node.neighbours.successors.nodes == (ref(700), ref(800))
+    assert node.next_step(750).nodes == (ref(700),), "and so the way is another one at once"
+    node.neighbours.follow(None, (), 2.0)
+    assert node.neighbours.alone
+    assert node.collect() == [], "nobody is asked about it"
+
+
+def test_a_predecessor_that_was_told_is_not_taken_for_silent_in_the_next_round() -> None:
+    node = node_between(100, 900)
+    node.neighbours.tick(0.0)
+    node.neighbours.follow(ref(200), (ref(900),), 1.0)
+    node.collect()
+    node.neighbours.tick(5.0)
+    assert not [e for e in node.collect() if isinstance(e, Send) and isinstance(e.packet.message, Ping)]
+    node.neighbours.tick(10.0)
+    assert only(node.collect(), Ping).to == ref(200).address
+
+
+def test_the_same_neighbours_once_more_are_no_change() -> None:
+    node = ChordNode(ME, ChordConfig(), Network(1).rng("stabilize"), 0.0)
+    node.join([], 0.0)
+    node.neighbours.enter(ref(900), (), ref(100), 0.0)
+    node.neighbours.due_at = 50.0  # in a quiet ring
+    node.neighbours.follow(ref(100), (ref(900),), 1.0)
+    assert node.neighbours.due_at == 50.0
+    node.neighbours.follow(ref(100), (ref(900), ref(950)), 1.0)
+    assert node.neighbours.due_at == 6.0

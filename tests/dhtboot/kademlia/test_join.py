@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 
@@ -95,3 +96,15 @@ def test_a_node_that_lost_everybody_seeks_its_entry_points_again() -> None:
     assert node.phase is Phase.WAITING
     assert node.next_deadline() <= 6.0
     assert action_of([e for e in node.tick(6.0) if isinstance(e, Send) and e.to == ENTRY.address]) is JoinAction.CONTACT
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_who_is_told_that_another_host_is_in_is_in_without_a_word(phase: Phase) -> None:
+    node = new_node(phase)
+    node.joining.retry_at = 5.0
+    node.joining.follow(1.0)
+    assert node.collect() == []
+    assert node.phase is Phase.JOINED
+    assert node.joining.retry_at == math.inf
+    node.joining.tick(5.0)
+    assert node.collect() == [], "no entry point is sought any more"

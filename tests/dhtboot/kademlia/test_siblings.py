@@ -38,3 +38,28 @@ def test_a_second_address_waits_until_the_known_one_fails() -> None:
     assert siblings.nodes == [contact(1, 1)]
     assert siblings.remove(1)
     assert siblings.add(contact(1, 2))
+
+
+@given(ids, st.sets(ids, max_size=12), st.sets(ids, max_size=12), st.integers(1, 20))
+def test_who_follows_has_none_between_those_it_was_told_and_keeps_those_beyond(
+    me: int, known: set[int], told: set[int], size: int
+) -> None:
+    siblings = SiblingList(me, size)
+    for identifier in known:
+        siblings.add(contact(identifier))
+    had = {node.id for node in siblings.nodes}
+    siblings.follow([contact(identifier) for identifier in told])
+    farthest = max([me ^ identifier for identifier in told], default=-1)
+    wanted = told | {identifier for identifier in had if me ^ identifier > farthest}
+    assert [node.id for node in siblings.nodes] == sorted(wanted - {me}, key=lambda i: i ^ me)[:size]
+
+
+@given(st.sets(st.integers(0, 30), max_size=8), st.sets(st.integers(0, 30), max_size=8))
+def test_following_twice_is_following_once(known: set[int], told: set[int]) -> None:
+    siblings = SiblingList(31, 6)
+    for identifier in known:
+        siblings.add(contact(identifier))
+    siblings.follow([contact(identifier) for identifier in told])
+    once = list(siblings.nodes)
+    siblings.follow([contact(identifier) for identifier in sorted(told, reverse=True)])
+    assert siblings.nodes == once
