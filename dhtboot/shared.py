@@ -89,6 +89,8 @@ def give_up(core: OverlayNode, request_id: int, now: float) -> list[Effect]:
 def maintain(core: OverlayNode, now: float) -> list[Effect]:
     """One round of what looks after the neighbours."""
     if isinstance(core, ChordNode):
+        # What the predecessor asks reaches any host, so this one cannot know whether it has been heard.
+        core.neighbours.doubt()
         core.neighbours.tick(now)
     else:
         core.upkeep.maintain(now)

@@ -96,6 +96,10 @@ class Neighbours:
         self.predecessor = None
         self.successors.clear()
 
+    def doubt(self) -> None:
+        """Ask the predecessor for a sign of life in the next round, whatever was heard."""
+        self._predecessor_heard = False
+
     def tick(self, now: float) -> None:
         """One round: see whether the predecessor lives, ask the successor for its predecessor."""
         self.due_at = now + self._period.next()

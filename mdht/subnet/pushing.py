@@ -21,7 +21,7 @@ from mdht.subnet.push import Peer, Push
 
 DEPTH: Final = 8
 "Nodes before this one: as many as a successor list is long."
-ANSWER_S: Final = 1.0
+ANSWER_S: Final = 0.5
 TRIES_MAX: Final = 3
 "Hosts of one node that are tried."
 UNDER_WAY_MAX: Final = 256

@@ -190,9 +190,9 @@ def test_only_rounds_are_taken_away() -> None:
 def test_a_round_of_chord_sees_after_successor_and_predecessor_and_leaves_no_other_round() -> None:
     core = chord_core()
     shared.follow(core, [ref(ME - 1), ref(ME + 1), ref(ME + 2)], [], 1.0)
-    assert sent(shared.maintain(core, 1.0)) == {chord.Stabilize: [address_of(ME + 1)]}
-    again = sent(shared.maintain(core, 6.0))
-    assert again == {chord.Stabilize: [address_of(ME + 1)], chord.Ping: [address_of(ME - 1)]}, "it was silent"
+    for now in (1.0, 6.0):
+        asked = sent(shared.maintain(core, now))
+        assert asked == {chord.Stabilize: [address_of(ME + 1)], chord.Ping: [address_of(ME - 1)]}
     assert core.neighbours.due_at == math.inf
 
 
@@ -213,8 +213,8 @@ def test_a_round_of_kademlia_sees_after_one_neighbour_and_one_absent_contact_at_
 def test_who_is_given_up_is_a_neighbour_no_more_and_the_next_one_is_asked_at_once() -> None:
     core = chord_core()
     shared.follow(core, [ref(ME - 1), ref(ME + 1), ref(ME + 2)], [], 1.0)
-    (request,) = shared.maintain(core, 1.0)
-    assert isinstance(request, Send)
+    effects = shared.maintain(core, 1.0)
+    (request,) = [one for one in effects if isinstance(one, Send) and one.to == address_of(ME + 1)]
     shared.give_up(core, request.packet.request_id, 1.5)
     assert shared.neighbours(core, MOST) == [ref(ME - 1), ref(ME + 2)]
     assert core.next_deadline() <= 1.5
