@@ -52,6 +52,7 @@ class Neighbours:
         "_node",
         "_period",
         "_predecessor_heard",
+        "_refused",
         "_rng",
         "due_at",
         "predecessor",
@@ -65,6 +66,7 @@ class Neighbours:
         self._rng = rng
         self._period = Period(config.stabilize_min_s, config.stabilize_max_s, config.stabilize_quiet_s, config, rng)
         self._failed: NodeRef | None = None
+        self._refused: NodeRef | None = None
         self._predecessor_heard = False
         self._lost: tuple[NodeRef, ...] = ()
         self._lost_check_at = math.inf
@@ -232,9 +234,11 @@ class Neighbours:
         first = self.successors.first
         return first is None or between(node.id, self._me, first.id)
 
-    def _on_stabilized(self, _successor: NodeRef, message: Any, now: float) -> None:
+    def _on_stabilized(self, successor: NodeRef, message: Any, now: float) -> None:
         if type(message) is not Predecessor:
-            return  # it is not part of the ring, yet or any more
+            self._on_refused(successor, now)
+            return
+        self._refused = None
         node = message.node
         if node is not None and node.id != self._me and self._lies_before_successor(node):
             self.successors.add(node)
@@ -243,6 +247,17 @@ class Neighbours:
         if first is not None:
             failed, self._failed = self._failed, None
             self._node.call(first, Notify(failed), now, Then(self._on_notified, ignore_silence))
+
+    def _on_refused(self, node: NodeRef, now: float) -> None:
+        """The successor is not part of the ring, yet or any more; the second time in a row another one takes its place.
+
+        Else one that has lost all others could not come back: its JOIN would be led to itself.
+        """
+        again = self._refused == node
+        self._refused = node
+        if again and len(self.successors.nodes) > 1 and self.successors.remove(node.id):
+            self.due_at = now
+            self.changed(now)
 
     def _on_notified(self, node: NodeRef, message: Any, now: float) -> None:
         if type(message) is Notified and self.successors.first == node:

@@ -3,7 +3,17 @@ import math
 import pytest
 
 from dhtboot.chord.config import ChordConfig
-from dhtboot.chord.messages import NewSuccessorHint, Notified, Notify, Packet, Ping, Pong, Predecessor, Stabilize
+from dhtboot.chord.messages import (
+    NewSuccessorHint,
+    Notified,
+    Notify,
+    Packet,
+    Ping,
+    Pong,
+    Predecessor,
+    Refused,
+    Stabilize,
+)
 from dhtboot.chord.node import ChordNode
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import NodeRef, id_bytes
@@ -154,3 +164,17 @@ def test_the_same_neighbours_once_more_are_no_change() -> None:
     assert node.neighbours.due_at == 50.0
     node.neighbours.follow(ref(100), (ref(900), ref(950)), 1.0)
     assert node.neighbours.due_at == 6.0
+
+
+def test_a_successor_that_is_not_part_of_the_ring_is_left_the_second_time_in_a_row() -> None:
+    node = node_between(100, 900)
+    node.neighbours.successors.add(ref(950))
+
+    def round_at(now: float, response: object) -> None:
+        answer(node, only(node.tick(now), Stabilize), 900, response, now + 0.1)
+
+    round_at(0.0, Refused())
+    assert node.neighbours.successors.first == ref(900), "it may be about to join"
+    round_at(5.0, Refused())
+    assert node.neighbours.successors.nodes == (ref(950),)
+    assert only(node.tick(5.2), Stabilize).to == ref(950).address
