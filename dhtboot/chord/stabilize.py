@@ -15,6 +15,11 @@ from dhtboot.rpc import Asker, Then
 
 LOST_MAX: Final = 16
 "Dead neighbours that are tried again, in case they stand behind a cut; the newest ones."
+DISBELIEF_S: Final = 3.0
+"""What others say of a neighbour that was found dead is not believed for so long, and after each time that it is found
+dead again four times as long; its own word is. Each node copies the list of its successor, so that the dead would go
+round and round a small ring. The successor, whose predecessor it is said to be, is believed once at once."""
+DISBELIEF_MAX_S: Final = 192.0
 LOST_CHECK_S: Final = 30.0
 "One of them is pinged so often, so that the two rings of a cut network grow together after it."
 
@@ -45,6 +50,7 @@ class Neighbours:
 
     __slots__ = (
         "_config",
+        "_dead",
         "_failed",
         "_lost",
         "_lost_check_at",
@@ -69,6 +75,7 @@ class Neighbours:
         self._refused: NodeRef | None = None
         self._predecessor_heard = False
         self._lost: tuple[NodeRef, ...] = ()
+        self._dead: dict[int, tuple[float, int]] = _NOBODY
         self._lost_check_at = math.inf
         self.predecessor: NodeRef | None = None
         self.successors = SuccessorList(me, config.successors)
@@ -128,6 +135,7 @@ class Neighbours:
 
     def on_notify(self, node: NodeRef, failed: NodeRef | None, now: float) -> Notified:
         """`node` takes us for its successor: believe it if nothing we know stands between."""
+        self._lives(node)
         predecessor = self.predecessor
         if node.id != self._me and (
             predecessor is None
@@ -150,12 +158,14 @@ class Neighbours:
 
     def on_hint(self, node: NodeRef, now: float) -> None:
         """Our successor has let `node` in before itself; the hint may overtake the answer to our own JOIN."""
+        self._lives(node)
         if node.id != self._me and self._lies_before_successor(node):
             self.successors.add(node)
             self.changed(now)
 
     def accept(self, joiner: NodeRef, now: float) -> NodeRef | None:
         """Take a joiner as predecessor at once (aggressive join); return the one that it replaces."""
+        self._lives(joiner)
         former = self.predecessor
         self.predecessor = joiner
         self._predecessor_heard = True
@@ -189,7 +199,7 @@ class Neighbours:
         """A neighbour goes: its neighbours on the other side are ours now."""
         if self.successors.first == node:
             self.successors.remove(node.id)
-            for other in successors:
+            for other in self._believed(successors, now):
                 self.successors.add(other)
             self._failed = node
             self.due_at = now
@@ -240,7 +250,12 @@ class Neighbours:
             return
         self._refused = None
         node = message.node
-        if node is not None and node.id != self._me and self._lies_before_successor(node):
+        if (
+            node is not None
+            and node.id != self._me
+            and self._lies_before_successor(node)
+            and (self._lives_perhaps(node, now) or self._dead[node.id][1] == 1)
+        ):
             self.successors.add(node)
             self.changed(now)
         first = self.successors.first
@@ -261,7 +276,7 @@ class Neighbours:
 
     def _on_notified(self, node: NodeRef, message: Any, now: float) -> None:
         if type(message) is Notified and self.successors.first == node:
-            if self.successors.replace(node, message.successors):
+            if self.successors.replace(node, self._believed(message.successors, now)):
                 self.changed(now)
             else:
                 self._period.calm()
@@ -274,6 +289,7 @@ class Neighbours:
         if type(message) is not Pong:
             return
         self._lost = tuple(lost for lost in self._lost if lost != node)
+        self._lives(node)
         if self._lies_before_successor(node):
             self.successors.add(node)
             self.due_at = now
@@ -283,6 +299,24 @@ class Neighbours:
         if not self._lost:
             self._lost_check_at = now + LOST_CHECK_S
         self._lost = (*[lost for lost in self._lost if lost.id != node.id], node)[-LOST_MAX:]
+        deaths = self._dead.get(node.id, (now, 0))[1] + 1
+        disbelief_s = min(DISBELIEF_S * 4.0 ** (deaths - 1), DISBELIEF_MAX_S)
+        dead = {lost.id: self._dead[lost.id] for lost in self._lost if lost.id in self._dead}
+        self._dead = dead | {node.id: (now + disbelief_s, deaths)}
+
+    def _believed(self, nodes: tuple[NodeRef, ...], now: float) -> tuple[NodeRef, ...]:
+        """Those of whom it may be believed that they live, when others say so."""
+        return tuple([node for node in nodes if self._lives_perhaps(node, now)]) if self._dead else nodes
+
+    def _lives_perhaps(self, node: NodeRef, now: float) -> bool:
+        """Whether it was not found dead lately, or has shown itself since."""
+        found = self._dead.get(node.id)
+        return found is None or found[0] <= now
+
+    def _lives(self, node: NodeRef) -> None:
+        """A node has shown itself."""
+        if node.id in self._dead:
+            del self._dead[node.id]
 
 
 def ignore_silence(_node: NodeRef, _now: float) -> None:
@@ -293,5 +327,7 @@ def ignore_reply(_node: NodeRef, _message: Any, _now: float) -> None:
     """That the peer has answered says it all."""
 
 
+_NOBODY: Final[dict[int, tuple[float, int]]] = {}
+"Of all nodes that have found nobody dead; it stays empty."
 IGNORED: Final = Then(ignore_reply, ignore_silence)
 "For a request whose outcome is in what the node learns from it anyway."
