@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 
-from mdht import cli_members
+from mdht import cli_members, link_host
 from mdht.cli import main
 from mdht.options import parse_arguments
 from mdht.subnet.membership import Membership
@@ -67,7 +67,7 @@ def test_an_observer_on_the_members_own_machine_sees_it_and_is_not_seen(
             super().__init__(*arguments)
             views.append(self.view)
 
-    monkeypatch.setattr(cli_members, "Membership", Noted)
+    monkeypatch.setattr(link_host, "Membership", Noted)
     join = parse_arguments(["members", *ON_LOOPBACK, "--join", "--json", "--state-dir", str(tmp_path)])
     look = parse_arguments(["members", *ON_LOOPBACK])
 
@@ -81,8 +81,10 @@ def test_an_observer_on_the_members_own_machine_sees_it_and_is_not_seen(
 
     trio.run(scene)
     lines = capsys.readouterr().out.splitlines()
-    joins, settled, ended = [json.loads(line) for line in lines if line.startswith("{")]
+    joins, settled, *overlay, ended = [json.loads(line) for line in lines if line.startswith("{")]
     assert (joins["event"], settled["event"], ended["event"]) == ("joins", "settled", "ended")
+    assert {line["event"] for line in overlay} == {"overlay"}
+    assert (overlay[-1]["stage"], overlay[-1]["neighbours"]) == ("in", 0), "without a server, a ring of its own"
     assert settled["identity"] == "random", "127.0.0.1 is no global address"
     assert joins["interfaces"] == ["lo"]
     head, row = [line.split() for line in lines if not line.startswith("{")]
