@@ -27,19 +27,19 @@ class TokenBuckets:
     def __len__(self) -> int:
         return len(self._levels or ())
 
-    def take(self, member: Hashable, now: float) -> float:
-        """Spend one token of `member`.
+    def take(self, member: Hashable, now: float, wanted: float = 1.0) -> float:
+        """Spend tokens of `member`, one by default; never more than the burst are to be had.
 
         Returns:
-            0.0 when it had one, else the seconds until it will have.
+            0.0 when it had them, else the seconds until it will have.
         """
         levels = self._levels
         if levels is None:
             return 0.0
         tokens, at = levels.get(member, (self._burst, now))
         tokens = min(self._burst, tokens + (now - at) * self._rate_per_s)
-        wait_s = 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate_per_s
-        levels[member] = (tokens if wait_s else tokens - 1.0, now)
+        wait_s = 0.0 if tokens >= wanted else (wanted - tokens) / self._rate_per_s
+        levels[member] = (tokens if wait_s else tokens - wanted, now)
         levels.move_to_end(member)
         if len(levels) > self._members_max:
             levels.popitem(last=False)

@@ -5,6 +5,7 @@ import itertools
 import math
 from enum import IntEnum
 
+from dhtboot.limits import TokenBuckets
 from mdht.subnet.messages import AckStatus
 from mdht.subnet.stock import Slot
 
@@ -109,19 +110,14 @@ class Lane:
 class Budget:
     """Bytes that repairs may send: so many a second, and so many at once after a rest."""
 
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+    __slots__ = ("_bucket", "_burst")
 
     def __init__(self, rate_per_s: float, burst: float) -> None:
-        self._rate = rate_per_s
-        self._burst = self._tokens = burst
-        self._at = 0.0
+        self._burst = burst
+        self._bucket = TokenBuckets(rate_per_s=rate_per_s, burst=burst, members_max=1)
 
     def wait_s(self, size: int, now: float) -> float:
         """Spend the bytes; 0 if that could be done, else the seconds until it can."""
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = max(now, self._at)
-        need = min(float(size), self._burst)  # what is larger than all that can be saved up goes when that is
-        if self._tokens >= need:
-            self._tokens -= need
-            return 0.0
-        return (need - self._tokens) / self._rate + 1e-6
+        # What is larger than all that can be saved up goes when that is.
+        wait_s = self._bucket.take("repairs", now, min(float(size), self._burst))
+        return wait_s and wait_s + 1e-6
