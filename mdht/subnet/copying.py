@@ -1,8 +1,5 @@
 """Records on their way to siblings: sent, sent again, acknowledged or given up (mDHT design, sections 8 to 10)."""
 
-import heapq
-import itertools
-import math
 from collections.abc import Callable, Iterable
 
 from dhtboot.ids import Address
@@ -12,6 +9,7 @@ from mdht.subnet.effects import Multicast, Unicast
 from mdht.subnet.messages import QID_BYTES, AckStatus, Put
 from mdht.subnet.stock import Slot
 from mdht.subnet.store_effects import BulkTo
+from mdht.subnet.timers import Timers
 from mdht.subnet.transfers import Budget, Lane, Transfer, Urgency
 
 
@@ -50,8 +48,7 @@ class Copying:
         self._open: dict[tuple[bytes, bytes], _Open] = {}
         self._bulks: dict[bytes, tuple[Transfer, dict[Slot, int]]] = {}
         self._lanes: dict[bytes, Lane] = {}
-        self._timers: list[tuple[float, int, Callable[[float], None]]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
         self._budget = Budget(config.repair_bytes_per_s, config.repair_burst_bytes)
         self._rtt = RttEstimator(
             TimeoutConfig(initial_s=config.rto_s, min_s=config.rto_s, max_s=config.rto_max_s, death_min_s=0.0)
@@ -168,12 +165,11 @@ class Copying:
 
     def tick(self, now: float) -> None:
         """Act on the time."""
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2](now)
+        self._timers.tick(now)
 
     def next_deadline(self) -> float:
         """When to call `tick`; there may be nothing to do then."""
-        return self._timers[0][0] if self._timers else math.inf
+        return self._timers.next_deadline()
 
     # ---- sending -----------------------------------------------------------------------------------------------------
 
@@ -218,7 +214,7 @@ class Copying:
             wait_s = self._budget.wait_s(sum(map(len, records)) if many else len(data), now)
         if wait_s:
             lane.resume_at = now + wait_s
-            self._at(now + wait_s, lambda at: self._pump(transfer.hid, at))
+            self._timers.at(now + wait_s, lambda at: self._pump(transfer.hid, at))
             return False
         if many:
             transfer.unsent.clear()
@@ -247,7 +243,7 @@ class Copying:
         transfer.bulk = qid
         self._bulks[qid] = (transfer, slots)
         self._out.append(BulkTo(transfer.hid, to, qid, records))
-        self._at(now + self._config.bulk_s, lambda at: self.on_bulk_sent(qid, (), at))
+        self._timers.at(now + self._config.bulk_s, lambda at: self.on_bulk_sent(qid, (), at))
 
     def _await(self, qid: bytes, transfer: Transfer, slot: Slot, seq: int, now: float) -> None:
         transfer.open += 1
@@ -255,7 +251,7 @@ class Copying:
         lane.open += 1
         sent = _Open(transfer, slot, seq, now, now + self._rto_s(transfer.hid))
         self._open[qid, transfer.hid] = sent
-        self._at(sent.due_at, lambda at: self._overdue(qid, transfer.hid, at))
+        self._timers.at(sent.due_at, lambda at: self._overdue(qid, transfer.hid, at))
 
     def _rto_s(self, hid: bytes) -> float:
         member = self._siblings.get(hid)
@@ -276,7 +272,7 @@ class Copying:
                 sent.due_at = now + min(self._rto_s(hid) * 2.0**sent.tries, 8.0 * self._config.rto_max_s)
                 sent.tries += 1
                 self._out.append(Unicast(member.addresses[0], Put(qid=qid, record=data)))
-                self._at(sent.due_at, lambda at: self._overdue(qid, hid, at))
+                self._timers.at(sent.due_at, lambda at: self._overdue(qid, hid, at))
                 return
             self._counters["puts_unanswered"] += 1
             transfer.failure = AckStatus.NOT_READY
@@ -340,7 +336,7 @@ class Copying:
         transfer.again_at = now + self._config.again_s * 2.0**transfer.agains
         transfer.agains += 1
         self._counters["transfers_again"] += 1
-        self._at(transfer.again_at, lambda at: self._again(transfer, at))
+        self._timers.at(transfer.again_at, lambda at: self._again(transfer, at))
 
     def _again(self, transfer: Transfer, now: float) -> None:
         if self._transfers.get(transfer.key, {}).get(transfer.hid) is not transfer:
@@ -365,6 +361,3 @@ class Copying:
                 self._closed(transfer)
         self._counters["transfers_failed"] += not well
         self._on_end(transfer, well, now)
-
-    def _at(self, when: float, what: Callable[[float], None]) -> None:
-        heapq.heappush(self._timers, (when, next(self._order), what))

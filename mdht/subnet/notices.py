@@ -1,13 +1,12 @@
 """What a host says to all of a key, more than once, as nobody acknowledges it."""
 
-import heapq
-import itertools
-import math
+from functools import partial
 
 from mdht.subnet.commons import Commons
 from mdht.subnet.effects import Multicast
 from mdht.subnet.messages import Note
 from mdht.subnet.policies import KeyStats
+from mdht.subnet.timers import Timers
 
 
 class Notices:
@@ -20,8 +19,7 @@ class Notices:
     def __init__(self, commons: Commons) -> None:
         self._stock, self._config, self._out = commons.stock, commons.config, commons.out
         self._said: dict[bytes, KeyStats] = {}
-        self._due: list[tuple[float, int, bytes, KeyStats, bool]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
 
     def say(self, key: bytes, stats: KeyStats, now: float) -> None:
         """Say it, now and again."""
@@ -31,7 +29,7 @@ class Notices:
         self._said[key] = stats
         for after_s in self._config.notes_s:
             last = after_s == self._config.notes_s[-1]
-            heapq.heappush(self._due, (now + after_s, next(self._order), key, stats, last))
+            self._timers.at(now + after_s, partial(self._repeat, key, stats, last))
 
     def outdated(self, key: bytes) -> None:
         """Somebody else has said something newer."""
@@ -43,17 +41,18 @@ class Notices:
 
     def tick(self, now: float) -> None:
         """Repeat what is due."""
-        while self._due and self._due[0][0] <= now:
-            _, _, key, stats, last = heapq.heappop(self._due)
-            if self._said.get(key) is not stats:
-                continue
-            if last:
-                del self._said[key]
-            self._out.append(self._note(key, stats))
+        self._timers.tick(now)
+
+    def _repeat(self, key: bytes, stats: KeyStats, last: bool, _now: float) -> None:
+        if self._said.get(key) is not stats:
+            return
+        if last:
+            del self._said[key]
+        self._out.append(self._note(key, stats))
 
     def next_deadline(self) -> float:
         """When to call `tick`; there may be nothing to do then."""
-        return self._due[0][0] if self._due else math.inf
+        return self._timers.next_deadline()
 
     def _note(self, key: bytes, stats: KeyStats) -> Multicast:
         return Multicast(Note(key=key, stamp=self._stock.hash(key), wanted=stats.wanted, holders=stats.holders))

@@ -1,10 +1,9 @@
 """Records that this host fetches from siblings, since they belong here (mDHT design, section 9)."""
 
-import heapq
 import itertools
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,6 +15,7 @@ from mdht.subnet.effects import Unicast
 from mdht.subnet.holdings import RECORDS_MAX
 from mdht.subnet.messages import QID_BYTES, Fetch, Have, Nack, Value
 from mdht.subnet.query import FetchBulk
+from mdht.subnet.timers import Timers
 
 SOURCES_MAX: Final = 4
 "Hosts asked for one key, one after the other."
@@ -59,8 +59,7 @@ class Pulling:
         self._pulls: dict[bytes, Pull] = {}
         self._by_qid: dict[bytes, Pull] = {}
         self._waiting: deque[Pull] = deque()
-        self._timers: list[tuple[float, int, bytes]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
 
     def __len__(self) -> int:
         return len(self._pulls)
@@ -138,15 +137,12 @@ class Pulling:
 
     def tick(self, now: float) -> None:
         """Act on the time."""
-        while self._timers and self._timers[0][0] <= now:
-            pull = self._by_qid.get(heapq.heappop(self._timers)[2])
-            if pull is not None:
-                self._overdue(pull, now)
+        self._timers.tick(now)
         self._pump(now)
 
     def next_deadline(self) -> float:
         """When to call `tick`; there may be nothing to do then."""
-        return self._timers[0][0] if self._timers else math.inf
+        return self._timers.next_deadline()
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
@@ -167,7 +163,10 @@ class Pulling:
         self._out.append(Unicast(member.addresses[0], Fetch(qid=pull.qid, key=pull.key)))
         self._at(now + self._config.rto_s * 2.0 ** (pull.tries - 1), pull)
 
-    def _overdue(self, pull: Pull, now: float) -> None:
+    def _overdue(self, qid: bytes, now: float) -> None:
+        pull = self._by_qid.get(qid)
+        if pull is None:
+            return
         if pull.tries < TRIES and not pull.bulk:
             self._counters["pulls_repeated"] += 1
             self._ask(pull, now)
@@ -200,4 +199,4 @@ class Pulling:
         self._on_pulled(pull.key, pull.first, well, now)
 
     def _at(self, when: float, pull: Pull) -> None:
-        heapq.heappush(self._timers, (when, next(self._order), pull.qid))
+        self._timers.at(when, partial(self._overdue, pull.qid))
