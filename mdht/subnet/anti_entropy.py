@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from mdht.subnet.asking import Asking
+from mdht.subnet.bounded import remember
 from mdht.subnet.carrying_out import CarryingOut
 from mdht.subnet.commons import Commons
 from mdht.subnet.digest import BUCKETS, bucket_of
@@ -98,10 +99,7 @@ class AntiEntropy:
         if not self._by_root or state is not State.READY or self._commons.state is not State.READY:
             return
         count = 0 if root == self._stock.digest.root else self._roots.get(hid, 0) + 1
-        self._roots[hid] = count
-        self._roots.move_to_end(hid)
-        if len(self._roots) > ROOTS_MAX:
-            self._roots.popitem(last=False)
+        remember(self._roots, hid, count, ROOTS_MAX)
         if count >= self._config.differing_heartbeats and self._round is None:
             self._roots[hid] = 0
             self._begin(hid, now)

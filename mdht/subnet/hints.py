@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
+from mdht.subnet.bounded import remember
 from mdht.subnet.messages import HOSTS_MAX
 
 QUESTIONS_MAX: Final = 256
@@ -63,10 +64,7 @@ class Questions:
 
     def heard(self, key: bytes, now: float) -> None:
         """Somebody has asked."""
-        self._asked_at[key] = now
-        self._asked_at.move_to_end(key)
-        if len(self._asked_at) > QUESTIONS_MAX:
-            self._asked_at.popitem(last=False)
+        remember(self._asked_at, key, now, QUESTIONS_MAX)
 
     def asked_at(self, key: bytes, since: float) -> float | None:
         """When somebody last asked for a key; None when that was before `since`."""

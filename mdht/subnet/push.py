@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from dhtboot.ids import Address
+from mdht.subnet.bounded import remember
 from mdht.subnet.effects import Multicast
 from mdht.subnet.hostset_config import HostSetConfig
 from mdht.subnet.messages import NEIGHBOURS_MAX, HostSet, NodeEntry, Reason
@@ -62,10 +63,7 @@ class PushSchedule:
 
     def asked(self, peer: Peer, now: float) -> None:
         """A host of another node has asked something; of too many the one that asked longest ago is forgotten."""
-        self._askers[peer.address] = (peer, now)
-        self._askers.move_to_end(peer.address)
-        if len(self._askers) > self._config.askers_max:
-            self._askers.popitem(last=False)
+        remember(self._askers, peer.address, (peer, now), self._config.askers_max)
 
     def changed(self, reason: Reason, epoch: int, place: int, now: float) -> None:
         """A member has come, gone or died; what is not yet told goes out together.

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from mdht.subnet.bounded import remember
 from mdht.subnet.messages import HOSTS_MAX
 
 REPLICAS_MAX: Final = 255
@@ -151,10 +152,7 @@ class Notes:
 
     def put(self, key: bytes, stats: KeyStats) -> None:
         """From now on this is known."""
-        self._notes[key] = stats
-        self._notes.move_to_end(key)
-        if len(self._notes) > self._most:
-            self._notes.popitem(last=False)
+        remember(self._notes, key, stats, self._most)
 
     def drop(self, key: bytes) -> None:
         """Nothing is known any more."""
