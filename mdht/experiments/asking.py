@@ -2,7 +2,8 @@
 
 from dhtboot.effects import Send
 from dhtboot.overlay import OnOwner
-from mdht.experiments.internet import Internet, SimHost
+from mdht.experiments.internet import Internet
+from mdht.experiments.sim_host import SimHost
 from mdht.subnet.effects import Multicast, Unicast
 
 

@@ -20,9 +20,10 @@ from dhtboot.sim.config import ProtocolName
 from dhtboot.sim.metrics import Census
 from mdht.experiments.asking import find_owner
 from mdht.experiments.base import Experiment, Finding, Lists, Row, chosen, numbers, values
-from mdht.experiments.internet import Internet, SimHost
+from mdht.experiments.internet import Internet
 from mdht.experiments.interval import estimate, percent, plain
 from mdht.experiments.quantile import quantile
+from mdht.experiments.sim_host import SimHost
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.hostset_config import HostSetConfig
 from mdht.subnet.node_part_config import NodePartConfig

@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from dhtboot.chord.config import ChordConfig
-from mdht.experiments.internet import OVERLAY, Internet, SimHost
+from mdht.experiments.internet import OVERLAY, Internet
+from mdht.experiments.sim_host import SimHost
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import Carried, OverlayDatagram, entry_bytes, head_bytes, packet_bytes
 from mdht.subnet.face_packets import named_in
@@ -112,14 +113,14 @@ class ChurnRun:
         self._links = 0
         self._hosts: list[SimHost] = []
 
-    def settle(self) -> None:
-        """Start all hosts, and wait until the overlay is at rest."""
+    def settle(self, most_s: float = REST_MAX_S) -> None:
+        """Start all hosts, and wait until the overlay is at rest: for so long at most, from the last start."""
         for number in range(self._churn.hosts):
             model_a = self._churn.model is Model.SAME
             link = number % self._churn.subnets if model_a else self._link()
             self._hosts.append(self.net.add(link))
             self.net.run(START_STEP_S)
-        until = self.net.now + REST_MAX_S
+        until = self.net.now + most_s
         while not self.net.at_rest:
             if self.net.now >= until:
                 wrong = [(host.number, what) for host, what in self.net.wrong_tables()]

@@ -19,6 +19,7 @@ from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.experiments.ring_truth import following, wrong_tables
+from mdht.experiments.sim_host import NEVER, SimHost, structural_changes
 from mdht.subnet.effects import Effect, Multicast, Settled, Unicast
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
@@ -41,7 +42,6 @@ LINK_TICKS: Final = 1
 DELAY_S: Final = 0.050
 JITTER_S: Final = 0.005
 "Of one message between subnets, evenly to both sides."
-NEVER: Final = 1 << 62
 LOOK_TICKS: Final = 1000
 "Between two looks whether the structure has changed."
 QUIET_S: Final = 30.0
@@ -51,38 +51,6 @@ would be one, is not under way for longer."""
 
 class StructureError(AssertionError):
     """The overlay's structure has changed, though no node has died or been born."""
-
-
-class SimHost:
-    """One host at its place.
-
-    Attributes:
-        number: by which its name and its address are made.
-        link: where it is.
-        core: None once it has crashed, or has left for good.
-        incarnation: number of its start.
-        kept: the subnet that it is in, or was in the last time, and since when.
-        born_at: when it was started.
-        ready_at: when it could first answer for its subnet, infinite as long as it cannot.
-        ready: whether it answers for its subnet now.
-        sent_here: messages to the link.
-        sent_away: messages to other subnets, and to the bootstrap server.
-    """
-
-    def __init__(self, number: int, link: int, address: Address, now: float) -> None:
-        self.number = number
-        self.link = link
-        self.address = address
-        self.core: SubnetHost | None = None
-        self.incarnation = 1
-        self.kept: tuple[Subnet, float] | None = None
-        self.ended_at = math.inf
-        self.born_at = now
-        self.ready_at = math.inf
-        self.ready = False
-        self.sent_here = self.sent_away = 0
-        self.seq = 0
-        self.wakes_at = NEVER
 
 
 class Internet:
@@ -394,8 +362,3 @@ class Internet:
         for effect in [*self._server.receive(packet, source, self.now), *self._server.tick(self.now)]:
             if isinstance(effect, Send):
                 self._send_away(effect.to, effect.packet, SERVER)
-
-
-def structural_changes(host: SimHost) -> int:
-    """Found by one host itself."""
-    return 0 if host.core is None or host.core.part is None else host.core.part.step.state.changes.made

@@ -14,8 +14,9 @@ from dhtboot.ids import ID_BITS, NodeRef
 from mdht.experiments.asking import find_owner
 from mdht.experiments.base import Experiment, Finding, Lists, Row, chosen, numbers, values
 from mdht.experiments.churn_run import Churn, ChurnRun, Meter
-from mdht.experiments.internet import Internet, SimHost
+from mdht.experiments.internet import Internet
 from mdht.experiments.interval import estimate, percent, plain
+from mdht.experiments.sim_host import SimHost
 
 PLAIN: Final = 0
 "In place of the size of a subnet: each host is a subnet of one."

@@ -17,9 +17,10 @@ from dhtboot.chord.config import ChordConfig
 from dhtboot.ids import ID_BITS, NodeRef, random_id
 from mdht.experiments.asking import find_owner
 from mdht.experiments.base import Experiment, Finding, Lists, Row, chosen, numbers, values
-from mdht.experiments.internet import Internet, SimHost
+from mdht.experiments.internet import Internet
 from mdht.experiments.interval import estimate, percent, plain
 from mdht.experiments.quantile import quantile
+from mdht.experiments.sim_host import SimHost
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import Carried, OverlayDatagram
 from mdht.subnet.face_packets import KINDS, Kind

@@ -16,9 +16,10 @@ from dhtboot.chord.config import ChordConfig
 from dhtboot.effects import Send
 from mdht.experiments.base import Experiment, Finding, Lists, Row, chosen, numbers, values
 from mdht.experiments.churn_run import tau_s
-from mdht.experiments.internet import DELAY_S, Internet, SimHost
+from mdht.experiments.internet import DELAY_S, Internet
 from mdht.experiments.interval import estimate, percent, plain
 from mdht.experiments.quantile import quantile
+from mdht.experiments.sim_host import SimHost
 from mdht.subnet.effects import Effect, MemberChanged
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import HostsChanged, OverlayDatagram

@@ -18,7 +18,7 @@ from mdht.experiments.availability import (
 )
 from mdht.experiments.base import Row, chosen
 from mdht.experiments.churn_run import tau_s
-from mdht.experiments.internet import SimHost
+from mdht.experiments.sim_host import SimHost
 
 
 @pytest.fixture(scope="module")

@@ -65,10 +65,9 @@ def test_each_host_of_the_plain_overlay_is_a_subnet_of_one() -> None:
     assert len(run.net.hosts) == 10
 
 
-def test_where_no_subnet_settles_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdht.experiments.churn_run.REST_MAX_S", 1.0)
+def test_where_no_subnet_settles_is_an_error() -> None:
     with pytest.raises(AssertionError, match="seed 1: no rest"):
-        ChurnRun(Churn(hosts=4, size=2, median_s=60.0), 1).settle()
+        ChurnRun(Churn(hosts=4, size=2, median_s=60.0), 1).settle(most_s=1.0)
 
 
 def test_bytes_of_messages_are_counted_with_those_around_them() -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from mdht.experiments.churn_run import config
-from mdht.experiments.internet import OVERLAY, QUIET_S, Internet, SimHost, StructureError, structural_changes
+from mdht.experiments.internet import OVERLAY, QUIET_S, Internet, StructureError
+from mdht.experiments.sim_host import SimHost, structural_changes
 
 
 def settled(links: int, size: int, *, strict: bool = True) -> Internet:
