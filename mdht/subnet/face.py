@@ -35,7 +35,7 @@ from mdht.subnet.face_messages import (
     Welcome,
     WhoIs,
 )
-from mdht.subnet.face_nodes import NodeTable, pseudo_address
+from mdht.subnet.face_nodes import NodeTable, contact, pseudo_address
 from mdht.subnet.face_packets import (
     KINDS,
     Kind,
@@ -140,7 +140,7 @@ class Face:
             case WhoIs(number=number, node_id=node_id):
                 target = id_from(node_id)
                 near = nearest(self.core, (), target)[: self._config.pull_nodes]
-                known = self._speech.named([NodeRef(target, pseudo_address(target)), *near], now)
+                known = self._speech.named([contact(target), *near], now)
                 return [self._speech.datagram(sender.address, peer, ItIs(number=number), now, entries=known)]
             case ItIs(number=number):
                 node = self._pulls.answered(number)
@@ -220,7 +220,7 @@ class Face:
     def _learn(self, datagram: OverlayDatagram, source: Address, now: float) -> NodeRef | None:
         """Who has sent this; its hosts and those that it names are known from now on."""
         node_id = datagram.identity.node_id(self._overlay)
-        sender = NodeRef(node_id, pseudo_address(node_id))
+        sender = contact(node_id)
         if node_id == self.core.id:
             self.counters["own identifier" if datagram.tag == self._own().tag else "conflicts"] += 1
             return None
@@ -374,12 +374,10 @@ class Face:
         most = self._config.pull_nodes if self._config.hosts.pull and node_id is not None else 0
         near = nearest(self.core, self.nodes.usable(), node_id or 0)
         for neighbour_id in self._pulls.next_to_ask(node, [each.id for each in near], most, now):
-            address = pseudo_address(neighbour_id)
-            remote = self.nodes.get(address)
-            usable = [] if remote is None else remote.usable
-            for host in self._rng.sample(usable, min(len(usable), self._config.pull_hosts)):
+            hosts = self.nodes.hosts_of(neighbour_id)
+            for peer in self._rng.sample(hosts, min(len(hosts), self._config.pull_hosts)):
                 body = WhoIs(number=number, node_id=id_bytes(node_id or 0))
-                effects.append(self._speech.datagram(address, Peer(neighbour_id, host.hid, host.address), body, now))
+                effects.append(self._speech.datagram(pseudo_address(neighbour_id), peer, body, now))
         # Without anybody to ask it expires at once.
         self._pulls.start(node, number, len(effects), now + (self._config.pull_s if effects else 0.0))
         return effects

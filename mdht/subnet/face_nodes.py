@@ -24,6 +24,11 @@ def pseudo_address(node_id: int) -> Address:
     return (node_id >> 32).to_bytes(16, "big").hex(":", 2), 0
 
 
+def contact(node_id: int) -> NodeRef:
+    """A node as the overlay's core knows it."""
+    return NodeRef(node_id, pseudo_address(node_id))
+
+
 _OTHER_FOUNDING: Final = "other founding"
 CLAIMS_MAX: Final = 8
 

@@ -15,7 +15,7 @@ from dhtboot.ids import NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
 from mdht.subnet.effects import Multicast, Unicast
 from mdht.subnet.face import Face
-from mdht.subnet.face_nodes import pseudo_address
+from mdht.subnet.face_nodes import contact, pseudo_address
 from mdht.subnet.face_packets import contacts_of
 from mdht.subnet.following import Following
 from mdht.subnet.membership import Membership
@@ -210,9 +210,9 @@ class InStep:
         if self.inside and state.ring_id != self.ring_id:
             self._face.renew(self._make_core(now))
         core = self._face.core
-        found = [_contact(node_id) for node_id in state.node_ids if self._knows(node_id)]
+        found = [contact(id_from(node_id)) for node_id in state.node_ids if self._knows(node_id)]
         if isinstance(core, ChordNode) and state.node_ids and not self._knows(state.node_ids[0]):
-            found.insert(0, NodeRef(core.id, pseudo_address(core.id)))
+            found.insert(0, contact(core.id))
         self.ring_id = state.ring_id
         known = list(self._heard_of.values())
         self._heard_of.clear()
@@ -224,7 +224,7 @@ class InStep:
     # ---- other nodes ---------------------------------------------------------------------------------------------
 
     def _knows(self, node_id: bytes) -> bool:
-        return self._face.nodes.knows(_contact(node_id))
+        return self._face.nodes.knows(contact(id_from(node_id)))
 
     def _entry_of(self, node_id: bytes, now: float) -> NodeEntry | None:
         remote = self._face.nodes.get(pseudo_address(id_from(node_id)))
@@ -237,8 +237,3 @@ class InStep:
         others = [contact for contact in contacts_of(self._face.core) if contact.id not in told]
         entries = [self._entry_of(id_bytes(contact.id), now) for contact in others]
         return [entry for entry in entries if entry is not None]
-
-
-def _contact(node_id: bytes) -> NodeRef:
-    identifier = id_from(node_id)
-    return NodeRef(identifier, pseudo_address(identifier))

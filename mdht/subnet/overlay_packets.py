@@ -12,7 +12,7 @@ from dhtboot.ids import ID_BYTES, NodeRef, id_bytes, id_from
 from dhtboot.kademlia.messages import Nodes
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import NAMED_MAX
-from mdht.subnet.face_nodes import pseudo_address
+from mdht.subnet.face_nodes import contact
 
 _REQUEST_ID_MAX: Final = (1 << 64) - 1
 
@@ -25,8 +25,7 @@ def _encode_hook(value: Any) -> Any:
 
 def _decode_hook(kind: type, value: Any) -> Any:
     if kind is NodeRef and type(value) is bytes and len(value) == ID_BYTES:
-        node_id = id_from(value)
-        return NodeRef(node_id, pseudo_address(node_id))
+        return contact(id_from(value))
     raise ValueError(f"a contact is {ID_BYTES} bytes")
 
 
