@@ -8,8 +8,7 @@ from dhtboot.errors import LocalProtocolError
 try:
     import matplotlib as mpl
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot: it keeps every figure that nobody closes
 except ImportError as error:
     raise LocalProtocolError("figures need matplotlib: pip install 'z2z[figures]'") from error
 
@@ -33,7 +32,8 @@ mpl.rcParams.update(
 
 def axes(title: str, x: str, y: str, *, columns: int = 1, width: float = 7.0, height: float = 4.2) -> tuple[Any, Any]:
     """A drawing and its axes (a list of them when there are several columns)."""
-    drawing, found = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    found = drawing.subplots(1, columns)
     drawing.suptitle(title)
     for each in found if columns > 1 else [found]:
         each.set_xlabel(x)
@@ -43,9 +43,8 @@ def axes(title: str, x: str, y: str, *, columns: int = 1, width: float = 7.0, he
 
 def bare_axes(title: str, rows: int, columns: int, size: float) -> tuple[Any, list[Any]]:
     """A drawing with axes without any scale, for shapes."""
-    drawing, found = plt.subplots(
-        rows, columns, figsize=(size * columns, size * rows + 0.5), layout="constrained", squeeze=False
-    )
+    drawing = Figure(figsize=(size * columns, size * rows + 0.5), layout="constrained")
+    found = drawing.subplots(rows, columns, squeeze=False)
     drawing.suptitle(title)
     flat = [each for row in found for each in row]
     for each in flat:
@@ -61,5 +60,4 @@ def files(drawing: Any) -> dict[str, bytes]:
         buffer = io.BytesIO()
         drawing.savefig(buffer, format=kind, metadata=metadata)
         found[kind] = buffer.getvalue()
-    plt.close(drawing)
     return found
