@@ -7,7 +7,6 @@ from dhtboot.errors import LocalProtocolError
 
 try:
     import matplotlib as mpl
-
     from matplotlib.figure import Figure  # not pyplot: it keeps every figure that nobody closes
 except ImportError as error:
     raise LocalProtocolError("figures need matplotlib: pip install 'z2z[figures]'") from error

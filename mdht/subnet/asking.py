@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 
 from mdht.subnet.commons import Commons
+from mdht.subnet.effects import Unicast
 from mdht.subnet.messages import QID_BYTES
-from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys, unicast
+from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys
 
 Question = Compare | ListKeys
 MakeQuestion = Callable[[bytes], Question]
@@ -76,4 +77,4 @@ class Asking:
         if member is None:
             asked.due_at, asked.tries = now, self._config.questions
         else:
-            self._out.append(unicast(member.addresses[0], asked.message))
+            self._out.append(Unicast(member.addresses[0], asked.message))

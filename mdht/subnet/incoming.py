@@ -33,7 +33,7 @@ from mdht.subnet.messages import (
 from mdht.subnet.policies import Adaptive, KeyStats, Single
 from mdht.subnet.putting import STATUS
 from mdht.subnet.siblings import ANSWERING
-from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys, SyncMessage, unicast
+from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys, SyncMessage
 from mdht.subnet.transfers import Urgency
 from mdht.subnet.view import Member
 
@@ -68,7 +68,7 @@ class Incoming:
         self._seen: OrderedDict[tuple[bytes, bytes], AckStatus] = OrderedDict()
         self._counted: OrderedDict[bytes, None] = OrderedDict()
 
-    def receive(self, member: Member, message: Message | SyncMessage, now: float, *, multicast: bool) -> None:
+    def receive(self, member: Member, message: Message, now: float, *, multicast: bool) -> None:
         """Act on one message of a live member."""
         match message:
             case Put(qid=qid) if len(qid) == QID_BYTES:
@@ -197,4 +197,4 @@ class Incoming:
         elif self._commons.state in ANSWERING:
             answer = self._listing.answer(member.hid, message, now)
             if answer is not None:
-                self._out.append(unicast(member.addresses[0], answer))
+                self._out.append(Unicast(member.addresses[0], answer))

@@ -21,6 +21,8 @@ from mdht.subnet.sync_messages import (
     SyncMessage,
 )
 
+_ENTRY_BYTES: Final = 3 + 20 + 8 + 1
+"Number and length of the field, key, fingerprint, wanted; holders come on top."
 ASKERS_MAX: Final = 1_024
 "Siblings whose rates are followed, as many as a subnet has members."
 
@@ -104,15 +106,21 @@ class Listing:
                 if key <= after:
                     continue
                 entry = self.entry(key)
-                if left < entry.size or scans <= 0:
+                size = entry_bytes(entry)
+                if left < size or scans <= 0:
                     return KeyList(qid=message.qid, entries=tuple(entries), first=number, after=after, more=True)
                 scans -= 1
                 after = key
                 if not message.common or self.shared(key, hid):
-                    left -= entry.size
+                    left -= size
                     entries.append(entry)
             after = b""
         return KeyList(qid=message.qid, entries=tuple(entries))
+
+
+def entry_bytes(entry: KeyEntry) -> int:
+    """What an entry takes in a message."""
+    return _ENTRY_BYTES + HID_BYTES * min(len(entry.holders), HOSTS_MAX)
 
 
 def learnt(entry: KeyEntry) -> KeyStats | None:
@@ -133,7 +141,7 @@ def well_formed(message: SyncMessage) -> bool:
         case ListKeys(first=first, last=last, after=after):
             return 0 <= first <= last <= LAST_BUCKET and len(after) in {0, ID_BYTES}
         case KeyList(entries=entries, first=first, after=after):
-            fit = all(_lawful(entry) for entry in entries) and sum(entry.size for entry in entries) <= PAGE_BYTES
+            fit = all(_lawful(entry) for entry in entries) and sum(map(entry_bytes, entries)) <= PAGE_BYTES
             return fit and 0 <= first <= LAST_BUCKET and len(after) in {0, ID_BYTES}
 
 

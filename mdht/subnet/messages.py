@@ -7,6 +7,7 @@ import msgspec
 
 from dhtboot.ids import Address
 from mdht.subnet.identity import Identity
+from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys
 
 HID_BYTES: Final = 8
 "A host's name: random, made once per installation."
@@ -339,4 +340,8 @@ Message = (
     | Value
     | Nack
     | HostSet
+    | Compare
+    | Differ
+    | ListKeys
+    | KeyList
 )

@@ -34,7 +34,7 @@ from mdht.subnet.slices import Slices
 from mdht.subnet.stock import Stock
 from mdht.subnet.store_config import StoreConfig
 from mdht.subnet.store_effects import StoreEffect
-from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys, SyncMessage
+from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys
 from mdht.subnet.transfers import Transfer
 from mdht.subnet.wire import Header
 
@@ -146,7 +146,7 @@ class SiblingStore:
     # ---- driver's side -----------------------------------------------------------------------------------------------
 
     def receive(
-        self, header: Header, message: Message | SyncMessage, source: Address, now: float, *, multicast: bool
+        self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
     ) -> list[StoreEffect]:
         """Act on one message of the link; those of other layers are ignored."""
         member = self._commons.siblings.get(header.hid)

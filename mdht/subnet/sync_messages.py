@@ -5,22 +5,15 @@ that differs pages of `ListKeys` and `KeyList`; a newcomer asks for all pages of
 FETCH and PUT. Sizes are those of the bodies with three bytes before each field.
 """
 
-from typing import Final, cast
+from typing import Final
 
 import msgspec
-
-from dhtboot.ids import Address
-from mdht.subnet.digest import BUCKETS
-from mdht.subnet.effects import Unicast
-from mdht.subnet.messages import HOSTS_MAX, Message
 
 COMPARED_MAX: Final = 86
 "Buckets in one `Compare`: 12 bytes each make 1,032, and three of them cover all 256."
 PAGE_BYTES: Final = 1_050
 "Of the entries of one `KeyList`; with header, code and the other fields that is 1,130 at most."
-KEY_BYTES: Final = 29
-"Of an entry: key, fingerprint, wanted; holders come on top, 8 bytes each, and 3 bytes before it."
-LAST_BUCKET: Final = BUCKETS - 1
+LAST_BUCKET: Final = 255
 
 
 class BucketHash(msgspec.Struct, frozen=True):
@@ -40,11 +33,6 @@ class KeyEntry(msgspec.Struct, frozen=True):
     wanted: int = 0
     "Replicas, where something is known beyond the rank; else 0, and no holders."
     holders: tuple[bytes, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes in a message."""
-        return 3 + KEY_BYTES + 8 * min(len(self.holders), HOSTS_MAX)
 
 
 class Compare(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +78,3 @@ class KeyList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SyncMessage = Compare | Differ | ListKeys | KeyList
-
-
-def unicast(to: Address, message: SyncMessage) -> Unicast:
-    """Send it to one host: the only place that knows that these are not among `Message` yet."""
-    return Unicast(to, cast("Message", message))

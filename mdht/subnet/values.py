@@ -11,6 +11,7 @@ from dhtboot.ids import ID_BYTES, Address
 from mdht.subnet.errors import WireError
 from mdht.subnet.identity import TAG_BYTES, Identity, Kind
 from mdht.subnet.messages import (
+    HASH_BYTES,
     HID_BYTES,
     HOSTS_MAX,
     HostRef,
@@ -20,6 +21,7 @@ from mdht.subnet.messages import (
     State,
 )
 from mdht.subnet.reader import Reader
+from mdht.subnet.sync_messages import BucketHash, KeyEntry
 
 T = TypeVar("T")
 
@@ -178,9 +180,33 @@ def _decode_member(reader: Reader) -> MemberEntry:
     )
 
 
+def _encode_bucket(bucket: BucketHash) -> bytes:
+    return bytes((bucket.number,)) + bucket.hash
+
+
+def _decode_bucket(reader: Reader) -> BucketHash:
+    return BucketHash(reader.number(1), reader.take_bytes(HASH_BYTES))
+
+
+def _encode_key(entry: KeyEntry) -> bytes:
+    return entry.key + entry.hash + bytes((min(entry.wanted, 255),)) + b"".join(entry.holders[:HOSTS_MAX])
+
+
+def _decode_key(reader: Reader) -> KeyEntry:
+    key, own, wanted = reader.take_bytes(ID_BYTES), reader.take_bytes(HASH_BYTES), reader.number(1)
+    holders = []
+    while len(reader):
+        holders.append(reader.take_bytes(HID_BYTES))
+    if len(holders) > HOSTS_MAX:
+        raise WireError(f"{len(holders)} holders of one key, at most {HOSTS_MAX} are told")
+    return KeyEntry(key, own, wanted, tuple(holders))
+
+
 IDENTITY: Final[Form[Identity]] = Form(_encode_identity, _decode_identity)
 FLAG: Final[Form[bool]] = Form(lambda value: bytes((value,)), _decode_flag)
 ADDRESS: Final[Form[Address]] = Form(pack_address, _decode_address)
 ENTRY: Final[Form[NodeEntry]] = Form(_encode_entry, _decode_entry)
 NEIGHBOUR: Final[Form[Neighbour]] = Form(_encode_neighbour, _decode_neighbour)
 MEMBER: Final[Form[MemberEntry]] = Form(_encode_member, _decode_member)
+BUCKET: Final[Form[BucketHash]] = Form(_encode_bucket, _decode_bucket)
+LISTED_KEY: Final[Form[KeyEntry]] = Form(_encode_key, _decode_key)

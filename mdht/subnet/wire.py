@@ -55,12 +55,15 @@ from mdht.subnet.messages import (
     WhoHas,
 )
 from mdht.subnet.reader import Reader
+from mdht.subnet.sync_messages import COMPARED_MAX, Compare, Differ, KeyList, ListKeys
 from mdht.subnet.values import (
     ADDRESS,
     ADDRESSES_MAX,
+    BUCKET,
     ENTRY,
     FLAG,
     IDENTITY,
+    LISTED_KEY,
     MEMBER,
     NEIGHBOUR,
     blob,
@@ -160,6 +163,19 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Value: (18, numbered(("qid", QID), ("key", KEY), ("records", blob(RECORD_MAX), DATAGRAM_MAX))),
     Nack: (19, numbered(("qid", QID), ("key", KEY))),
     HostSet: (20, numbered(("entry", ENTRY), ("reason", one_of(Reason)))),
+    Compare: (21, numbered(("qid", QID), ("common", FLAG), ("buckets", BUCKET, COMPARED_MAX))),
+    Differ: (22, numbered(("qid", QID), ("compared", U8), ("buckets", blob(COMPARED_MAX)))),
+    ListKeys: (23, numbered(("qid", QID), ("common", FLAG), ("first", U8), ("last", U8), ("after", blob(ID_BYTES)))),
+    KeyList: (
+        24,
+        numbered(
+            ("qid", QID),
+            ("entries", LISTED_KEY, DATAGRAM_MAX),
+            ("first", U8),
+            ("after", blob(ID_BYTES)),
+            ("more", FLAG),
+        ),
+    ),
 }
 "Numbers of messages and fields are for ever: new ones are added at the end."
 

@@ -37,6 +37,7 @@ from mdht.subnet.messages import (
     Want,
     WhoHas,
 )
+from mdht.subnet.sync_messages import BucketHash, Compare, Differ, KeyEntry, KeyList, ListKeys
 from mdht.subnet.wire import Header
 from tests.dhtboot.strategies import addresses
 
@@ -69,6 +70,8 @@ host_refs = st.builds(HostRef, hid=eights, address=addresses, age_s=u16, fails=u
 entries = st.builds(NodeEntry, identity=identities, tag=eights, view_epoch=u32, size=u16, hosts=tuples(host_refs, 8))
 neighbours = st.builds(Neighbour, node_id=keys, tag=eights, view_epoch=u32)
 members = st.builds(MemberEntry, hid=eights, incarnation=u32, state=states, addresses=tuples(addresses, 4), age_s=u16)
+bucket_hashes = st.builds(BucketHash, number=u8, hash=eights)
+key_entries = st.builds(KeyEntry, key=keys, hash=eights, wanted=u8, holders=tuples(eights, 8))
 asks = st.sampled_from([Ask.ANY, Ask.LATEST, Ask.LATEST | Ask.DENIAL])
 messages: Final[st.SearchStrategy[Message]] = st.one_of(
     st.builds(
@@ -119,6 +122,17 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
     st.builds(Value, qid=eights, key=keys, records=tuples(st.binary(max_size=200), 4)),
     st.builds(Nack, qid=eights, key=keys),
     st.builds(HostSet, entry=entries, reason=st.sampled_from(Reason)),
+    st.builds(Compare, qid=eights, common=st.booleans(), buckets=tuples(bucket_hashes, 86)),
+    st.builds(Differ, qid=eights, compared=u8, buckets=st.binary(max_size=86)),
+    st.builds(ListKeys, qid=eights, common=st.booleans(), first=u8, last=u8, after=st.just(b"") | keys),
+    st.builds(
+        KeyList,
+        qid=eights,
+        entries=tuples(key_entries, 10),
+        first=u8,
+        after=st.just(b"") | keys,
+        more=st.booleans(),
+    ),
 )
 headers = st.builds(Header, subnet_tag=eights, hid=eights, incarnation=u32, seq=u32)
 
@@ -172,6 +186,16 @@ EXAMPLES: Final[tuple[Message, ...]] = (
     Value(qid=b"queryqid", key=_KEY, records=(b"one", b"", b"three")),
     Nack(qid=b"queryqid", key=_KEY),
     HostSet(entry=_ENTRY, reason=Reason.DEATH),
+    Compare(qid=b"queryqid", common=True, buckets=(BucketHash(0, b"hash0000"), BucketHash(255, b"hash0255"))),
+    Differ(qid=b"queryqid", compared=2, buckets=b"\xff"),
+    ListKeys(qid=b"queryqid", common=False, first=3, last=255, after=_KEY),
+    KeyList(
+        qid=b"queryqid",
+        entries=(KeyEntry(_KEY, b"hashhash"), KeyEntry(_KEY, b"hashhash", 3, (b"hosthost", b"othehost"))),
+        first=4,
+        after=_KEY,
+        more=True,
+    ),
 )
 "One of each message, for the vectors."
 EXAMPLES_IN_FULL: Final[dict[str, Message]] = {

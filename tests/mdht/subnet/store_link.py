@@ -6,29 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import msgspec
 
 from mdht.experiments.link_run import Host, LinkOf
 from mdht.record_table import RecordTable, TableConfig
 from mdht.records import Copy, Record, check
-from mdht.subnet import wire
-from mdht.subnet.digest import BUCKETS
-from mdht.subnet.errors import WireError
-from mdht.subnet.framing import Field, numbered
 from mdht.subnet.membership import Membership
-from mdht.subnet.messages import HASH_BYTES, HOSTS_MAX, AckStatus, Ask, Message, Put, State
+from mdht.subnet.messages import AckStatus, Ask, Message, Put, State
 from mdht.subnet.policies import policy_from
 from mdht.subnet.query import FetchBulk, Outcome, Resolved
-from mdht.subnet.reader import Reader
 from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_config import StoreConfig
 from mdht.subnet.store_effects import BulkTo, HandedOver, KeyLost, StoreEffect, Synced
-from mdht.subnet.sync_messages import COMPARED_MAX, BucketHash, Compare, Differ, KeyEntry, KeyList, ListKeys
-from mdht.subnet.values import FLAG, Form, blob
 from mdht.subnet.view import rank
-from mdht.subnet.wire import QID, U8, Header, LinkCodec
+from mdht.subnet.wire import Header
 
 BULK_S = 0.01
 LISTEN_S = 1.5
@@ -37,65 +29,6 @@ WRITER = b"w" * 32
 STORED = [AckStatus.STORED]
 QUICK = StoreConfig(compare_s=5.0, stray_s=2.0)
 "Repairs in less time, so that tests have less to simulate."
-
-
-# ---- what the wire codec needs ---------------------------------------------------------------------------------------
-
-
-def _encode_bucket(bucket: BucketHash) -> bytes:
-    return bytes((bucket.number,)) + bucket.hash
-
-
-def _decode_bucket(reader: Reader) -> BucketHash:
-    return BucketHash(reader.number(1), reader.take_bytes(HASH_BYTES))
-
-
-def _encode_entry(entry: KeyEntry) -> bytes:
-    return entry.key + entry.hash + bytes((min(entry.wanted, 255),)) + b"".join(entry.holders[:HOSTS_MAX])
-
-
-def _decode_entry(reader: Reader) -> KeyEntry:
-    key, own, wanted = reader.take_bytes(20), reader.take_bytes(HASH_BYTES), reader.number(1)
-    holders = []
-    while len(reader):
-        holders.append(reader.take_bytes(8))
-    if len(holders) > HOSTS_MAX:
-        raise WireError(f"{len(holders)} holders of one key, at most {HOSTS_MAX} are told")
-    return KeyEntry(key, own, wanted, tuple(holders))
-
-
-BUCKET: Form[BucketHash] = Form(_encode_bucket, _decode_bucket)
-ENTRY: Form[KeyEntry] = Form(_encode_entry, _decode_entry)
-NEW_BODIES: dict[type[Any], tuple[int, dict[int, Field]]] = {
-    Compare: (21, numbered(("qid", QID), ("common", FLAG), ("buckets", BUCKET, COMPARED_MAX))),
-    Differ: (22, numbered(("qid", QID), ("compared", U8), ("buckets", blob(BUCKETS)))),
-    ListKeys: (23, numbered(("qid", QID), ("common", FLAG), ("first", U8), ("last", U8), ("after", blob(20)))),
-    KeyList: (
-        24,
-        numbered(
-            ("qid", QID), ("entries", ENTRY, wire.DATAGRAM_MAX), ("first", U8), ("after", blob(20)), ("more", FLAG)
-        ),
-    ),
-}
-
-
-NEW_NUMBERS = {number: (kind, fields) for kind, (number, fields) in NEW_BODIES.items()}
-
-
-class SyncCodec(LinkCodec):
-    """The codec with what it does not know yet."""
-
-    def encode(self, header: Header, message: Message) -> bytes:
-        if type(message) not in NEW_BODIES:
-            return super().encode(header, message)
-        with patch.dict(wire.BODIES, NEW_BODIES):
-            return super().encode(header, message)
-
-    def decode(self, data: bytes) -> tuple[Header, Message] | None:
-        if data[4] not in NEW_NUMBERS:
-            return super().decode(data)
-        with patch.dict(wire._BY_NUMBER, NEW_NUMBERS):
-            return super().decode(data)
 
 
 # ---- records ---------------------------------------------------------------------------------------------------------
@@ -210,7 +143,6 @@ class StoreLink(LinkOf[StoreHost]):
         by_hand: bool = False,
     ) -> None:
         super().__init__(seed)
-        self.codec = SyncCodec("test")
         self.policy = policy
         self._store_config = config
         self._table = table or TableConfig()

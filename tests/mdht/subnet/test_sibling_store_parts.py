@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mdht.record_table import RecordTable, TableConfig
 from mdht.records import Copy, Record
 from mdht.subnet.digest import BUCKETS, Digest, bucket_of
+from mdht.subnet.listing import entry_bytes
 from mdht.subnet.messages import (
     Ack,
     AckStatus,
@@ -40,8 +41,8 @@ from mdht.subnet.sync_messages import (
     ListKeys,
 )
 from mdht.subnet.transfers import Budget, Lane, Transfer, Urgency
-from mdht.subnet.wire import DATAGRAM_MAX, Header
-from tests.mdht.subnet.store_link import WRITER, StoreHost, StoreLink, SyncCodec, key_of, lawful, record
+from mdht.subnet.wire import DATAGRAM_MAX, Header, LinkCodec
+from tests.mdht.subnet.store_link import WRITER, StoreHost, StoreLink, key_of, lawful, record
 
 # ---- stock -----------------------------------------------------------------------------------------------------------
 
@@ -202,9 +203,9 @@ def test_settings_that_cannot_work_are_refused(bad: dict[str, float]) -> None:
 
 
 def test_the_largest_messages_fit_a_datagram_with_a_key() -> None:
-    codec = SyncCodec("test", [b"k" * 16])
+    codec = LinkCodec("test", [b"k" * 16])
     header = Header(subnet_tag=bytes(8), hid=bytes(8), incarnation=1, seq=1)
-    size = KeyEntry(bytes(20), bytes(8), 1, (bytes(8),) * 8).size
+    size = entry_bytes(KeyEntry(bytes(20), bytes(8), 1, (bytes(8),) * 8))
     pages = [
         KeyList(
             qid=bytes(8),
