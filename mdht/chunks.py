@@ -14,7 +14,7 @@ from mdht.errors import LocalProtocolError, MissingChunkError, RemoteProtocolErr
 from mdht.records import VALUE_MAX
 
 LARGE_VALUE_MAX: Final = 16_384
-"Bytes of one value (issue: values to 16 KiB); 19 chunks, so that a read stays within one round of requests."
+"Bytes of one value (issue: values to 16 KiB); 23 chunks, so that a read stays within one round of requests."
 WHOLE_MAX: Final = VALUE_MAX - 1
 "Bytes of a value that fits one record behind its tag."
 

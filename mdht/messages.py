@@ -78,4 +78,5 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 Question = Get | Put | Listen | Offer
 Answer = Got | Stored | Listening | Wanted
+Note = Pushed
 StorePacket = Packet[Question, Answer, Pushed]

@@ -18,8 +18,9 @@ WRITER_BYTES: Final = 32
 "An Ed25519 public key."
 SIGNATURE_BYTES: Final = 64
 NAME_MAX: Final = 64
-VALUE_MAX: Final = 900
-"Bytes of one record's value: with 200 bytes of its other fields and a message header it fits a 1,200-byte datagram."
+VALUE_MAX: Final = 720
+"""Bytes of one record's value: with 220 bytes of its other fields, and what a host of one subnet tells one of another
+with each datagram, it fits 1,200 bytes."""
 SEQ_MAX: Final = 2**64 - 1
 LEASE_MIN_S: Final = 1
 LEASE_MAX_S: Final = 7 * 86_400

@@ -14,24 +14,30 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
+
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
+from dhtboot.rpc import Asker
 from dhtboot.shared import give_up, predecessor
+from mdht.messages import Answer, Note, Question
 from mdht.subnet.bounded import remember
-from mdht.subnet.face_call import Call
-from mdht.subnet.face_calls import CallKey, Calls
+from mdht.subnet.face_calls import CallKey
 from mdht.subnet.face_claims import Claims
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import (
     NAMED_MAX,
+    Asked,
     Carried,
     HostsChanged,
     HostsHeard,
     ItIs,
     Knock,
+    Noted,
     OverlayDatagram,
     Taken,
+    Told,
     Welcome,
     WhoIs,
 )
@@ -44,13 +50,26 @@ from mdht.subnet.face_packets import (
     reachable_part,
     waits_for_answer,
 )
-from mdht.subnet.face_pulls import Pulls
+from mdht.subnet.face_requests import Requests
 from mdht.subnet.face_speech import Speech
-from mdht.subnet.hostset_choice import Copy
 from mdht.subnet.hostset_handout import Own
 from mdht.subnet.messages import Reason
 from mdht.subnet.push import Peer
 from mdht.subnet.view import View
+
+
+class AskedBy(msgspec.Struct, frozen=True):
+    """Who has asked something about records."""
+
+    node: NodeRef
+    peer: Peer
+    number: int
+
+
+OnQuestion = Callable[[Question, AskedBy, float], None]
+"Called with what is asked, whom to answer by `Face.answer`, now or later, and the time."
+OnNote = Callable[[Note, Peer, float], None]
+"Called with what was told, by whom, and the time."
 
 
 class Face:
@@ -105,9 +124,10 @@ class Face:
         self._ring_id = ring_id
         self._on_heard = heard
         self._on_welcomed = welcomed
-        self._calls = Calls()
-        self._pulls = Pulls()
         self._claims = Claims(config.claim_s)
+        self._requests = Requests(self.nodes, self._speech, self._nearest, self._given_up, config, rng, self.counters)
+        self._on_question: OnQuestion = lambda _question, _asker, _now: None
+        self._on_note: OnNote = lambda _note, _peer, _now: None
         self._asked: OrderedDict[CallKey, Peer] = OrderedDict()
         self._entry_points: frozenset[Address] = frozenset()
 
@@ -135,16 +155,14 @@ class Face:
             case Carried(packet=packet, reply_to=reply_to):
                 return self._on_packet(packet, sender, peer, reply_to, now)
             case Taken(request_id=request_id):
-                self._answered((sender.address, request_id), datagram.hid, now, receipt=True)
-                return []
+                self._requests.answered((sender.address, request_id), datagram.hid, now, receipt=True)
             case WhoIs(number=number, node_id=node_id):
                 target = id_from(node_id)
                 near = nearest(self.core, (), target)[: self._config.pull_nodes]
                 known = self._speech.named([contact(target), *near], now)
                 return [self._speech.datagram(sender.address, peer, ItIs(number=number), now, entries=known)]
             case ItIs(number=number):
-                node = self._pulls.answered(number)
-                return [] if node is None else self._pulled(node, now)
+                return self._requests.pulled(number, now)
             case Knock(number=number) if (ring := self._ring_id()) is not None:
                 alone = not contacts_of(self.core)
                 welcome = Welcome(number=number, ring_id=ring, alone=alone)
@@ -159,26 +177,30 @@ class Face:
                 return [self._speech.datagram(sender.address, peer, heard, now, entries=told)]
             case HostsHeard() as answer:
                 return [*self._on_heard(answer, sender.id, now)]
+            case Asked(number=number, question=question):
+                self._on_asked(peer, now)
+                self._on_question(question, AskedBy(sender, peer, number), now)
+            case Told(number=number, answer=answer):
+                waiting = self._requests.told((sender.address, number), datagram.hid, now)
+                if waiting is not None:
+                    waiting.on_reply(sender, answer, now)
+            case Noted(note=note):
+                self._on_note(note, peer, now)
         return []
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
-        effects: list[Effect] = []
-        for node in self._pulls.expired(now):
-            effects += self._pulled(node, now)
+        effects = self._requests.tick(now)
         for _node, claim in self._claims.expired(now):
             self.nodes.believe(claim.entry, now, firsthand=claim.datagram is not None)
             effects += [] if claim.datagram is None else self.receive(claim.datagram, claim.source, now)
-        for key, call in self._calls.due(now):
-            effects += self._copies(key, call, call.tick(now), now)
         if self.core.next_deadline() <= now:
             effects += self.perform(self.core.tick(now), now)
         return effects
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        others_at = min(self._calls.next_deadline(), self._pulls.next_deadline(), self._claims.next_deadline())
-        return min(self.core.next_deadline(), others_at)
+        return min(self.core.next_deadline(), self._requests.next_deadline(), self._claims.next_deadline())
 
     def collect(self, now: float) -> list[Effect]:
         """What the core wants since its last call: after a lookup, say."""
@@ -205,15 +227,39 @@ class Face:
         body = HostsChanged(number=number, reason=reason)
         return [self._speech.datagram(pseudo_address(peer.node_id), peer, body, now)]
 
+    # ---- records -----------------------------------------------------------------------------------------------------
+
+    def serve(self, on_question: OnQuestion, on_note: OnNote) -> None:
+        """Tell somebody what other nodes ask and say about records; without him nobody answers."""
+        self._on_question, self._on_note = on_question, on_note
+
+    def ask(self, node: NodeRef, question: Question, now: float, asker: Asker) -> list[Effect]:
+        """Ask a node, of which hosts are known, about records; `asker` is told once, perhaps at once."""
+        remote = self.nodes.get(node.address)
+        number = self._rng.getrandbits(64)
+        body = Asked(number=number, question=question)
+        effects = None if remote is None else self._requests.start(node.address, remote, number, body, now, asker=asker)
+        if effects is None:
+            asker.on_fail(node, now)
+        return effects or []
+
+    def answer(self, asker: AskedBy, answer: Answer, now: float) -> list[Send]:
+        """Answer what a host has asked."""
+        return [self._speech.datagram(asker.node.address, asker.peer, Told(number=asker.number, answer=answer), now)]
+
+    def note(self, peer: Peer, note: Note, now: float) -> list[Send]:
+        """Tell a host of another node something, once, without guarantee."""
+        return [self._speech.datagram(pseudo_address(peer.node_id), peer, Noted(note=note), now)]
+
     def renew(self, core: OverlayNode) -> None:
         """Another core in place of the former one, of the same node in another ring; what was under way is dropped."""
         self.core = core
-        self._calls = Calls()
+        self._requests.clear()
 
     @property
     def requests(self) -> int:
         """Requests under way."""
-        return len(self._calls)
+        return len(self._requests)
 
     # ---- what comes in -------------------------------------------------------------------------------------------
 
@@ -269,7 +315,7 @@ class Face:
         effects: list[Effect] = []
         request_id = packet.request_id
         if kind is Kind.ANSWERS:
-            if not self._answered((sender.address, request_id), peer.hid, now, receipt=False):
+            if not self._requests.answered((sender.address, request_id), peer.hid, now, receipt=False):
                 return []
         else:
             self._on_asked(peer, now)
@@ -283,17 +329,6 @@ class Face:
         if part is not None:
             effects += self.perform(self.core.receive(part, sender.address, now), now)
         return effects
-
-    def _answered(self, key: CallKey, hid: bytes, now: float, *, receipt: bool) -> bool:
-        """A response has come; whether the core is to see it."""
-        call = self._calls.get(key)
-        if call is None or call.receipt is not receipt:
-            return True  # of a packet that was passed on, or too late: the core knows whether it waits for it
-        first = call.on_answer(hid, now)
-        if not first:
-            self.counters["duplicates_suppressed"] += 1
-        self._look_at(key, call, now)
-        return first
 
     # ---- what goes out -------------------------------------------------------------------------------------------
 
@@ -321,77 +356,23 @@ class Face:
                 return []
             host = self._rng.choice(usable)
             return [self._speech.datagram(to, Peer(node_id, host.hid, host.address), Carried(packet=packet), now)]
-        under_way = self._calls.get(key)
-        if (under_way is not None and not under_way.answered) or len(self._calls) >= self._config.calls_max:
-            self.counters["calls_refused"] += 1
-            return []
-        call = Call(
-            to,
-            node,
-            packet,
-            receipt=kind is Kind.PASSES_ON,
-            config=self._config,
-            rtt=self.nodes.rtt,
-            rng=self._rng,
-        )
-        self._calls.add(key, call)
-        return self._copies(key, call, call.start(now), now)
+        receipt = kind is Kind.PASSES_ON
+        body = Carried(packet=packet, reply_to=self._reply_to(packet) if receipt else None)
+        return self._requests.start(to, node, packet.request_id, body, now, receipt=receipt) or []
 
-    def _copies(self, key: CallKey, call: Call, copies: list[Copy], now: float) -> list[Effect]:
-        """Send copies of a request, and see how it stands with it."""
-        self.counters["hosts_asked"] += len(copies)
-        node_id = self.nodes.id_of(call.to)
-        body = Carried(packet=call.packet, reply_to=self._reply_to(call))
-        effects: list[Effect] = []
-        if node_id is not None:
-            effects += [self._speech.datagram(call.to, Peer(node_id, copy.hid, copy.to), body, now) for copy in copies]
-        if call.needs_pull and call.to not in self._pulls:
-            effects += self._pull(call.to, now)
-        return effects + self._look_at(key, call, now)
-
-    def _reply_to(self, call: Call) -> Address | None:
-        origin = waits_for_answer(call.packet.message) if call.receipt else None
-        peer = None if origin is None else self._asked.get((origin.address, call.packet.request_id))
+    def _reply_to(self, packet: Any) -> Address | None:
+        """The host that waits for the answer to a packet that is passed on."""
+        origin = waits_for_answer(packet.message)
+        peer = None if origin is None else self._asked.get((origin.address, packet.request_id))
         return None if peer is None else peer.address
 
-    def _look_at(self, key: CallKey, call: Call, now: float) -> list[Effect]:
-        """When to look at a request again; of one that was given up the core must know."""
-        if self._calls.look_at(key, call):
-            self.counters["alternates_used"] += call.alternates
-            self.counters["nodes_given_up"] += call.failed
-            if call.failed and not call.receipt:
-                return self.perform(give_up(self.core, key[1], now), now)
-        return []
+    def _nearest(self, node_id: int) -> list[NodeRef]:
+        return nearest(self.core, self.nodes.usable(), node_id)
 
-    # ---- silent nodes --------------------------------------------------------------------------------------------
-
-    def _pull(self, node: Address, now: float) -> list[Effect]:
-        """Ask the neighbours of a silent node for its hosts."""
-        node_id = self.nodes.id_of(node)
-        self.counters["pulls"] += 1
-        number = self._rng.getrandbits(64)
-        effects: list[Effect] = []
-        most = self._config.pull_nodes if self._config.hosts.pull and node_id is not None else 0
-        near = nearest(self.core, self.nodes.usable(), node_id or 0)
-        for neighbour_id in self._pulls.next_to_ask(node, [each.id for each in near], most, now):
-            hosts = self.nodes.hosts_of(neighbour_id)
-            for peer in self._rng.sample(hosts, min(len(hosts), self._config.pull_hosts)):
-                body = WhoIs(number=number, node_id=id_bytes(node_id or 0))
-                effects.append(self._speech.datagram(pseudo_address(neighbour_id), peer, body, now))
-        # Without anybody to ask it expires at once.
-        self._pulls.start(node, number, len(effects), now + (self._config.pull_s if effects else 0.0))
-        return effects
-
-    def _pulled(self, node: Address, now: float) -> list[Effect]:
-        remote = self.nodes.get(node)
-        if not self._pulls.end(node, enough=remote is not None and bool(remote.usable), now=now):
-            return []
-        effects: list[Effect] = []
-        for key, call in self._calls.in_need_of(node):
-            effects += self._copies(key, call, call.pulled(now), now)
-        return effects
+    def _given_up(self, request_id: int, now: float) -> list[Effect]:
+        return self.perform(give_up(self.core, request_id, now), now)
 
     def _kept(self) -> set[Address]:
         """Nodes whose hosts must stay known."""
         kept = {contact.address for contact in contacts_of(self.core)}
-        return kept | {call.to for call in self._calls} | self._entry_points
+        return kept | self._requests.targets | self._entry_points

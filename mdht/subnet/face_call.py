@@ -1,14 +1,16 @@
-"""One request of the overlay's core to a node, until a host of it has answered or all of them were silent."""
+"""One request to a node, until a host of it has answered or all of them were silent."""
 
 import math
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from dhtboot.ids import Address
+from dhtboot.rpc import Asker
 from dhtboot.rtt import RttEstimator
 from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_messages import Asked, Carried
 from mdht.subnet.hostset import RemoteNode
 from mdht.subnet.hostset_choice import Copy, Hop, HopState, Parallel
 
@@ -19,14 +21,15 @@ class Call:
     """One request.
 
     First hosts are asked as the settings have it. When all that may be asked so were silent, the others are asked all
-    at once, in rounds; when none is left, the node's neighbours are asked for others, a few times. To the core it is
-    one request all the time: what it does not hear of changes nothing in its tables.
+    at once, in rounds; when none is left, the node's neighbours are asked for others, a few times. To whoever wants it
+    it is one request all the time: of what the overlay's core does not hear nothing changes in its tables.
 
     Args:
         to: the node's pseudo-address.
         node: its hosts.
-        packet: the request.
+        body: the request, as each host gets it.
         receipt: whether a receipt ends it, rather than a response.
+        asker: waits for it; None where the overlay's core does.
         config: limits.
         rtt: round trips of hosts.
         rng: chooses hosts.
@@ -47,10 +50,11 @@ class Call:
         "_rtt",
         "alternates",
         "answered",
+        "asker",
+        "body",
         "failed",
         "needs_pull",
         "node",
-        "packet",
         "receipt",
         "to",
     )
@@ -59,17 +63,19 @@ class Call:
         self,
         to: Address,
         node: RemoteNode,
-        packet: Any,
+        body: Carried | Asked,
         *,
         receipt: bool,
+        asker: Asker | None,
         config: FaceConfig,
         rtt: RttEstimator,
         rng: Random,
     ) -> None:
         self.to = to
         self.node = node
-        self.packet = packet
+        self.body = body
         self.receipt = receipt
+        self.asker = asker
         self.answered = False
         self.needs_pull = False
         self.failed = False

@@ -10,15 +10,21 @@ from typing import Any, Final
 import msgspec
 
 from dhtboot.ids import ID_BYTES, Address
+from mdht.messages import Answer, Got, Note, Offer, Pushed, Put, Question, Stored, Wanted
 from mdht.subnet.identity import Identity
 from mdht.subnet.messages import HostRef, NodeEntry, Reason
+from mdht.wire import copy_bytes
 
 NAMED_MAX: Final = 24
 "Entries in one datagram: a list of 16, a single contact, and some room."
+RECORDS_ROOM: Final = 950
+"For copies in one datagram, beside the longest identity; then it does not name the sender's hosts."
 _HEAD_BYTES: Final = 32 + 16 + 7 + 11 + 21
 "Header, MAC, what is held of the receiver, cookie, and the address of who waits for the answer."
 _PACKET_BYTES: Final = 64
 "Request id, type, target, flags: whatever a packet has beside contacts and what the layer above adds."
+_OFFERED_BYTES: Final = 1 + 2 + ID_BYTES + 9
+"Key and digest of one."
 _CONTACT_BYTES: Final = ID_BYTES + 2
 _HOST_BYTES: Final = 8 + 1 + 2 + 2 + 1 + 2
 "Name, family, port, age, fails, round trip; the address itself comes to that."
@@ -87,6 +93,26 @@ class HostsHeard(msgspec.Struct, frozen=True, kw_only=True):
     "20 bytes."
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A question about records to a node, which any host of it may answer."""
+
+    number: int
+    question: Question
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer."""
+
+    number: int
+    answer: Answer
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that the receiver follows; nobody answers."""
+
+    note: Note
+
+
 class Prove(msgspec.Struct, frozen=True, kw_only=True):
     """Show that you receive at your address: say again what you have said, with this cookie."""
 
@@ -94,7 +120,7 @@ class Prove(msgspec.Struct, frozen=True, kw_only=True):
     "8 bytes."
 
 
-Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged | HostsHeard | Prove
+Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged | HostsHeard | Prove | Asked | Told | Noted
 
 
 class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +155,21 @@ def _host_bytes(host: HostRef) -> int:
 def packet_bytes(contacts: int) -> int:
     """What a packet that names so many contacts takes, without what the layer above adds to it."""
     return _PACKET_BYTES + _CONTACT_BYTES * contacts
+
+
+def record_bytes(body: Body) -> int:
+    """What a body about records takes, at most; 0 for any other."""
+    match body:
+        case Asked(question=Put(copies=copies)) | Told(answer=Got(copies=copies)) | Noted(note=Pushed(copies=copies)):
+            return _PACKET_BYTES + sum(map(copy_bytes, copies))
+        case Asked(question=Offer(entries=entries)):
+            return _PACKET_BYTES + _OFFERED_BYTES * len(entries)
+        case Told(answer=Wanted(positions=numbers)) | Told(answer=Stored(codes=numbers)):
+            return _PACKET_BYTES + len(numbers)
+        case Asked() | Told() | Noted():
+            return _PACKET_BYTES
+        case _:
+            return 0
 
 
 def fitting(entries: list[NodeEntry], room: int, hosts_max: int) -> tuple[NodeEntry, ...]:

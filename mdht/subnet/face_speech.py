@@ -17,6 +17,7 @@ from mdht.subnet.face_messages import (
     fitting,
     head_bytes,
     packet_bytes,
+    record_bytes,
 )
 from mdht.subnet.face_nodes import NodeTable
 from mdht.subnet.face_packets import named_in
@@ -80,7 +81,10 @@ class Speech:
         if wants_set(self.held.get(peer.address), self._view.epoch if self._config.hosts.pull else 0):
             asker = asker_name(peer.node_id, peer.hid)
             entry = set_for(asker, own, self._view, now, allow_private=self._config.hosts.allow_private)
-            room -= entry_bytes(entry)
+            if entry_bytes(entry) > room - record_bytes(body):
+                entry = None  # with the next datagram that has no records
+            else:
+                room -= entry_bytes(entry)
         hosts_max = len(entries[0].hosts) if entries else self._config.named_hosts
         if isinstance(body, Carried):
             contacts = named_in(body.packet.message)

@@ -11,17 +11,21 @@ from typing import Any, Final
 
 from dhtboot.cookies import COOKIE_BYTES
 from dhtboot.ids import ID_BYTES, id_bytes
+from mdht.messages import Answer, Note, Question
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import (
     NAMED_MAX,
+    Asked,
     Carried,
     HostsChanged,
     HostsHeard,
     ItIs,
     Knock,
+    Noted,
     OverlayDatagram,
     Prove,
     Taken,
+    Told,
     Welcome,
     WhoIs,
 )
@@ -39,7 +43,7 @@ from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason
 from mdht.subnet.overlay_packets import PacketForm
 from mdht.subnet.reader import Reader
-from mdht.subnet.values import ADDRESS, ENTRY, FLAG, IDENTITY, blob, exactly, one_of, unsigned
+from mdht.subnet.values import ADDRESS, ENTRY, FLAG, IDENTITY, blob, exactly, one_of, packed, unsigned
 
 MAGIC: Final = b"mDO1"
 _HEADER: Final = struct.Struct("!4sBBH4s8s8sI")
@@ -72,6 +76,9 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     HostsChanged: (7, _body(("number", _U64), ("reason", one_of(Reason)))),
     Prove: (8, _body(("cookie", exactly(COOKIE_BYTES)))),
     HostsHeard: (9, _body(("number", _U64), ("before", exactly(ID_BYTES)))),
+    Asked: (10, _body(("number", _U64), ("question", packed(Question)))),
+    Told: (11, _body(("number", _U64), ("answer", packed(Answer)))),
+    Noted: (12, _body(("note", packed(Note)))),
 }
 "Numbers of bodies and fields are for ever: new ones are added at the end."
 

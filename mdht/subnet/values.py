@@ -5,6 +5,8 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
+
 from dhtboot.compact import pack_address, unpack_address
 from dhtboot.errors import RemoteProtocolError as AddressError
 from dhtboot.ids import ID_BYTES, Address
@@ -68,6 +70,19 @@ def blob(largest: int) -> Form[bytes]:
         return reader.rest()
 
     return Form(lambda value: value, decode)
+
+
+def packed(kind: Any) -> Form[Any]:
+    """A value of some type, or of one of several, in msgpack."""
+    decoder = msgspec.msgpack.Decoder(kind)
+
+    def decode(reader: Reader) -> Any:
+        try:
+            return decoder.decode(reader.rest())
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise WireError(str(error)) from error
+
+    return Form(msgspec.msgpack.encode, decode)
 
 
 def one_of(kind: type[IntEnum]) -> Form[Any]:

@@ -179,7 +179,7 @@ def test_bytes_of_a_key_are_bounded() -> None:
     assert [outcome.refusal for outcome in outcomes] == [None] * 3 + [RefusalCode.STORE_FULL] * 2
     assert records.put(record(9, value=bytes(300)), 300.0, 0.0, "203.0.113.1").change == "added"
     assert records.bytes_held == 900
-    assert records.put(record(9, seq=2, value=bytes(900)), 300.0, 0.0, "203.0.113.1").refusal is RefusalCode.STORE_FULL
+    assert records.put(record(9, seq=2, value=bytes(720)), 300.0, 0.0, "203.0.113.1").refusal is RefusalCode.STORE_FULL
 
 
 def test_one_writer_has_a_limit_of_names_under_a_key() -> None:

@@ -11,43 +11,17 @@ from dhtboot.errors import RemoteProtocolError
 from dhtboot.ids import NodeRef
 from dhtboot.kademlia.messages import Ask, FindNode, Nodes, Packet, Reply, Tell
 from dhtboot.wire import MAX_DATAGRAM
-from mdht.messages import Get, Got, Listen, Listening, Offer, Pushed, Put, Stored, Wanted
+from mdht.messages import Get, Got
 from mdht.records import Copy, Record
 from mdht.wire import PAGE_BYTES, SHARED_PAGE_BYTES, copy_bytes, page, store_codec
+from tests.mdht.record_messages import answers, copies, keys, notes, questions, some_copies, u64
 
 CODEC = store_codec("test")
 
-keys = st.binary(min_size=20, max_size=20)
-u64 = st.integers(min_value=0, max_value=2**64 - 1)
-records = st.builds(
-    Record,
-    key=keys,
-    writer=st.binary(min_size=32, max_size=32),
-    name=st.binary(max_size=64),
-    seq=u64,
-    lease_s=st.integers(min_value=1, max_value=604_800),
-    deleted=st.booleans(),
-    value=st.binary(max_size=900),
-    signature=st.binary(min_size=64, max_size=64),
-)
-copies = st.builds(Copy, record=records, remaining_s=st.floats(min_value=0, max_value=700_000))
-some_copies = st.lists(copies, max_size=8)
-questions = st.one_of(
-    st.builds(Get, key=keys, offset=st.integers(min_value=0, max_value=1000)),
-    some_copies.map(lambda each: Put(page(each, PAGE_BYTES))),
-    st.builds(Listen, key=keys, lease_s=st.floats(min_value=0, max_value=60)),
-    st.lists(st.tuples(keys, u64), max_size=32).map(lambda each: Offer(tuple(each))),
-)
-answers = st.one_of(
-    st.builds(lambda held, digest: Got(page(held, PAGE_BYTES), len(held), digest), some_copies, u64),
-    st.builds(Stored, codes=st.tuples(st.integers(0, 9)), retry_after_s=st.floats(0, 100)),
-    st.builds(Listening, lease_s=st.floats(0, 60), count=st.integers(0, 1000), digest=u64),
-    st.builds(Wanted, positions=st.lists(st.integers(0, 31), max_size=32).map(tuple)),
-)
 messages = st.one_of(
-    questions.map(Ask),
-    answers.map(Reply),
-    some_copies.map(lambda each: Tell(Pushed(page(each, PAGE_BYTES)))),
+    questions(PAGE_BYTES).map(Ask),
+    answers(PAGE_BYTES).map(Reply),
+    notes(PAGE_BYTES).map(Tell),
     st.builds(FindNode, target=keys, question=st.builds(Get, key=keys)),
 )
 packets = st.builds(Packet, sender=keys, request_id=u64, message=messages, cookie=st.just(bytes(8)))

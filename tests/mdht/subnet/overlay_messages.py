@@ -7,17 +7,22 @@ from hypothesis import strategies as st
 from dhtboot.chord import messages as chord
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.kademlia import messages as kademlia
+from mdht.messages import Get, Got, Pushed
+from mdht.records import Copy, Record
 from mdht.subnet.face_messages import (
     NAMED_MAX,
+    Asked,
     Body,
     Carried,
     HostsChanged,
     HostsHeard,
     ItIs,
     Knock,
+    Noted,
     OverlayDatagram,
     Prove,
     Taken,
+    Told,
     Welcome,
     WhoIs,
 )
@@ -25,6 +30,7 @@ from mdht.subnet.face_nodes import pseudo_address
 from mdht.subnet.identity import Identity, Kind
 from mdht.subnet.messages import HostRef, NodeEntry, Reason
 from tests.dhtboot.strategies import addresses, cookies, id_blobs, ids, words
+from tests.mdht.record_messages import answers, notes, questions
 from tests.mdht.subnet.link_messages import eights, entries, identities, tuples, u8, u32, u64
 
 OVERLAY = "office"
@@ -73,6 +79,10 @@ BODY_VALUES: dict[type, st.SearchStrategy[Any]] = {
     HostsChanged: st.builds(HostsChanged, number=u64, reason=st.sampled_from(Reason)),
     HostsHeard: st.builds(HostsHeard, number=u64, before=st.none() | id_blobs),
     Prove: st.builds(Prove, cookie=eights),
+    # The other fields of these datagrams take any size here, which those of a face do not.
+    Asked: st.builds(Asked, number=u64, question=questions(0)),
+    Told: st.builds(Told, number=u64, answer=answers(0)),
+    Noted: st.builds(Noted, note=notes(0)),
 }
 
 
@@ -128,6 +138,7 @@ def datagram(body: Body, **more: Any) -> OverlayDatagram:
     return OverlayDatagram(**fields | more, body=body)
 
 
+COPY = Copy(Record(bytes(range(20)), b"w" * 32, b"name", 5, 300, False, b"value", b"s" * 64), 2.5)
 FIND = chord.FindSuccessor(bytes(range(20)), (bytes(20),))
 NODES = kademlia.Nodes((node(1 << 159), node(77)), "answer", b"cookie_8")
 EXAMPLES = {
@@ -142,6 +153,9 @@ EXAMPLES = {
     "Welcome": datagram(Welcome(number=9, ring_id=b"ringring", alone=True), entry=ENTRY),
     "HostsChanged": datagram(HostsChanged(number=9, reason=Reason.DEATH), entry=ENTRY, held=0),
     "HostsHeard": datagram(HostsHeard(number=9, before=bytes(range(20)))),
+    "Asked": datagram(Asked(number=7, question=Get(bytes(range(20)), 3))),
+    "Told": datagram(Told(number=7, answer=Got((COPY,), 4, 1 << 63))),
+    "Noted": datagram(Noted(note=Pushed((COPY,)))),
     "Prove": datagram(Prove(cookie=b"cookie_1"), cookie=b"cookie_2"),
 }
 FAR = node((1 << 160) - 1)

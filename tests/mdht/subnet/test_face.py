@@ -26,7 +26,7 @@ class Prefers(Random):
 
 
 def prefer(asker: LabHost, host: LabHost) -> None:
-    asker.face._rng = Prefers(host)
+    asker.face._requests._rng = Prefers(host)
 
 
 def worked_example(config: FaceConfig | None = None) -> tuple[Lab, LabSubnet, LabSubnet, LabSubnet]:

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtboot.rtt import RttEstimator
+from mdht.messages import Get
 from mdht.subnet.face_call import Call
 from mdht.subnet.face_calls import CallKey, Calls
 from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_messages import Asked
 from mdht.subnet.face_nodes import pseudo_address
 from mdht.subnet.hostset_config import HostSetConfig
 from tests.mdht.subnet.hostset_nodes import NOW, node_with
@@ -32,9 +34,12 @@ def key_of(number: int) -> CallKey:
     return pseudo_address(number << 32), number
 
 
+ASKED = Asked(number=1, question=Get(bytes(20)))
+
+
 def real_call(*hosts: int) -> Call:
     rtt = RttEstimator(FACE.timeouts)
-    return Call(key_of(1)[0], node_with(*hosts), "packet", receipt=False, config=FACE, rtt=rtt, rng=Random(1))
+    return Call(key_of(1)[0], node_with(*hosts), ASKED, receipt=False, asker=None, config=FACE, rtt=rtt, rng=Random(1))
 
 
 times = st.integers(1, 20).map(float) | st.just(math.inf)

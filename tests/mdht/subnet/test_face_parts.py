@@ -70,7 +70,9 @@ def test_a_silent_node_is_given_up_before_the_core_loses_patience(hosts: int) ->
     node.learn(entry_of(1, hosts), NOW, Random(1), firsthand=True)
     rtt = RttEstimator(config.timeouts)
     rtt.sample(("128.59.9.9", 4000), 10.0)
-    call = Call(pseudo_address(1), node, "request", receipt=False, config=config, rtt=rtt, rng=Random(hosts))
+    call = Call(
+        pseudo_address(1), node, ping_of(2), receipt=False, asker=None, config=config, rtt=rtt, rng=Random(hosts)
+    )
     asked = {copy.hid for copy in call.start(NOW)}
     now = NOW
     while not call.needs_pull:
@@ -117,7 +119,7 @@ def test_everything_is_bounded() -> None:
     for step in range(100):
         face.tick(NOW + 200 + step)
     assert face.requests < 200
-    assert len(face._pulls) <= face.requests
+    assert len(face._requests._pulls) <= face.requests
 
 
 def test_a_full_table_takes_nobody_in_where_all_must_stay() -> None:

@@ -121,7 +121,7 @@ def test_a_life_longer_than_its_record_allows_is_cut() -> None:
     assert copies(table_of().merged(KEY, [data])) == [Copy(record(1), 100.0)]
 
 
-@pytest.mark.parametrize("value", [b"short", bytes(900)])
+@pytest.mark.parametrize("value", [b"short", bytes(720)])
 def test_two_hosts_with_record_tables_find_each_others_records(value: bytes) -> None:
     network = ResolveNetwork(2)
     results: list[Resolved] = []

@@ -15,18 +15,24 @@ from dhtboot.ids import ID_BYTES, NodeRef, id_bytes
 from dhtboot.kademlia import messages as kademlia
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import packet_type
-from mdht.messages import Get, Listening, Pushed, StorePacket
+from mdht.messages import Get, Got, Listening, Pushed, Put, StorePacket
+from mdht.records import Copy
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import (
     NAMED_MAX,
+    RECORDS_ROOM,
+    Asked,
     Body,
     Carried,
+    Noted,
     OverlayDatagram,
     Taken,
+    Told,
     WhoIs,
     entry_bytes,
     head_bytes,
     packet_bytes,
+    record_bytes,
 )
 from mdht.subnet.face_nodes import pseudo_address
 from mdht.subnet.face_packets import named_in
@@ -34,7 +40,9 @@ from mdht.subnet.framing import DATAGRAM_MAX, MAC_BYTES
 from mdht.subnet.overlay_wire import BODIES as NUMBERS
 from mdht.subnet.overlay_wire import OverlayCodec, looks_like_overlay
 from mdht.subnet.wire import LinkCodec
+from mdht.wire import page
 from tests.dhtboot.strategies import ids
+from tests.mdht.record_messages import copies
 from tests.mdht.subnet.link_messages import EXAMPLES as LINK_EXAMPLES
 from tests.mdht.subnet.link_messages import HEADER
 from tests.mdht.subnet.overlay_messages import (
@@ -77,7 +85,7 @@ def codec_of(datagram: OverlayDatagram) -> OverlayCodec:
 def bound(datagram: OverlayDatagram) -> int:
     """What the face takes a datagram for, when it counts the identifiers in `avoid` as contacts."""
     told = [*datagram.named, *([datagram.entry] if datagram.entry else [])]
-    size = head_bytes(datagram.identity) + sum(map(entry_bytes, told))
+    size = head_bytes(datagram.identity) + sum(map(entry_bytes, told)) + record_bytes(datagram.body)
     if not isinstance(datagram.body, Carried):
         return size
     message = datagram.body.packet.message
@@ -146,6 +154,16 @@ def comes_back(datagram: OverlayDatagram) -> None:
         return
     assert codec.decode(data) == datagram
     assert len(data) <= bound(datagram)
+
+
+@given(copies, st.sampled_from([Put, Got, Pushed]))
+def test_copies_with_room_for_them_fit_a_datagram_with_the_longest_identity(copy: Copy, kind: Any) -> None:
+    held = page([copy] * 8, RECORDS_ROOM)
+    assert held
+    told = {Put: Asked(number=7, question=Put(held)), Got: Told(number=7, answer=Got(held, 8, 1 << 63))}
+    body: Body = told.get(kind) or Noted(note=Pushed(held))
+    full = datagram(body, identity=FULL_ENTRY.identity, held=(1 << 32) - 1, cookie=b"cookie_1")
+    assert len(KEYED[kademlia.Packet].encode(full)) <= bound(full) <= DATAGRAM_MAX
 
 
 @pytest.mark.parametrize("kind", BODIES, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")

@@ -246,7 +246,7 @@ def test_repairs_keep_to_their_bytes_a_second() -> None:
     link = StoreLink("fixed:2", config=config)
     link.begun(3)
     for number in range(120):
-        link.put(link.staying[number % 3], record(number, size=800))
+        link.put(link.staying[number % 3], record(number, size=700))
         link.run(0.01)
     victim = link.staying[2]
     missing = sum(len(host.keys) for host in link.staying) - len(victim.keys)
@@ -269,7 +269,7 @@ def test_keys_with_the_fewest_live_copies_are_repaired_first() -> None:
     hosts = link.begun(5)
     keys = [key_of(number) for number in range(60)]
     for number in range(60):
-        link.put(hosts[number % 5], record(number, size=800))
+        link.put(hosts[number % 5], record(number, size=700))
         link.run(0.02)
     link.run(1.0)
     live = {key: sum(host in hosts[:3] for host in link.holders(key)) for key in keys}
@@ -296,7 +296,7 @@ def test_a_key_with_many_records_goes_in_bulk_and_again_when_that_fails() -> Non
     link = StoreLink("fixed:2")
     hosts = link.begun(3)
     for number in range(40):
-        link.put(hosts[0], record(0, writer=bytes([number]) * 32, size=800))
+        link.put(hosts[0], record(0, writer=bytes([number]) * 32, size=700))
         link.run(0.01)
     link.run(1.0)
     first, second, third = ranked(link, 0)
@@ -314,7 +314,7 @@ def test_a_newcomer_fetches_a_large_key_in_bulk() -> None:
     link = StoreLink("full")
     hosts = link.begun(2)
     for number in range(40):
-        link.put(hosts[0], record(0, writer=bytes([number]) * 32, size=800))
+        link.put(hosts[0], record(0, writer=bytes([number]) * 32, size=700))
         link.run(0.01)
     newcomer = link.add()
     link.run(3.0)
