@@ -4,21 +4,38 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import Packet as ChordPacket
 from dhtboot.chord.node import ChordNode
 from dhtboot.chord.outcome import Outcome
+from dhtboot.chord.ring import clockwise
 from dhtboot.ids import Contacts, NodeRef
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Packet as KademliaPacket
 from dhtboot.kademlia.node import KademliaNode
-from dhtboot.lookup import LookupResult
+from dhtboot.lookup import LookupResult, Step
 
 OverlayNode = ChordNode | KademliaNode
 OverlayConfig = ChordConfig | KademliaConfig
 
 OnOwner = Callable[[NodeRef | None, int, float], None]
 "Called with the responsible node (None: the asker itself), the hops to it and the time."
+
+
+class Located(msgspec.Struct, frozen=True):
+    """The nodes that a key belongs to."""
+
+    nodes: tuple[NodeRef, ...]
+    "Nearest first, the asker among them, with address ('', 0), where it is as near; empty when the lookup failed."
+    requests: int
+    steps: tuple[Step, ...] = ()
+    "What became of each node on the way, where the protocol asks several at a time."
+
+
+OnLocated = Callable[[Located, float], None]
+"Called with the nodes and the time."
 
 
 def make_node(
@@ -48,6 +65,56 @@ def find_owner(node: OverlayNode, key: int, now: float, on_owner: OnOwner) -> No
         node.lookup(key, now, on_done=_ChordQuery(on_owner).on_done)
     else:
         node.lookup(key, now, on_done=_KademliaQuery(on_owner, node.id, key).on_done, width=1)
+
+
+def locate(node: OverlayNode, key: int, width: int, now: float, on_located: OnLocated) -> None:
+    """Look for the nodes nearest to a key; `on_located` is called once, perhaps at once.
+
+    Args:
+        node: asks.
+        key: identifier.
+        width: nodes that must have answered, where the protocol asks several.
+        now: the time.
+        on_located: gets what was found: with Chord the responsible node and its successors.
+    """
+    if isinstance(node, ChordNode):
+        node.lookup(key, now, on_done=_ChordLocation(node, on_located).on_done)
+    else:
+        node.lookup(key, now, on_done=_KademliaLocation(node.id, key, on_located).on_done, width=width)
+
+
+def nearness(node: OverlayNode, key: int) -> Callable[[int], int]:
+    """How far an identifier is from a key, as the protocol has it: the nodes that it belongs to are the nearest."""
+    if isinstance(node, ChordNode):
+        return lambda identifier: clockwise(key, identifier)
+    return key.__xor__
+
+
+class _ChordLocation:
+    __slots__ = ("_me", "_on_located")
+
+    def __init__(self, node: ChordNode, on_located: OnLocated) -> None:
+        self._me = NodeRef(node.id, ("", 0))
+        self._on_located = on_located
+
+    def on_done(self, outcome: Outcome, now: float) -> None:
+        found = (self._me, *outcome.closest) if outcome.mine else outcome.closest
+        # Its successors may name the asker itself, and in a small ring all nodes twice.
+        nodes = {node.id: self._me if node.id == self._me.id else node for node in found}
+        self._on_located(Located(() if outcome.failed else tuple(nodes.values()), outcome.hops), now)
+
+
+class _KademliaLocation:
+    __slots__ = ("_key", "_me", "_on_located")
+
+    def __init__(self, me: int, key: int, on_located: OnLocated) -> None:
+        self._me = NodeRef(me, ("", 0))
+        self._key = key
+        self._on_located = on_located
+
+    def on_done(self, result: LookupResult, now: float) -> None:
+        nodes = sorted((self._me, *result.closest), key=lambda node: node.id ^ self._key)
+        self._on_located(Located(tuple(nodes), result.requests, result.steps), now)
 
 
 class _ChordQuery:

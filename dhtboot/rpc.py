@@ -213,6 +213,10 @@ class RpcTable:
             self.rtt.sample(address, now - pending.sent_at)
         return pending
 
+    def get(self, request_id: int) -> Pending | None:
+        """The request of that number, if it is under way."""
+        return self._pending.get(request_id)
+
     def close(self, request_id: int) -> Pending | None:
         """Wait no more for a response; None when nobody does."""
         return self._pending.pop(request_id, None)

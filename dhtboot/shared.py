@@ -77,6 +77,15 @@ def follow(core: OverlayNode, found: Sequence[NodeRef], known: Collection[NodeRe
     return core.collect()
 
 
+def late(core: OverlayNode, request_id: int, now: float) -> list[Effect]:
+    """The response to a request takes longer than it should: whoever waits for it may ask somebody else meanwhile."""
+    pending = core.rpc.get(request_id)
+    if pending is not None and pending.hedged:
+        pending.asker.on_late(pending.node, now)
+        core.set_timers()
+    return core.collect()
+
+
 def give_up(core: OverlayNode, request_id: int, now: float) -> list[Effect]:
     """A request will not be answered, as whoever carries it has found out before the core's own time is over."""
     pending = core.rpc.close(request_id)

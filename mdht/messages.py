@@ -43,6 +43,8 @@ class Got(msgspec.Struct, frozen=True, array_like=True, tag=1):
     "Copies held under the key, of all pages."
     digest: int
     "Set digest of all of them: equal sets need no second transfer."
+    partial: bool = False
+    "Nothing is held as far as is known here, and somebody else may know better: this is no answer."
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, tag=2):

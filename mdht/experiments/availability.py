@@ -16,9 +16,10 @@ import msgspec
 
 from mdht.experiments.base import Experiment, Finding, Lists, Row, chosen, numbers, values
 from mdht.experiments.churn_run import config, tau_s
-from mdht.experiments.internet import OVERLAY, Internet
+from mdht.experiments.internet import Internet
 from mdht.experiments.interval import estimate, percent, plain
 from mdht.experiments.quantile import quantile
+from mdht.experiments.sim_core import OVERLAY
 from mdht.experiments.sim_host import SimHost
 
 PROTOCOL, COUNTED = "protocol", "counted"

@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from dhtboot.chord.config import ChordConfig
-from mdht.experiments.internet import OVERLAY, Internet
+from mdht.experiments.internet import Internet
+from mdht.experiments.sim_core import OVERLAY
 from mdht.experiments.sim_host import SimHost
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import Carried, OverlayDatagram, entry_bytes, head_bytes, packet_bytes

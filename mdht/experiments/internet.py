@@ -14,28 +14,23 @@ from random import Random
 from typing import Any, Final
 
 from dhtboot.bootstrap import BootstrapServer
-from dhtboot.bootstrap_client import BootstrapClient, ClientConfig, OnContact
 from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.experiments.ring_truth import following, wrong_tables
+from mdht.experiments.sim_core import OVERLAY, SERVER, make_core
 from mdht.experiments.sim_host import NEVER, SimHost, structural_changes
+from mdht.keeping.config import KeepingConfig
 from mdht.subnet.effects import Effect, Multicast, Settled, Unicast
-from mdht.subnet.founding import Founding
-from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet, named
-from mdht.subnet.kept import Kept
-from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
-from mdht.subnet.messages import Message, State
-from mdht.subnet.node_part import NodePart
+from mdht.subnet.messages import AckStatus, Message, State
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.query import FetchBulk
+from mdht.subnet.store_effects import BulkTo
 from mdht.subnet.wire import Header
 
-OVERLAY: Final = "experiment"
-OVERLAY_HASH: Final = bytes(20)
-SERVER: Final[Address] = ("192.0.2.1", 27184)
 TICKS_PER_S: Final = 1000
 LINK_TICKS: Final = 1
 "Of one message on a link: half a millisecond (design, section 16), rounded up."
@@ -60,6 +55,7 @@ class Internet:
         seed: of all chance.
         config: of each host's part of its node.
         membership: settings of all memberships.
+        keeping: settings of what keeps records; None where there are none.
         lease_s: after which the bootstrap server forgets who has not reported again.
         strict: whether a structural change without a death or birth of a node is an error, or only counted.
 
@@ -83,6 +79,7 @@ class Internet:
         config: NodePartConfig,
         membership: MembershipConfig | None = None,
         *,
+        keeping: KeepingConfig | None = None,
         lease_s: float = 600.0,
         strict: bool = True,
     ) -> None:
@@ -101,6 +98,7 @@ class Internet:
         self._live: list[int] | None = None
         self._config = config
         self._membership = membership or MembershipConfig()
+        self._keeping = keeping
         self._tick = 0
         self._buckets: dict[int, list[Any]] = {}
         self._by_address: dict[Address, SimHost] = {}
@@ -139,32 +137,10 @@ class Internet:
     def _start(self, host: SimHost) -> None:
         if not self._ready[host.link]:
             self._disturb()
-        host.core = self._make(host)
+        host.core = make_core(host, self.seed, self._config, self._membership, self._keeping, self.now)
         self.hosts[host.number] = self._by_address[host.address] = host
         self.links.setdefault(host.link, {})[host.address] = host
         self.perform(host, host.core.start(self.now))
-
-    def _make(self, host: SimHost) -> SubnetHost:
-        again = f" {host.incarnation}" if host.incarnation > 1 else ""
-        rng = Random(f"{self.seed} host {host.number}{again}")
-        hid = host.number.to_bytes(8, "big")
-        membership = Membership(hid, host.incarnation, (host.address,), OVERLAY_HASH, self._membership, rng)
-        identity = named(f"link {host.link}")
-        kept = None
-        if host.kept is not None:
-            subnet, since = host.kept
-            gone_s = self.now - host.ended_at
-            kept = Kept(subnet=subnet, fingerprint=b"", founded_s=host.ended_at - since, left_s=gone_s)
-        founding = Founding(hid, lambda: identity, kept, FoundingConfig(), rng)
-
-        def make_part(subnet: Subnet, now: float) -> NodePart:
-            def make_client(on_contact: OnContact) -> BootstrapClient:
-                node_id = subnet.identity.node_id(OVERLAY)
-                return BootstrapClient(node_id, SERVER, ClientConfig(), rng, on_contact=on_contact)
-
-            return NodePart(subnet, OVERLAY, membership, lambda: (host.address,), self._config, make_client, rng, now)
-
-        return SubnetHost(membership, founding, make_part)
 
     def crash(self, host: SimHost) -> None:
         """End a host without a word."""
@@ -260,15 +236,9 @@ class Internet:
         for effect in effects:
             match effect:
                 case Multicast(message=message):
-                    packet = self._packet(host, core, message, multicast=True)
-                    for other in self.links[host.link].values():
-                        if other is not host:
-                            self._schedule(self._tick + LINK_TICKS, other, packet, host.address)
+                    self._send_here(host, core, message, None)
                 case Unicast(to=to, message=message):
-                    packet = self._packet(host, core, message, multicast=False)
-                    receiver = self.links[host.link].get(to)
-                    if receiver is not None:
-                        self._schedule(self._tick + LINK_TICKS, receiver, packet, host.address)
+                    self._send_here(host, core, message, to)
                 case Send(to=to, packet=packet):
                     host.sent_away += 1
                     if self.on_sent is not None:
@@ -276,11 +246,26 @@ class Internet:
                     self._send_away(to, packet, host.address)
                 case Settled(subnet=Subnet() as subnet):
                     host.kept = subnet, self.now
+                case FetchBulk(hid=hid, to=to, message=fetch):
+                    self._bulk(host, to, hid, fetch.qid, key=fetch.key)
+                case BulkTo(hid=hid, to=to, qid=qid, records=records):
+                    self._bulk(host, to, hid, qid, records=records)
         self._note_ready(host, ready=core.membership.state is State.READY)
         if core.membership.state is State.LEFT and core.next_deadline() == math.inf:
             self.crash(host)
             return
         self._wake_at(host, core.next_deadline())
+
+    def _send_here(self, host: SimHost, core: SubnetHost, message: Message, to: Address | None) -> None:
+        """To one host of the link, or to all others."""
+        packet = self._packet(host, core, message, multicast=to is None)
+        link = self.links[host.link]
+        if to is None:
+            for other in link.values():
+                if other is not host:
+                    self._schedule(self._tick + LINK_TICKS, other, packet, host.address)
+        elif (receiver := link.get(to)) is not None:
+            self._schedule(self._tick + LINK_TICKS, receiver, packet, host.address)
 
     def _packet(
         self, host: SimHost, core: SubnetHost, message: Message, *, multicast: bool
@@ -291,6 +276,29 @@ class Internet:
         if self.on_sent is not None:
             self.on_sent(host, message, header)
         return header, message, multicast
+
+    def _bulk(
+        self, host: SimHost, to: Address, hid: bytes, qid: bytes, *, key: bytes = b"", records: tuple[bytes, ...] = ()
+    ) -> None:
+        """Over the channel for what is too large for datagrams: there and back takes as long as two of them."""
+        core = host.core
+
+        def transfer() -> None:
+            other = self.links.get(host.link, {}).get(to)
+            served = None if other is None else other.core
+            if core is None or host.core is not core:
+                return
+            if key:
+                found = () if served is None else served.records(key, self.now)
+                self.perform(host, core.on_bulk(qid, hid, found, self.now))
+                return
+            statuses: tuple[AckStatus, ...] = ()
+            if other is not None and served is not None:
+                statuses, effects = served.take_bulk(core.hid, records, self.now)
+                self.perform(other, effects)
+            self.perform(host, core.on_bulk_sent(qid, statuses, self.now))
+
+        self._schedule(self._tick + 2 * LINK_TICKS, None, transfer, None)
 
     def _send_away(self, to: Address, packet: Any, source: Address) -> None:
         delay = round(TICKS_PER_S * (DELAY_S + JITTER_S * (2.0 * self._rng.random() - 1.0)))

@@ -39,6 +39,7 @@ class Call:
         needs_pull: whether the node's neighbours are to be asked, after which `pulled` is called.
         alternates: copies sent to other hosts than the first ones.
         failed: whether it was given up.
+        late: whether the hosts asked first were silent.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Call:
         "asker",
         "body",
         "failed",
+        "late",
         "needs_pull",
         "node",
         "receipt",
@@ -79,6 +81,7 @@ class Call:
         self.answered = False
         self.needs_pull = False
         self.failed = False
+        self.late = False
         self.alternates = 0
         self._config = config
         self._rtt = rtt
@@ -136,6 +139,7 @@ class Call:
         if self.answered:
             return copies
         state = self._hops[-1].state
+        self.late = self.late or state in _SILENT
         if state is HopState.UNANSWERED and self._rounds < self._config.hosts.fails_max:
             return self._next_round(now)
         if state in _SILENT and self._pulls < self._config.pulls_max:

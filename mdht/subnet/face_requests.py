@@ -26,7 +26,8 @@ class Requests:
         nodes: other nodes, with their hosts.
         speech: makes the datagrams.
         nearest: nodes next to one, of those whose hosts are known, nearest first.
-        given_up: is told of a request of the overlay's core that nobody has answered; says what to do because of it.
+        late: is told of a request of the core when the first hosts were silent; says what to do because of it.
+        given_up: likewise, when nobody has answered.
         config: limits.
         rng: chooses hosts.
         counters: of the face.
@@ -37,6 +38,7 @@ class Requests:
         nodes: NodeTable,
         speech: Speech,
         nearest: Callable[[int], list[NodeRef]],
+        late: Callable[[int, float], list[Effect]],
         given_up: Callable[[int, float], list[Effect]],
         config: FaceConfig,
         rng: Random,
@@ -45,6 +47,7 @@ class Requests:
         self._nodes = nodes
         self._speech = speech
         self._nearest = nearest
+        self._late = late
         self._given_up = given_up
         self._config = config
         self._rng = rng
@@ -111,7 +114,10 @@ class Requests:
         for node in self._pulls.expired(now):
             effects += self._pulled(node, now)
         for key, call in self._calls.due(now):
+            in_time = not call.late
             effects += self._copies(key, call, call.tick(now), now)
+            if in_time and call.late and call.asker is None and not call.receipt:
+                effects += self._late(key[1], now)
         return effects
 
     def next_deadline(self) -> float:

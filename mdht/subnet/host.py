@@ -1,14 +1,17 @@
 """One host of a subnet as one core: who is there, which subnet it is, and its part of the node that the subnet is.
 
-Composes `Membership`, `Founding` and, in a subnet, a `NodePart` (mDHT design, sections 1 and 3 to 6).
+Composes `Membership`, `Founding` and, in a subnet, a `NodePart` (mDHT design, sections 1 and 3 to 6), and what keeps
+the node's records, if there is to be something that does.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.ids import Address
+from mdht.records import Copy
 from mdht.subnet.effects import Effect, MemberChanged, Settled
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.founding import (
@@ -24,12 +27,64 @@ from mdht.subnet.founding import (
 )
 from mdht.subnet.identity import Subnet
 from mdht.subnet.membership import Membership
-from mdht.subnet.messages import Message, State
+from mdht.subnet.messages import AckStatus, Message, State
 from mdht.subnet.node_part import Entered, Inherits, NodePart, PartEffect, Reached, Unreached
+from mdht.subnet.store_effects import HandedOver, KeyLost, Synced
 from mdht.subnet.wire import Header
 
 MakePart = Callable[[Subnet, float], NodePart]
 "Makes a host's part of a subnet's node, at a time."
+
+
+class Records(Protocol):
+    """What keeps the records of a node, as far as this host has a part in that; `mdht.keeping.keeper.Keeper` does.
+
+    What its methods return is what a `SiblingStore` wants done, and what the node's part does.
+    """
+
+    def sync(self, now: float) -> Sequence[Any]:
+        """Fetch what belongs to this newcomer; `Synced` follows, perhaps at once."""
+
+    def hand_over(self, now: float) -> Sequence[Any]:
+        """Give away what others must have; `HandedOver` follows, perhaps at once."""
+
+    def receive(
+        self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
+    ) -> Sequence[Any]:
+        """Act on one message of the link."""
+
+    def on_member(self, hid: bytes, state: State, now: float) -> Sequence[Any]:
+        """A member, this host perhaps, has become something else."""
+
+    def collect(self, now: float) -> Sequence[Any]:
+        """What is to be done after a datagram of another subnet has come."""
+
+    def tick(self, now: float) -> Sequence[Any]:
+        """Act on the time."""
+
+    def next_deadline(self) -> float:
+        """When to call `tick` at the latest; `math.inf` for never."""
+
+    def copies(self, now: float) -> list[Copy]:
+        """What this host holds."""
+
+    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
+        """What a sibling gets over the bulk channel."""
+
+    def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> Sequence[Any]:
+        """What has come over it."""
+
+    def take_bulk(
+        self, hid: bytes, records: Sequence[bytes], now: float
+    ) -> tuple[tuple[AckStatus, ...], Sequence[Any]]:
+        """Store what a sibling sends over it."""
+
+    def on_bulk_sent(self, qid: bytes, statuses: Sequence[AckStatus], now: float) -> Sequence[Any]:
+        """What has become of what was sent over it."""
+
+
+MakeRecords = Callable[[NodePart, list[Copy]], Records]
+"Makes what keeps the records of a part's node, for a host that has held these copies in another one."
 
 
 class SubnetHost:
@@ -39,14 +94,30 @@ class SubnetHost:
         membership: who is there.
         founding: which subnet it is.
         make_part: makes its part of the node, for each subnet that it comes to be in.
+        make_records: makes what keeps the node's records; None where nobody wants any.
+        former: what this host has held before it was started.
+        now: the time, for what is left of their life.
 
     Attributes:
         part: of the node, None as long as it is in no subnet.
+        keeper: of the node's records; None likewise.
     """
 
-    def __init__(self, membership: Membership, founding: Founding, make_part: MakePart) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        founding: Founding,
+        make_part: MakePart,
+        make_records: MakeRecords | None = None,
+        former: Iterable[Copy] = (),
+        now: float = 0.0,
+    ) -> None:
         self.membership = membership
         self.part: NodePart | None = None
+        self.keeper: Records | None = None
+        self._make_records = make_records
+        self._former, self._former_at = list(former), now
+        self._syncing = False
         self._founding = founding
         self._make_part = make_part
 
@@ -94,13 +165,19 @@ class SubnetHost:
         effects += self._noted(self.membership.receive(header, message, source, now, multicast=multicast), now)
         if self.part is not None:
             effects += self._sorted(self.part.receive(header, message, now, multicast=multicast), now)
+        if self.keeper is not None and self.membership.state is not State.LEFT:
+            effects += self._sorted(self.keeper.receive(header, message, source, now, multicast=multicast), now)
         return effects
 
     def receive_overlay(self, packet: OverlayDatagram | BootstrapPacket, source: Address, now: float) -> list[Effect]:
         """Act on one datagram of a host of another subnet, or of the bootstrap server."""
         if self.part is None or self.membership.state is State.LEFT:
             return []
-        return self._sorted(self.part.receive_overlay(packet, source, now), now)
+        return self._sorted(self.part.receive_overlay(packet, source, now), now) + self.collect(now)
+
+    def collect(self, now: float) -> list[Effect]:
+        """What is to be done after an operation on records was started."""
+        return [] if self.keeper is None else self._sorted(self.keeper.collect(now), now)
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
@@ -109,7 +186,9 @@ class SubnetHost:
         effects = self._carry_out(self._founding.tick(now), now) + self._noted(self.membership.tick(now), now)
         if self.part is not None and now >= self.part.next_deadline():
             effects += self._sorted(self.part.tick(now), now)
-        return effects
+        if self.keeper is not None and now >= self.keeper.next_deadline():
+            effects += self._sorted(self.keeper.tick(now), now)
+        return effects + self.collect(now)
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
@@ -117,12 +196,38 @@ class SubnetHost:
         if self.membership.state is State.LEFT:
             return due_at
         part_at = math.inf if self.part is None else self.part.next_deadline()
-        return min(due_at, self._founding.next_deadline(), part_at)
+        records_at = math.inf if self.keeper is None else self.keeper.next_deadline()
+        return min(due_at, self._founding.next_deadline(), part_at, records_at)
 
     def leave(self, now: float) -> list[Effect]:
-        """Say goodbye, twice, and to the overlay too if nobody stays; drive it on until `next_deadline` is never."""
-        farewell = [] if self.part is None else self._sorted(self.part.leave(now), now)
-        return farewell + self.membership.leave(now, handed_over=True)
+        """Hand records over, then say goodbye, twice, and to the overlay too if nobody stays.
+
+        Drive it on until `next_deadline` is never.
+        """
+        if self.keeper is None or self.membership.state is not State.READY:
+            return self._goodbye(now, handed_over=True)
+        return self._become(State.LEAVING, now) + self._sorted(self.keeper.hand_over(now), now)
+
+    # ---- the bulk channel ----------------------------------------------------------------------------------------
+
+    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
+        """What a sibling gets that asks over the bulk channel."""
+        return () if self.keeper is None else self.keeper.records(key, now)
+
+    def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Effect]:
+        """What came of a `FetchBulk`; nothing when the transfer has failed."""
+        return [] if self.keeper is None else self._sorted(self.keeper.on_bulk(qid, hid, records, now), now)
+
+    def take_bulk(self, hid: bytes, records: Sequence[bytes], now: float) -> tuple[tuple[AckStatus, ...], list[Effect]]:
+        """Store what a sibling sends over it; the answer is a status for each record."""
+        if self.keeper is None:
+            return (), []
+        statuses, effects = self.keeper.take_bulk(hid, records, now)
+        return statuses, self._sorted(effects, now)
+
+    def on_bulk_sent(self, qid: bytes, statuses: Sequence[AckStatus], now: float) -> list[Effect]:
+        """What came of a `BulkTo`; nothing when the transfer has failed."""
+        return [] if self.keeper is None else self._sorted(self.keeper.on_bulk_sent(qid, statuses, now), now)
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -131,12 +236,19 @@ class SubnetHost:
         done: list[Effect] = []
         for effect in effects:
             done.append(effect)
-            if isinstance(effect, MemberChanged) and self.part is not None:
-                done += self._sorted(self.part.on_member(effect.state, now), now)
+            if isinstance(effect, MemberChanged):
+                done += self._told(effect.hid, effect.state, now)
         return done
 
-    def _sorted(self, effects: Iterable[PartEffect], now: float) -> list[Effect]:
-        """What the node's part wants; what has come of its work the founding must know."""
+    def _told(self, hid: bytes, state: State, now: float) -> list[Effect]:
+        """A member has become something else: what node and records want because of it."""
+        effects = [] if self.part is None else self._sorted(self.part.on_member(state, now), now)
+        if self.keeper is not None:
+            effects += self._sorted(self.keeper.on_member(hid, state, now), now)
+        return effects
+
+    def _sorted(self, effects: Iterable[PartEffect | Synced | HandedOver | KeyLost], now: float) -> list[Effect]:
+        """What the node's part and its records want; what has come of their work others here must know."""
         done: list[Effect] = []
         for effect in effects:
             match effect:
@@ -147,7 +259,13 @@ class SubnetHost:
                 case Inherits(ring_id=ring_id):
                     done += self._carry_out(self._founding.inherit(ring_id, now), now)
                 case Entered():
+                    done += self._enter(now)
+                case Synced():
                     done += self._become(State.READY, now)
+                case HandedOver(complete=complete):
+                    done += self._goodbye(now, handed_over=complete)
+                case KeyLost():
+                    pass  # nodes nearest to it hold it too, and offer it when they publish it again
                 case _:
                     done.append(effect)
         return done
@@ -155,10 +273,20 @@ class SubnetHost:
     def _become(self, state: State, now: float) -> list[Effect]:
         if self.membership.state is state:
             return []
-        effects = self.membership.become(state, now)
-        if self.part is not None:
-            effects += self._sorted(self.part.on_member(state, now), now)
-        return effects
+        return self.membership.become(state, now) + self._told(self.hid, state, now)
+
+    def _enter(self, now: float) -> list[Effect]:
+        """This host can answer for the node; it is READY when it has the records too that belong to it."""
+        if self.keeper is None:
+            return self._become(State.READY, now)
+        if self._syncing:
+            return []
+        self._syncing = True
+        return self._sorted(self.keeper.sync(now), now)
+
+    def _goodbye(self, now: float, *, handed_over: bool) -> list[Effect]:
+        farewell = [] if self.part is None else self._sorted(self.part.leave(now), now)
+        return farewell + self.membership.leave(now, handed_over=handed_over)
 
     def _carry_out(self, wanted: Iterable[FoundingEffect], now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -188,4 +316,11 @@ class SubnetHost:
             effects += self._sorted([*self.part.stop(now), *self.part.leave(now)], now)
         self.membership.settle(subnet, founded_at)
         self.part = None if subnet is None else self._make_part(subnet, now)
+        if self.keeper is not None:
+            self._former, self._former_at = self.keeper.copies(now), now
+        self.keeper, self._syncing = None, False
+        if self.part is not None and self._make_records is not None:
+            former = [Copy(copy.record, copy.remaining_s - (now - self._former_at)) for copy in self._former]
+            self.keeper = self._make_records(self.part, former)
+            self._former = []
         return [*effects, Settled(subnet), *self._become(State.JOINING, now)]

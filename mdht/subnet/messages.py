@@ -234,6 +234,18 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     transfer: bytes
 
 
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody follows a key: whoever of us hears of a change tells him."""
+
+    key: bytes
+    node_id: bytes
+    "20 bytes: his node, which may be this one."
+    hid: bytes
+    address: Address
+    lease_s: int
+    "Until he is forgotten; 0 ends it."
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """What is in the sender's cache: a Bloom filter, or what was added to it."""
 
@@ -312,6 +324,12 @@ class Nack(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes
 
 
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of a key that you follow."""
+
+    record: bytes
+
+
 class HostSet(msgspec.Struct, frozen=True, kw_only=True):
     """Hosts of my node, since they have changed, or since you asked."""
 
@@ -344,4 +362,6 @@ Message = (
     | Differ
     | ListKeys
     | KeyList
+    | Subscribe
+    | Changed
 )

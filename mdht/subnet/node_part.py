@@ -276,6 +276,10 @@ class NodePart:
     def find_owner(self, key: int, now: float, on_owner: OnOwner) -> list[PartEffect]:
         """Look for the node responsible for a key; see `dhtboot.overlay.find_owner`."""
         find_owner(self.face.core, key, now, on_owner)
+        return self.collect(now)
+
+    def collect(self, now: float) -> list[PartEffect]:
+        """What the core wants after its own methods were called."""
         return self._performed(self.face.collect(now), now)
 
     # ---- coming in -----------------------------------------------------------------------------------------------

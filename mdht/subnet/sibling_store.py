@@ -102,6 +102,11 @@ class SiblingStore:
         """Of what was lost, refused and done again; the resolver and the table have their own."""
         return self._commons.counters
 
+    @property
+    def me(self) -> bytes:
+        """Name of this host."""
+        return self._commons.me
+
     def targets(self, key: bytes) -> list[bytes]:
         """Who should hold a key, as this host sees it."""
         return self._commons.targets(key)

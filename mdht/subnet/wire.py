@@ -31,6 +31,7 @@ from mdht.subnet.messages import (
     AckStatus,
     Ask,
     Bye,
+    Changed,
     Fetch,
     Have,
     Hello,
@@ -48,6 +49,7 @@ from mdht.subnet.messages import (
     Range,
     Reason,
     State,
+    Subscribe,
     Suspect,
     Value,
     View,
@@ -176,6 +178,11 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
             ("more", FLAG),
         ),
     ),
+    Subscribe: (
+        25,
+        numbered(("key", KEY), ("node_id", KEY), ("hid", HID), ("address", ADDRESS), ("lease_s", U16)),
+    ),
+    Changed: (26, numbered(("record", blob(RECORD_MAX)))),
 }
 "Numbers of messages and fields are for ever: new ones are added at the end."
 

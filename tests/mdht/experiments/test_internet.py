@@ -1,7 +1,8 @@
 import pytest
 
 from mdht.experiments.churn_run import config
-from mdht.experiments.internet import OVERLAY, QUIET_S, Internet, StructureError
+from mdht.experiments.internet import QUIET_S, Internet, StructureError
+from mdht.experiments.sim_core import OVERLAY
 from mdht.experiments.sim_host import SimHost, structural_changes
 
 

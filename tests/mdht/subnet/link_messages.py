@@ -10,6 +10,7 @@ from mdht.subnet.messages import (
     AckStatus,
     Ask,
     Bye,
+    Changed,
     Fetch,
     Have,
     Hello,
@@ -31,6 +32,7 @@ from mdht.subnet.messages import (
     Range,
     Reason,
     State,
+    Subscribe,
     Suspect,
     Value,
     View,
@@ -133,6 +135,8 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         after=st.just(b"") | keys,
         more=st.booleans(),
     ),
+    st.builds(Subscribe, key=keys, node_id=keys, hid=eights, address=addresses, lease_s=u16),
+    st.builds(Changed, record=st.binary(max_size=1000)),
 )
 headers = st.builds(Header, subnet_tag=eights, hid=eights, incarnation=u32, seq=u32)
 
@@ -196,6 +200,8 @@ EXAMPLES: Final[tuple[Message, ...]] = (
         after=_KEY,
         more=True,
     ),
+    Subscribe(key=_KEY, node_id=_KEY, hid=b"hosthost", address=_V6, lease_s=60),
+    Changed(record=b"a record"),
 )
 "One of each message, for the vectors."
 EXAMPLES_IN_FULL: Final[dict[str, Message]] = {

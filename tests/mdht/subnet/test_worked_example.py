@@ -17,7 +17,8 @@ from dhtboot.chord.node import ChordNode
 from dhtboot.effects import Send
 from dhtboot.ids import ID_BITS, Address, NodeRef
 from mdht.experiments.asking import find_owner
-from mdht.experiments.internet import DELAY_S, JITTER_S, OVERLAY, QUIET_S, Internet
+from mdht.experiments.internet import DELAY_S, JITTER_S, QUIET_S, Internet
+from mdht.experiments.sim_core import OVERLAY
 from mdht.experiments.sim_host import SimHost
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import Carried, OverlayDatagram

@@ -1,0 +1,305 @@
+"""The records of one host's node: what its siblings and it hold, what other nodes ask, what programs here follow.
+
+Below it are the siblings (`mdht.subnet.sibling_store`) and the overlay (`mdht.subnet.node_part`); `mdht.subnet.host`
+calls it. What its calls return is to be performed by whoever drives the host.
+"""
+
+import itertools
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Any, Final
+
+from dhtboot.ids import Address
+from mdht.errors import RefusalCode
+from mdht.keeping.answering import Answering
+from mdht.keeping.config import KeepingConfig
+from mdht.keeping.keeper_base import Watcher
+from mdht.keeping.others import Others
+from mdht.keeping.put import PutOutcome, PutRun
+from mdht.keeping.replication import Replication
+from mdht.keeping.shelf import Shelf
+from mdht.keeping.subscriptions import Subscriptions, introduces
+from mdht.messages import Note
+from mdht.record_table import RecordTable
+from mdht.records import Copy, Record
+from mdht.subnet.membership import Membership
+from mdht.subnet.messages import AckStatus, Changed, Message, State
+from mdht.subnet.node_part import NodePart
+from mdht.subnet.policies import policy_from
+from mdht.subnet.push import Peer
+from mdht.subnet.sibling_store import SiblingStore
+from mdht.subnet.store_effects import HandedOver
+from mdht.subnet.wire import Header
+
+LOOK_S: Final = 0.1
+"Between two looks at who has come and gone in the overlay's tables."
+FORMER_AT_ONCE: Final = 8
+"Copies of an earlier life that are put at a time."
+
+
+class Keeper:
+    """Of one host, in one subnet.
+
+    Args:
+        membership: who is there; it sees each message of the link first.
+        part: this host's part of the node.
+        addresses: where this host is reached, now.
+        config: settings.
+        verify: says whether a record has lawful fields and its writer's signature.
+        rng: all chance.
+        former: what this host held before it came to this subnet.
+
+    Attributes:
+        store: this host's share of the node's records.
+        others: the other nodes.
+        shelf: the records of this node.
+        counters: of what was refused; those of the store are its own.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        part: NodePart,
+        addresses: Callable[[], tuple[Address, ...]],
+        config: KeepingConfig,
+        verify: Callable[[Record], bool],
+        rng: Random,
+        former: Iterable[Copy] = (),
+    ) -> None:
+        self.config = config
+        self.rng = rng
+        self.verify = verify
+        self.counters: Counter[str] = Counter()
+        self._membership = membership
+        self._addresses = addresses
+        self._out: list[Any] = []
+        self._now = 0.0
+        table = RecordTable(config.table, verify)
+        self.store = SiblingStore(membership, policy_from(config.policy), table, verify, config.siblings, rng)
+        self.others = Others(part, self._out)
+        self.shelf = Shelf(self.store, verify, lambda: self._now, self._out)
+        self._replication = Replication(self, self.store)
+        self._subscriptions = Subscriptions(
+            self.others.me, membership.hid, config, self.others.tell, self._out, self.counters
+        )
+        answering = Answering(
+            self.shelf,
+            self.others,
+            self._subscriptions,
+            config,
+            self._arrived,
+            self._replication.on_offered,
+            self.counters,
+        )
+        part.face.serve(answering.on_question, self._on_note)
+        self._watchers: dict[bytes, list[Watcher]] = {}
+        self._former = deque(former)
+        self._former_under_way = 0
+        self._look_at = math.inf
+        self._leave_by = math.inf
+        self._leaving = False
+
+    # ---- what the host wants -------------------------------------------------------------------------------------
+
+    def sync(self, now: float) -> list[Any]:
+        """Fetch what belongs to this newcomer; `Synced` follows, at once where nobody else is READY."""
+        self._now = now
+        return [*self.store.sync(now), *self._collect()]
+
+    def hand_over(self, now: float) -> list[Any]:
+        """Give away what others must have; `HandedOver` follows.
+
+        Siblings get what they must hold; where there are none, the other nodes do.
+        """
+        self._now = now
+        self._leaving = True
+        return [*self._filtered(self.store.hand_over(now), now), *self._collect()]
+
+    def receive(self, header: Header, message: Message, source: Address, now: float, *, multicast: bool) -> list[Any]:
+        """Act on one message of the link."""
+        self._now = now
+        if self._membership.view.get(header.hid) is not None:
+            self._subscriptions.receive(message, now)
+            if isinstance(message, Changed):
+                self._on_changed(message, now)
+        effects = self.store.receive(header, message, source, now, multicast=multicast)
+        return [*self._filtered(effects, now), *self._collect()]
+
+    def on_member(self, hid: bytes, state: State, now: float) -> list[Any]:
+        """A member, this host perhaps, has become something else."""
+        self._now = now
+        effects = self.store.on_member(hid, state, now)
+        me = self._membership.hid
+        if hid == me and state is State.READY:
+            self._look_at = now
+        if introduces(me, hid, state, self._membership.ready_hids()):
+            self._subscriptions.introduce(now)
+        return [*self._filtered(effects, now), *self._collect()]
+
+    def tick(self, now: float) -> list[Any]:
+        """Act on the time."""
+        self._now = now
+        effects: list[Any] = []
+        if now >= self.store.next_deadline():
+            effects += self._filtered(self.store.tick(now), now)
+        if now >= self._look_at:
+            self._look(now)
+        if now >= self._replication.next_deadline():
+            self._replication.tick(now)
+        for watchers in tuple(self._watchers.values()):
+            for watcher in tuple(watchers):
+                if now >= watcher.next_deadline():
+                    watcher.tick(now)
+        if now >= self._leave_by:
+            self._end_leaving(complete=False)
+        return [*effects, *self._collect()]
+
+    def next_deadline(self) -> float:
+        """When to call `tick` at the latest; `math.inf` for never."""
+        watchers = itertools.chain.from_iterable(self._watchers.values())
+        watched_at = min((watcher.next_deadline() for watcher in watchers), default=math.inf)
+        due_at = min(self.store.next_deadline(), self._look_at, self._replication.next_deadline())
+        return min(due_at, watched_at, self._leave_by)
+
+    def collect(self, now: float) -> list[Any]:
+        """What is to be done after an operation was started here, or a packet of the overlay has come."""
+        self._now = now
+        return self._collect()
+
+    def copies(self, now: float) -> list[Copy]:
+        """What this host holds."""
+        return [*self.store.stock.table.copies(now), *self._former]
+
+    # ---- the bulk channel ----------------------------------------------------------------------------------------
+
+    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
+        """See `SiblingStore.records`."""
+        return self.store.records(key, now)
+
+    def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Any]:
+        """See `SiblingStore.on_bulk`."""
+        self._now = now
+        return [*self._filtered(self.store.on_bulk(qid, hid, records, now), now), *self._collect()]
+
+    def take_bulk(self, hid: bytes, records: Sequence[bytes], now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
+        """See `SiblingStore.take_bulk`."""
+        self._now = now
+        statuses, effects = self.store.take_bulk(hid, records, now)
+        return statuses, [*self._filtered(effects, now), *self._collect()]
+
+    def on_bulk_sent(self, qid: bytes, statuses: Sequence[AckStatus], now: float) -> list[Any]:
+        """See `SiblingStore.on_bulk_sent`."""
+        self._now = now
+        return [*self._filtered(self.store.on_bulk_sent(qid, statuses, now), now), *self._collect()]
+
+    # ---- what operations need; see `keeper_base` -----------------------------------------------------------------
+
+    def store_copy(self, copy: Copy, now: float, on_done: Callable[[RefusalCode | None, float], None]) -> None:
+        """Store a copy at this node, and tell all who follow its key; `on_done` is called once, perhaps at once."""
+
+        def done(refusal: RefusalCode | None, at: float) -> None:
+            if refusal is None:
+                self._arrived(copy, at)
+            on_done(refusal, at)
+
+        self.shelf.put(copy, now, done)
+
+    def follow(self, key: bytes, now: float) -> None:
+        """Have this host told of changes that other hosts of this node hear of; again before the lease ends."""
+        for address in self._addresses()[:1]:
+            peer = Peer(self.others.me, self._membership.hid, address)
+            self._subscriptions.add(key, peer, self.config.listen_lease_s, now)
+
+    def watch(self, key: bytes, watcher: Watcher) -> None:
+        """Give a watcher every verified record that arrives under a key."""
+        self._watchers.setdefault(key, []).append(watcher)
+
+    def unwatch(self, key: bytes, watcher: Watcher, now: float) -> None:
+        """End what `watch` began."""
+        watchers = self._watchers[key]
+        watchers.remove(watcher)
+        if watchers:
+            return
+        del self._watchers[key]
+        for address in self._addresses()[:1]:
+            self._subscriptions.add(key, Peer(self.others.me, self._membership.hid, address), 0.0, now)
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _collect(self) -> list[Any]:
+        effects = self._out[:]
+        self._out.clear()
+        return effects
+
+    def _arrived(self, copy: Copy, now: float) -> None:
+        """A record has come to this node by this host."""
+        self._replication.on_stored(copy.record, now)
+        for mine in self._subscriptions.push(copy, now):
+            self._tell_watchers(mine, now)
+
+    def _on_note(self, note: Note, _peer: Peer, now: float) -> None:
+        for copy in note.copies:
+            self._take_push(copy, now)
+
+    def _on_changed(self, message: Changed, now: float) -> None:
+        copy = self.shelf.read(message.record)
+        if copy is not None:
+            self._take_push(copy, now)
+
+    def _take_push(self, copy: Copy, now: float) -> None:
+        if copy.record.key not in self._watchers:
+            self.counters["unasked_pushes"] += 1
+        elif self.verify(copy.record):
+            self._tell_watchers(copy, now)
+
+    def _tell_watchers(self, copy: Copy, now: float) -> None:
+        for watcher in tuple(self._watchers.get(copy.record.key, ())):
+            watcher.on_record(copy.record, copy.remaining_s, now)
+
+    def _look(self, now: float) -> None:
+        self._look_at = now + LOOK_S
+        if not self.others.inside:
+            return
+        if self._replication.look_around(now):
+            for watchers in self._watchers.values():
+                for watcher in watchers:
+                    watcher.on_neighbour(now)
+        while self._former and self._former_under_way < FORMER_AT_ONCE and not self._leaving:
+            self._former_under_way += 1
+            self._put_former(self._former.popleft(), now)
+
+    def _put_former(self, copy: Copy, now: float) -> None:
+        """What was held before: it stays, if it belongs here, else it goes where it belongs."""
+        if self.others.is_replica(copy.record.key, self.config.replicas):
+            self.store_copy(copy, now, lambda _refusal, _now: self._former_put())
+        else:
+            PutRun(self, copy, acks=self.config.acks, on_done=self._former_gone).start(now)
+
+    def _former_put(self) -> None:
+        self._former_under_way -= 1
+
+    def _former_gone(self, _outcome: PutOutcome, _now: float) -> None:
+        self._former_under_way -= 1
+
+    # ---- leaving -------------------------------------------------------------------------------------------------
+
+    def _filtered(self, effects: Iterable[Any], now: float) -> list[Any]:
+        """The store's effects; when it has nothing left to hand over and nobody stays, other nodes get the rest."""
+        done: list[Any] = []
+        for effect in effects:
+            if isinstance(effect, HandedOver) and self._is_last():
+                self._leave_by = now + self.config.leave_s
+                self._replication.hand_over_all(now, lambda _now: self._end_leaving(complete=True))
+            else:
+                done.append(effect)
+        return done
+
+    def _is_last(self) -> bool:
+        return not set(self._membership.ready_hids()) - {self._membership.hid}
+
+    def _end_leaving(self, *, complete: bool) -> None:
+        if self._leave_by < math.inf:
+            self._leave_by = math.inf
+            self._out.append(HandedOver(complete))
