@@ -52,6 +52,7 @@ from mdht.subnet.face_packets import (
 )
 from mdht.subnet.face_requests import Requests
 from mdht.subnet.face_speech import Speech
+from mdht.subnet.hostset import in_private
 from mdht.subnet.hostset_handout import Own
 from mdht.subnet.messages import Reason
 from mdht.subnet.push import Peer
@@ -194,7 +195,8 @@ class Face:
         """Act on the time."""
         effects = self._requests.tick(now)
         for _node, claim in self._claims.expired(now):
-            self.nodes.believe(claim.entry, now, firsthand=claim.datagram is not None)
+            private = in_private(claim.source)
+            self.nodes.believe(claim.entry, now, firsthand=claim.datagram is not None, private=private)
             effects += [] if claim.datagram is None else self.receive(claim.datagram, claim.source, now)
         if self.core.next_deadline() <= now:
             effects += self.perform(self.core.tick(now), now)
@@ -272,9 +274,9 @@ class Face:
         if node_id == self.core.id:
             self.counters["own identifier" if datagram.tag == self._own().tag else "conflicts"] += 1
             return None
-        entry = datagram.entry
+        entry, private = datagram.entry, in_private(source)
         if entry is not None and entry.identity == datagram.identity and entry.tag == datagram.tag:
-            self.nodes.learn(entry, now, firsthand=True)
+            self.nodes.learn(entry, now, firsthand=True, private=private)
         node = self.nodes.get(sender.address)
         if not self.nodes.knows(sender) or (node is not None and node.tag != datagram.tag):
             self.nodes.meet(datagram, source, now)
@@ -287,7 +289,7 @@ class Face:
             node.answered(datagram.hid, now)
             self._claims.refute(sender.address)
         for hearsay in datagram.named[:NAMED_MAX]:
-            self.nodes.learn(hearsay, now, firsthand=False)
+            self.nodes.learn(hearsay, now, firsthand=False, private=private)
         return sender
 
     def _ask_former(self, datagram: OverlayDatagram, source: Address, now: float) -> list[Effect]:

@@ -9,7 +9,7 @@ from dhtboot.ids import Address, NodeRef
 from dhtboot.rtt import RttEstimator
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import OverlayDatagram
-from mdht.subnet.hostset import Learnt, RemoteNode
+from mdht.subnet.hostset import Learnt, RemoteNode, in_private
 from mdht.subnet.messages import HostRef, NodeEntry
 from mdht.subnet.push import Peer
 
@@ -90,14 +90,14 @@ class NodeTable:
         """Whether a contact is this node, or one of those here."""
         return node.id == self._me or self.id_of(node.address) == node.id
 
-    def learn(self, entry: NodeEntry, now: float, *, firsthand: bool) -> NodeRef | None:
-        """Take in what is told of a node; None where nothing is believed."""
+    def learn(self, entry: NodeEntry, now: float, *, firsthand: bool, private: bool = False) -> NodeRef | None:
+        """Take in what is told of a node; None where nothing is believed. See `RemoteNode.learn`."""
         node_id = entry.identity.node_id(self._overlay)
         if node_id == self._me:
             self.counters["entries_of_this_node"] += 1
             return None
         address = pseudo_address(node_id)
-        why = self._take(address, node_id, entry, now, firsthand=firsthand)
+        why = self._take(address, node_id, entry, now, firsthand=firsthand, private=private)
         if why is None:
             return NodeRef(node_id, address)
         if why == _OTHER_FOUNDING and len(self.claims) < CLAIMS_MAX:
@@ -115,30 +115,32 @@ class NodeTable:
         """Nodes of which a host is worth asking."""
         return [NodeRef(node_id, address) for address, (node_id, node) in self._nodes.items() if node.usable]
 
-    def believe(self, entry: NodeEntry, now: float, *, firsthand: bool) -> NodeRef | None:
+    def believe(self, entry: NodeEntry, now: float, *, firsthand: bool, private: bool = False) -> NodeRef | None:
         """Take in what has been seen to be so, in place of what is known of another founding."""
         address = pseudo_address(entry.identity.node_id(self._overlay))
         known = self._nodes.get(address)
         if known is not None and known[1].tag != entry.tag:
             del self._nodes[address]
-        return self.learn(entry, now, firsthand=firsthand)
+        return self.learn(entry, now, firsthand=firsthand, private=private)
 
     def meet(self, datagram: OverlayDatagram, source: Address, now: float) -> None:
         """Take in the sender of a datagram which tells nothing else of its node: it is a host of it."""
-        self.learn(speaker(datagram, source), now, firsthand=False)
+        self.learn(speaker(datagram, source), now, firsthand=False, private=in_private(source))
 
-    def _take(self, address: Address, node_id: int, entry: NodeEntry, now: float, *, firsthand: bool) -> str | None:
+    def _take(
+        self, address: Address, node_id: int, entry: NodeEntry, now: float, *, firsthand: bool, private: bool
+    ) -> str | None:
         """None, or why it is refused."""
         known = self._nodes.get(address)
         if known is not None and known[0] != node_id:
             return "same pseudo-address"
-        if known is not None and self._learn(known[1], entry, now, firsthand=firsthand):
+        if known is not None and self._learn(known[1], entry, now, firsthand=firsthand, private=private):
             self._nodes.move_to_end(address)
             return None
         if known is not None and known[1].usable:
             return _OTHER_FOUNDING
         fresh = RemoteNode(entry, self._config.hosts)
-        self._learn(fresh, entry, now, firsthand=firsthand)
+        self._learn(fresh, entry, now, firsthand=firsthand, private=private)
         if not len(fresh):
             return "no host"
         self._nodes[address] = (node_id, fresh)
@@ -146,8 +148,9 @@ class NodeTable:
         self._make_room(address)
         return None if address in self._nodes else "no room"
 
-    def _learn(self, node: RemoteNode, entry: NodeEntry, now: float, *, firsthand: bool) -> bool:
-        return node.learn(entry, now, self._rng, firsthand=firsthand) is not Learnt.OTHER_FOUNDING
+    def _learn(self, node: RemoteNode, entry: NodeEntry, now: float, *, firsthand: bool, private: bool) -> bool:
+        learnt = node.learn(entry, now, self._rng, firsthand=firsthand, private=private)
+        return learnt is not Learnt.OTHER_FOUNDING
 
     def _make_room(self, newest: Address) -> None:
         if len(self._nodes) <= self._config.nodes_max:

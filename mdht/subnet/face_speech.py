@@ -5,6 +5,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from dhtboot.effects import Send
 from dhtboot.ids import Address, NodeRef
 from mdht.subnet.bounded import remember
@@ -22,6 +24,7 @@ from mdht.subnet.face_messages import (
 from mdht.subnet.face_nodes import NodeTable
 from mdht.subnet.face_packets import named_in
 from mdht.subnet.gate import Gate, is_answer
+from mdht.subnet.hostset import in_private, reaches
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
 from mdht.subnet.messages import NodeEntry
 from mdht.subnet.push import Peer
@@ -78,9 +81,10 @@ class Speech:
         own = self._own()
         room = self._config.datagram_max - head_bytes(own.identity)
         entry = None
+        allow_private = self._config.hosts.allow_private or in_private(peer.address)
         if wants_set(self.held.get(peer.address), self._view.epoch if self._config.hosts.pull else 0):
             asker = asker_name(peer.node_id, peer.hid)
-            entry = set_for(asker, own, self._view, now, allow_private=self._config.hosts.allow_private)
+            entry = set_for(asker, own, self._view, now, allow_private=allow_private)
             if entry_bytes(entry) > room - record_bytes(body):
                 entry = None  # with the next datagram that has no records
             else:
@@ -98,7 +102,7 @@ class Speech:
             view_epoch=self._view.epoch,
             held=None if remote is None else remote.epoch,
             entry=entry,
-            named=fitting(entries or [], room, hosts_max),
+            named=fitting(_told(entries or [], allow_private=allow_private), room, hosts_max),
             body=body,
         )
         if not self._config.verify:
@@ -111,3 +115,17 @@ class Speech:
         nodes = [self._nodes.get(contact.address) for contact in contacts if self._nodes.knows(contact)]
         entries = [node.entry(now, self._nodes.rtt) for node in nodes if node is not None]
         return [entry for entry in entries if entry.hosts]
+
+
+def _told(entries: list[NodeEntry], *, allow_private: bool) -> list[NodeEntry]:
+    """Without the hosts that mean nothing to whoever is told, and nodes of which then none is left."""
+    if allow_private:
+        return entries
+    told = []
+    for entry in entries:
+        hosts = tuple([host for host in entry.hosts if reaches(host.address, allow_private=False)])
+        if len(hosts) == len(entry.hosts):
+            told.append(entry)
+        elif hosts:
+            told.append(msgspec.structs.replace(entry, hosts=hosts))
+    return told

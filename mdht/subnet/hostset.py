@@ -5,6 +5,7 @@ else may have merged it from others, or have struck off hosts that only he canno
 removes none; nor does it move the epoch, or one inflated number would keep every true set out.
 """
 
+import functools
 import ipaddress
 import math
 from enum import Enum
@@ -16,6 +17,8 @@ from dhtboot.rtt import RttEstimator
 from mdht.subnet.hostset_config import HostSetConfig
 from mdht.subnet.messages import HOSTS_MAX, HostRef, NodeEntry
 
+ADDRESSES_REMEMBERED_MAX: Final = 16_384
+"Whose reach is remembered, some 200 bytes each: all hosts of the nodes that a host knows, and more."
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 "RFC 6052: the last 32 bits are an IPv4 address, which decides."
 
@@ -91,7 +94,7 @@ class RemoteNode:
 
     # ---- what others tell ----------------------------------------------------------------------------------------
 
-    def learn(self, entry: NodeEntry, now: float, rng: Random, *, firsthand: bool) -> Learnt:
+    def learn(self, entry: NodeEntry, now: float, rng: Random, *, firsthand: bool, private: bool = False) -> Learnt:
         """Take in a set.
 
         Args:
@@ -99,11 +102,12 @@ class RemoteNode:
             now: the time.
             rng: chooses among hosts that are equally fit to be left out.
             firsthand: a host of the node itself tells it, so that the sender's tag is the entry's.
+            private: private addresses are believed, whatever the settings say: see `in_private`.
         """
         if entry.tag != self.tag or entry.identity != self.identity:
             return Learnt.OTHER_FOUNDING
         known = -1 if self.epoch is None else self.epoch
-        told = [host for host in entry.hosts[:HOSTS_MAX] if self._believes(host)]
+        told = [host for host in entry.hosts[:HOSTS_MAX] if self._believes(host, private=private)]
         if firsthand and entry.view_epoch > known:
             outcome = Learnt.REPLACED
             listed = {host.hid for host in told}
@@ -120,13 +124,13 @@ class RemoteNode:
         self._make_room(rng)
         return outcome
 
-    def _believes(self, told: HostRef) -> bool:
+    def _believes(self, told: HostRef, *, private: bool) -> bool:
         if not 0 <= told.age_s <= self._config.age_max_s:
             return False
         known = self._hosts.get(told.hid)
         if known is not None and known.address == told.address:
             return True
-        return reaches(told.address, allow_private=self._config.allow_private)
+        return reaches(told.address, allow_private=private or self._config.allow_private)
 
     def _take(self, told: HostRef, now: float, *, add: bool) -> None:
         heard_at = now - told.age_s
@@ -214,6 +218,7 @@ def age_s(heard_at: float, now: float) -> int:
     return max(0, math.ceil(now - heard_at))
 
 
+@functools.lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def reaches(address: Address, *, allow_private: bool) -> bool:
     """Whether hosts of other subnets may be told this address, and believe it (mDHT design, section 13).
 
@@ -232,6 +237,15 @@ def reaches(address: Address, *, allow_private: bool) -> bool:
     if not 0 < port <= 0xFFFF or found.is_multicast or found.is_unspecified:
         return False
     return allow_private or found.is_global
+
+
+def in_private(address: Address) -> bool:
+    """Whether somebody who is seen at this address is in a private network that this host is in too.
+
+    A datagram from a private address comes from within: such networks are routed among each other, as in an office with
+    several subnets, and private addresses mean the same hosts to both sides. To others they are not told.
+    """
+    return reaches(address, allow_private=True) and not reaches(address, allow_private=False)
 
 
 def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

@@ -183,7 +183,7 @@ class InStep:
                     self._following.told(state, now)
                     done += self._follow(now)
                 case EntryTold(entry=entry):
-                    contact = self._face.nodes.believe(entry, now, firsthand=True)
+                    contact = self._face.nodes.believe(entry, now, firsthand=True, private=True)
                     if contact is not None and self._following.begins:
                         self._heard_of[contact.id] = contact
                     done += self._follow(now)

@@ -32,7 +32,7 @@ from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.push import Peer, Push, PushSchedule
 from mdht.subnet.pushing import Pushing
 from mdht.subnet.rota import place_in_rota
-from mdht.subnet.search import MakeClient, Nobody, Search, Way
+from mdht.subnet.search import EntryPoints, MakeClient, Nobody, Search, Way
 from mdht.subnet.wire import Header
 
 
@@ -119,6 +119,7 @@ class NodePart:
         rng: all chance.
         now: the time.
         application: the layer above the overlay's core.
+        entry_points: gives addresses of hosts that may be in the overlay.
 
     Attributes:
         stage: where it stands with the overlay.
@@ -137,6 +138,7 @@ class NodePart:
         rng: Random,
         now: float,
         application: Any = None,
+        entry_points: EntryPoints = tuple,
     ) -> None:
         self.stage = Stage.OUT
         self._subnet = subnet
@@ -161,7 +163,7 @@ class NodePart:
         )
         self._pushing = Pushing(self.face, rng)
         self.step = InStep(self.face, self._core, subnet.tag, membership, config, rng)
-        self._search = Search(make_client, self.face.knock, config.search, rng)
+        self._search = Search(make_client, entry_points, self.face.knock, config.search, rng)
         self._way: Way | None = None
         self._joins = 0
         self._alone_at = math.inf

@@ -1,11 +1,11 @@
-"""How a founder finds the overlay: it asks the bootstrap server for an address, and knocks there (mDHT, section 6).
+"""How a founder finds the overlay: it knocks at entry points, or asks the bootstrap server for an address (section 6).
 
-The server knows addresses and identifiers only. Who knocks gets to know the subnet behind the address, its hosts and
-the ring that it is in.
+The server knows addresses and identifiers only, and so do those who give entry points. Who knocks gets to know the
+subnet behind the address, its hosts and the ring that it is in.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from random import Random
 from typing import Final
@@ -18,6 +18,8 @@ from dhtboot.effects import Effect
 from dhtboot.ids import Address, NodeRef
 from mdht.subnet.face_messages import Welcome
 
+EntryPoints = Callable[[], Sequence[Address]]
+"Gives addresses of hosts that may be in the overlay."
 MakeClient = Callable[[OnContact], BootstrapClient]
 "Makes the client of the bootstrap server, given what to call with a contact."
 Knock = Callable[[Address, int, float], list[Effect]]
@@ -34,11 +36,13 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True):
     knocks: int = 2
     "At one contact, before the server is asked for another one."
     contacts: int = 3
-    "Contacts tried in one search."
+    "Contacts of the server tried in one search."
+    entry_points: int = 8
+    "Entry points tried in one search; of more some, by chance."
 
     def __post_init__(self) -> None:
-        if self.server_s <= 0 or self.knock_s <= 0 or self.knocks < 1 or self.contacts < 1:
-            raise ValueError("a search needs times above 0, and at least one contact and one knock")
+        if self.server_s <= 0 or self.knock_s <= 0 or min(self.knocks, self.contacts, self.entry_points) < 1:
+            raise ValueError("a search needs times above 0, and at least one contact, one entry point and one knock")
 
 
 class Stage(Enum):
@@ -106,7 +110,8 @@ class Search:
     """One host's part.
 
     Args:
-        make_client: makes the client of the server; None where there is no server, and so nobody to be found.
+        make_client: makes the client of the server; None where there is no server.
+        entry_points: whom to try before the server is asked.
         knock: asks who is at an address.
         config: times and limits.
         rng: all chance.
@@ -116,15 +121,24 @@ class Search:
         client: of the server; it also puts the node on the server's list.
     """
 
-    def __init__(self, make_client: MakeClient | None, knock: Knock, config: SearchConfig, rng: Random) -> None:
+    def __init__(
+        self,
+        make_client: MakeClient | None,
+        entry_points: EntryPoints,
+        knock: Knock,
+        config: SearchConfig,
+        rng: Random,
+    ) -> None:
         self.stage = Stage.IDLE
         self.client = None if make_client is None else make_client(self._on_contact)
+        self._entry_points = entry_points
         self._knock = knock
         self._config = config
         self._rng = rng
         self._address: Address = ("", 0)
         self._number = 0
         self._knocks = self._contacts = 0
+        self._to_try: list[Address] = []
         self._due_at = math.inf
         self._effects: list[Effect] = []
         self._outcome: Way | Nobody | None = None
@@ -133,6 +147,8 @@ class Search:
         """Look for a node of the overlay; it ends with an `outcome`, perhaps at once."""
         if self.stage is Stage.IDLE:
             self._contacts = 0
+            found = list(dict.fromkeys(self._entry_points()))
+            self._to_try = self._rng.sample(found, min(len(found), self._config.entry_points))
         self._on_input(Input.BEGIN, now)
         return self._collect()
 
@@ -168,7 +184,7 @@ class Search:
             elif self._knocks < self._config.knocks:
                 self._knock_again(now)
             else:
-                spent = self._contacts >= self._config.contacts
+                spent = not self._to_try and self._contacts >= self._config.contacts
                 self._on_input(Input.SPENT if spent else Input.SILENCE, now)
         return self._collect()
 
@@ -182,8 +198,12 @@ class Search:
         if contact is None:
             self._on_input(Input.NOBODY, now)
         else:
-            self._address = contact.address
-            self._on_input(Input.CONTACT, now)
+            self._contacts += 1
+            self._try(contact.address, now)
+
+    def _try(self, address: Address, now: float) -> None:
+        self._address = address
+        self._on_input(Input.CONTACT, now)
 
     def _on_input(self, what: Input, now: float) -> None:
         step = TRANSITIONS.get((self.stage, what))
@@ -194,7 +214,6 @@ class Search:
             case Action.ASK:
                 self._ask(now)
             case Action.KNOCK:
-                self._contacts += 1
                 self._knocks = 0
                 self._number = self._rng.getrandbits(64) or 1
                 self._knock_again(now)
@@ -208,7 +227,9 @@ class Search:
     def _ask(self, now: float) -> None:
         self._number = 0  # whoever was silent welcomes too late
         self._due_at = now + self._config.server_s
-        if self.client is None:
+        if self._to_try:
+            self._try(self._to_try.pop(), now)
+        elif self.client is None:
             self._on_input(Input.NOBODY, now)
         else:
             self._effects += self.client.ask(now)

@@ -26,12 +26,14 @@ CONFIG = SearchConfig()
 class Subject:
     """One host's search, what it has sent, and how it has ended."""
 
-    def __init__(self, config: SearchConfig = CONFIG, *, server: bool = True) -> None:
+    def __init__(
+        self, config: SearchConfig = CONFIG, *, server: bool = True, entry_points: tuple[Address, ...] = ()
+    ) -> None:
         self.now = 0.0
         self.knocks: list[tuple[Address, int, float]] = []
         self.asked: list[tuple[BootstrapPacket, float]] = []
         self.outcomes: list[Way | Nobody] = []
-        self.search = Search(self._client if server else None, self._knock, config, Random(1))
+        self.search = Search(self._client if server else None, lambda: entry_points, self._knock, config, Random(1))
 
     def _client(self, on_contact: OnContact) -> BootstrapClient:
         return BootstrapClient(5, SERVER, ClientConfig(), Random(2), on_contact=on_contact)
@@ -270,3 +272,53 @@ def test_whatever_others_do_a_search_ends_once_and_in_time(ways: list[tuple[str,
 def test_settings_of_a_search_that_makes_no_sense_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="at least one contact"):
         SearchConfig(**bad)  # type: ignore[arg-type]
+
+
+# ---- entry points ----------------------------------------------------------------------------------------------------
+
+ENTRIES = tuple((f"192.0.2.{number}", 27183) for number in range(10, 14))
+
+
+def silence(subject: Subject) -> None:
+    """Nobody answers until the search ends, or asks the server."""
+    while not subject.outcomes and not subject.asked:
+        subject.now = subject.search.next_deadline()
+        subject.take(subject.search.tick(subject.now))
+
+
+def test_entry_points_are_knocked_at_one_after_the_other_without_a_server() -> None:
+    subject = Subject(server=False, entry_points=ENTRIES).begin()
+    silence(subject)
+    assert sorted({address for address, _number, _at in subject.knocks}) == sorted(ENTRIES)
+    assert len(subject.knocks) == CONFIG.knocks * len(ENTRIES)
+    assert subject.outcomes == [Nobody()]
+
+
+def test_the_server_is_asked_when_no_entry_point_answers() -> None:
+    subject = Subject(entry_points=ENTRIES[:1]).begin()
+    silence(subject)
+    assert len(subject.knocks) == CONFIG.knocks
+    assert len(subject.asked) == 1
+    subject.told(CONTACT)
+    assert subject.knocks[-1][0] == CONTACT.address
+
+
+def test_an_entry_point_that_answers_is_the_way_in() -> None:
+    subject = Subject(server=False, entry_points=ENTRIES[:1]).begin()
+    ((address, number, _at),) = subject.knocks
+    assert address == ENTRIES[0]
+    subject.search.welcomed(Welcome(number=number, ring_id=RING, alone=False), FOUND, subject.now)
+    subject.take([])
+    assert subject.outcomes == [WAY]
+
+
+def test_of_many_entry_points_a_few_are_tried_and_others_the_next_time() -> None:
+    many = tuple((f"198.51.100.{number}", 27183) for number in range(200))
+    subject = Subject(server=False, entry_points=(*many, *many)).begin()
+    silence(subject)
+    first = {address for address, _number, _at in subject.knocks}
+    assert len(first) == CONFIG.entry_points
+    subject.outcomes.clear()
+    subject.begin()
+    silence(subject)
+    assert len({address for address, _number, _at in subject.knocks}) > CONFIG.entry_points
