@@ -15,17 +15,18 @@ from typing import Final, TypeVar
 
 import trio
 
-from dhtboot.ids import format_address, id_bytes
-from dhtboot.lookup import LookupResult
-from dhtboot.udp import UdpDriver
+from dhtboot.ids import NodeRef, format_address, id_bytes
+from dhtboot.overlay import Located
 from mdht import chunks
 from mdht.errors import MdhtError, MissingChunkError, RefusalCode, RemoteProtocolError
-from mdht.operations import GetOutcome, GetRun, PutOutcome, PutRun
+from mdht.keeping.get import GetOutcome, GetRun
+from mdht.keeping.keeper import Keeper
+from mdht.keeping.put import PutOutcome, PutRun
+from mdht.keeping.watch import ChangeKind, Watch
+from mdht.link_running import RunningHost
 from mdht.records import LEASE_MAX_S, Copy, Record, life_s
 from mdht.results import Change, Explanation, Found, Hop, Receipt, Refusal, Status
 from mdht.signing import SigningKey
-from mdht.store import StoreNode
-from mdht.watch import ChangeKind, Watch
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +44,13 @@ class Mdht:
     """One node, as its user sees it. Made by `mdht.node.open_mdht`.
 
     Args:
-        core: the store core.
-        driver: carries it over UDP.
+        host: this host, with what carries it over its sockets.
         writer: signs what is put here.
-        network: name of the overlay.
     """
 
-    def __init__(self, core: StoreNode, driver: UdpDriver, writer: SigningKey, network: str) -> None:
-        self._core = core
-        self._driver = driver
+    def __init__(self, host: RunningHost, writer: SigningKey) -> None:
+        self._host = host
         self._writer = writer
-        self._network = network
         self._last_seq = 0
         self._leases: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
         self._started_at = trio.current_time()
@@ -125,10 +122,11 @@ class Mdht:
                 first.append(copy)
                 done.set()
 
-        run = GetRun(self._core, key, on_copy=on_copy, on_done=lambda _outcome, _now: done.set())
+        keeper = await self._host.keeper()
+        run = GetRun(keeper, key, on_copy=on_copy, on_done=lambda _outcome, _now: done.set())
         run.start(trio.current_time())
-        self._flush()
-        await done.wait()
+        self._host.flush()
+        await self._host.while_kept(keeper, done)
         return await self._whole(first[0]) if first else None
 
     @asynccontextmanager
@@ -138,17 +136,18 @@ class Mdht:
         A reader that falls behind gets the latest state of each record, never a gap at the end.
         """
         pending = _PendingChanges()
-        watch = Watch(self._core, key, pending.on_change)
+        watch = Watch(await self._host.keeper(), key, pending.on_change)
         send, receive = trio.open_memory_channel[Change](CHANGES_BUFFERED)
         async with trio.open_nursery() as nursery, receive:
             nursery.start_soon(self._deliver, pending, send)
+            nursery.start_soon(self._move_along, watch)
             watch.start(trio.current_time())
-            self._flush()
+            self._host.flush()
             try:
                 yield receive
             finally:
                 watch.stop(trio.current_time())
-                self._flush()
+                self._host.flush()
                 nursery.cancel_scope.cancel()
 
     async def explain(self, key: bytes) -> Explanation:
@@ -158,44 +157,43 @@ class Mdht:
         return Explanation(
             key=key.hex(),
             elapsed_ms=(trio.current_time() - started) * 1000.0,
-            requests=outcome.lookup.requests,
-            hops=self._hops(outcome.lookup),
-            holders=tuple("here" if not port else format_address((host, port)) for host, port in outcome.holders),
+            requests=outcome.located.requests,
+            hops=self._hops(outcome.located),
+            holders=tuple(self._name(node) for node in outcome.holders),
             records=sum(not copy.record.deleted for copy in outcome.copies),
             tombstones=sum(copy.record.deleted for copy in outcome.copies),
         )
 
     def status(self) -> Status:
         """The state of the node at this moment."""
-        overlay = self._core.overlay
-        public = overlay.public_address
-        table = self._core.table.counters
+        host = self._host
+        part, table = host.core.part, host.table
+        counted = table.counters
+        subnet = host.core.subnet
         return Status(
-            node=id_bytes(overlay.id).hex(),
+            node="" if subnet is None else f"{subnet.identity.node_id(host.network):040x}",
+            subnet="" if subnet is None else subnet.tag.hex(),
+            host=host.core.hid.hex(),
             writer=self._writer.public_key.hex(),
-            network=self._network,
-            phase=overlay.phase.value,
-            addresses=tuple(format_address(address) for address in self._driver.addresses),
-            public_address=None if public is None else format_address(public),
+            network=host.network,
+            phase=host.phase,
+            addresses=tuple(format_address(address) for address in host.addresses),
             uptime_s=trio.current_time() - self._started_at,
-            contacts=len(overlay.table),
-            neighbours=tuple(format_address(node.address) for node in overlay.neighbours),
-            records=len(self._core.table),
-            record_bytes=self._core.table.bytes_held,
+            members=tuple(format_address(address) for address in host.members),
+            contacts=host.contacts,
+            neighbours=tuple(self._name(node) for node in host.neighbours),
+            structural_changes=0 if part is None else part.step.state.changes.made,
+            records=len(table),
+            record_bytes=table.bytes_held,
             counters={
-                **self._driver.counters,
-                **overlay.counters,
-                **self._core.counters,
-                "stored": table.stored,
-                "evicted": table.evicted,
-                **{f"refused_{code.name.lower()}": count for code, count in table.refused.items()},
+                **host.totals(),
+                "stored": counted.stored,
+                "evicted": counted.evicted,
+                **{f"refused_{code.name.lower()}": count for code, count in counted.refused.items()},
             },
         )
 
     # ---- inside --------------------------------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        self._driver.perform(self._core.overlay.collect())
 
     def _next_seq(self, above: int = 0) -> int:
         # The wall clock makes numbers grow over restarts and lost state; between two puts they grow by themselves.
@@ -214,10 +212,7 @@ class Mdht:
             outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=above)
         return Receipt(
             stored=len(outcome.stored),
-            refused=tuple(
-                Refusal(node=format_address(address) if address[1] else "here", code=code)
-                for address, code in outcome.refused
-            ),
+            refused=tuple(Refusal(node=self._name(node), code=code) for node, code in outcome.refused),
             unanswered=outcome.unanswered,
             expires_in_s=float(lease_s),
         )
@@ -239,31 +234,41 @@ class Mdht:
         )
         copy = Copy(record, life_s(record))
 
-        def start(on_done: Callable[[PutOutcome, float], None]) -> None:
-            run = PutRun(self._core, copy, acks=acks or self._core.config.acks, on_done=on_done)
-            run.start(trio.current_time())
+        def start(keeper: Keeper, on_done: Callable[[PutOutcome, float], None]) -> None:
+            PutRun(keeper, copy, acks=acks or keeper.config.acks, on_done=on_done).start(trio.current_time())
 
         return await self._run(start)
 
     async def _get(self, key: bytes) -> GetOutcome:
-        def start(on_done: Callable[[GetOutcome, float], None]) -> None:
-            GetRun(self._core, key, on_copy=None, on_done=on_done).start(trio.current_time())
+        def start(keeper: Keeper, on_done: Callable[[GetOutcome, float], None]) -> None:
+            GetRun(keeper, key, on_copy=None, on_done=on_done).start(trio.current_time())
 
         return await self._run(start)
 
-    async def _run(self, start: Callable[[Callable[[T, float], None]], None]) -> T:
-        """Start an operation of the core and wait for its outcome."""
-        done = trio.Event()
+    async def _run(self, start: Callable[[Keeper, Callable[[T, float], None]], None]) -> T:
+        """Start an operation and wait for its outcome; again, if this host comes to another subnet meanwhile."""
         outcomes: list[T] = []
+        while not outcomes:
+            done = trio.Event()
 
-        def on_done(outcome: T, _now: float) -> None:
-            outcomes.append(outcome)
-            done.set()
+            def on_done(outcome: T, _now: float, done: trio.Event = done) -> None:
+                outcomes.append(outcome)
+                done.set()
 
-        start(on_done)
-        self._flush()
-        await done.wait()
+            keeper = await self._host.keeper()
+            start(keeper, on_done)
+            self._host.flush()
+            await self._host.while_kept(keeper, done)
         return outcomes[0]
+
+    async def _move_along(self, watch: Watch) -> None:
+        """Have a watch follow this host to another subnet."""
+        keeper = await self._host.keeper()
+        while True:
+            await self._host.while_kept(keeper, trio.Event())
+            keeper = await self._host.keeper()
+            watch.move(keeper, trio.current_time())
+            self._host.flush()
 
     async def _whole(self, copy: Copy) -> Found | None:
         """The record with its chunks joined; None, logged and counted, when that cannot be done."""
@@ -271,7 +276,7 @@ class Mdht:
         try:
             value = await self._join(record)
         except (MissingChunkError, RemoteProtocolError) as error:
-            self._core.counters["broken_values"] += 1
+            self._host.counters["broken_values"] += 1
             log.warning("record %r of writer %s: %s", record.name, record.writer.hex()[:16], error)
             return None
         return Found(
@@ -306,17 +311,24 @@ class Mdht:
                 if found is not None:
                     await send.send(Change(kind=kind, found=found))
 
-    def _hops(self, lookup: LookupResult) -> tuple[Hop, ...]:
+    def _hops(self, located: Located) -> tuple[Hop, ...]:
         return tuple(
             Hop(
                 node=id_bytes(step.node.id).hex(),
-                address=format_address(step.node.address),
+                address=self._name(step.node),
                 hops=step.hops,
                 state=step.state.value,
-                rtt_ms=None if (rtt_s := self._core.overlay.rtt_s(step.node)) is None else rtt_s * 1000.0,
+                rtt_ms=None if (rtt_s := self._host.rtt_s(step.node)) is None else rtt_s * 1000.0,
             )
-            for step in lookup.steps
+            for step in located.steps
         )
+
+    def _name(self, node: NodeRef) -> str:
+        """A node as its user knows it: by the address of a host of it."""
+        if not node.address[1] and not node.address[0]:
+            return "here"
+        address = self._host.address_of(node)
+        return id_bytes(node.id).hex() if address is None else format_address(address)
 
 
 class _PendingChanges:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 import trio
@@ -147,24 +147,38 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
         status = node.status()
         _line(
             options,
-            f"node {status.node[:16]} of network {status.network} at {', '.join(status.addresses)}; "
+            f"host {status.host} of network {status.network} at {', '.join(status.addresses)}; "
             f"state in {options.state_dir}",
-            {"event": "ready", "node": status.node, "network": status.network, "addresses": status.addresses},
+            {"event": "ready", "host": status.host, "network": status.network, "addresses": status.addresses},
         )
-        neighbours: set[str] = set()
-        while True:
-            await trio.sleep(NEIGHBOURS_S)
-            now = set(node.status().neighbours)
-            for event, addresses in (("found", now - neighbours), ("lost", neighbours - now)):
-                for address in sorted(addresses) if options.verbose else ():
-                    _line(options, f"{event} neighbour {address}", {"event": event, "neighbour": address})
-            neighbours = now
+        await _tell_changes(options, node)
+
+
+async def _tell_changes(options: argparse.Namespace, node: Mdht) -> NoReturn:
+    """Print which subnet this host is in, and who comes and goes, for ever."""
+    before = node.status()
+    while True:
+        await trio.sleep(NEIGHBOURS_S)
+        now = node.status()
+        if now.subnet and now.subnet != before.subnet:
+            text = f"in subnet {now.subnet}, node {now.node}"
+            _line(options, text, {"event": "settled", "subnet": now.subnet, "node": now.node})
+        if options.verbose:
+            _tell_others(options, "member", set(before.members), set(now.members))
+            _tell_others(options, "neighbour", set(before.neighbours), set(now.neighbours))
+        before = now
+
+
+def _tell_others(options: argparse.Namespace, what: str, before: set[str], now: set[str]) -> None:
+    for event, addresses in (("found", now - before), ("lost", before - now)):
+        for address in sorted(addresses):
+            _line(options, f"{event} {what} {address}", {"event": event, what: address})
 
 
 async def _put(options: argparse.Namespace, records: Records, value: bytes) -> Receipt:
     if isinstance(records, Mdht):
         # Wait for every node that will hold it: this one is about to leave.
-        copies = MdhtConfig().store.replicas
+        copies = MdhtConfig().keeping.replicas
         return await records.put(options.key, value, ttl_s=options.ttl, name=options.name, acks=copies)
     return await records.put(options.key, value, ttl_s=options.ttl, name=options.name)
 
@@ -190,7 +204,7 @@ async def _open_records(options: argparse.Namespace, control: Path) -> AsyncIter
     async with open_mdht(config_of(options, lasting=False), writer) as node:
         with trio.move_on_after(JOIN_S):
             await _joined(node)
-        if not node.status().contacts:
+        if not (node.status().contacts or node.status().members):
             log.warning("no other node found; start one with `mdht run`, or name one with --bootstrap")
         yield node
 
@@ -198,7 +212,7 @@ async def _open_records(options: argparse.Namespace, control: Path) -> AsyncIter
 async def _joined(node: Mdht) -> None:
     while True:
         status = node.status()
-        if status.contacts and status.phase == "joined":
+        if status.phase == "joined" and (status.contacts or status.members):
             return
         await trio.sleep(GLANCE_S)
 
@@ -206,7 +220,7 @@ async def _joined(node: Mdht) -> None:
 async def _report(options: argparse.Namespace, records: Records, receipt: Receipt, done: str) -> int:
     """Print how a put or remove went; a record that only a node about to leave holds has not been stored."""
     others = receipt.stored
-    if isinstance(records, Mdht) and receipt.stored:
+    if isinstance(records, Mdht) and receipt.stored and not records.status().members:
         others -= "here" in (await records.explain(options.key)).holders
     refusals = ", ".join(f"{refusal.node} {refusal.code.name}" for refusal in receipt.refused)
     if not others:
@@ -293,13 +307,15 @@ def _found_fields(found: Found) -> dict[str, Any]:
 
 def _status_text(status: Status) -> str:
     lines = (
-        ("node", status.node),
+        ("node", status.node or "none yet"),
+        ("subnet", status.subnet or "none yet"),
+        ("host", status.host),
         ("writer", status.writer),
         ("network", f"{status.network} ({status.phase})"),
         ("addresses", ", ".join(status.addresses)),
-        ("seen as", status.public_address or "not known"),
         ("up for", f"{status.uptime_s:.0f} s"),
-        ("contacts", str(status.contacts)),
+        ("members", ", ".join(status.members) or "none beside this host"),
+        ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
         ("records", f"{status.records}, {status.record_bytes} bytes"),
     )

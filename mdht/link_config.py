@@ -35,8 +35,14 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: tuple[str, ...] = ()
     """Where to join: several of one link, or else one membership would mix several. None named means that of the
     default route, whichever it is at the time."""
+    alone: bool = False
+    "Join nowhere: the host is a subnet of its own, whoever else is on its links."
+    host: str = ""
+    "Numeric address to bind for unicast; empty for all."
     port: int = 0
     "For unicast; 0 for any."
+    fall_back: bool = False
+    "Take another port when that one is in use."
     group_port: int = GROUP_PORT
     look_s: float = 1.0
     "Between two looks at the interfaces: a return is noticed well before a crash would be."

@@ -1,9 +1,9 @@
 """A host of a subnet for real sockets: its core from settings, and the codec of what it tells other subnets."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ from dhtboot.ids import Address
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import OverlayConfig, packet_type
 from dhtboot.wire import Codec
+from mdht.keeping.config import KeepingConfig
+from mdht.keeping.keeper import Keeper
+from mdht.records import Copy, Verifier
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.founding import Founding
@@ -21,13 +24,21 @@ from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.hostset_config import HostSetConfig
 from mdht.subnet.identity import Identity, Subnet, overlay_bytes
+from mdht.subnet.kept import Kept
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.overlay_wire import MAGIC, OverlayCodec
+from mdht.subnet.search import EntryPoints
 
 Protocol = Literal["kademlia", "chord"]
+
+
+AT_ENTRY_POINTS: Final = FoundingConfig(retry_min_s=5.0, retry_max_s=60.0)
+"Whoever is named as an entry point expects to be asked, and may be started later; a server serves many."
+ALONE_S: Final = 0.01
+"A host that is on no link does not wait for siblings."
 
 
 class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +50,11 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     server: Address | None = None
     "The bootstrap server; without one the subnet is a ring of its own."
     allow_private: bool = False
-    "Tell other subnets private addresses, and believe them: in a laboratory."
+    "Tell other subnets private addresses, and believe them, even those that are reached by public ones."
+    alone: bool = False
+    "It is a subnet of its own, on no link."
+    keeping: KeepingConfig | None = None
+    "How it keeps records; None where it keeps none."
 
     @property
     def overlay(self) -> OverlayConfig:
@@ -82,7 +97,11 @@ def make_host(
     addresses: Callable[[], tuple[Address, ...]],
     derive: Callable[[], Identity],
     rng: Random,
-    application: Any = None,
+    *,
+    entry_points: EntryPoints = tuple,
+    kept: Kept | None = None,
+    former: Iterable[Copy] = (),
+    now: float = 0.0,
 ) -> SubnetHost:
     """The core of a host.
 
@@ -93,13 +112,16 @@ def make_host(
         addresses: where it can be reached, now.
         derive: makes the subnet's identity, if this host founds it.
         rng: unpredictable.
-        application: the layer above the overlay's core.
+        entry_points: gives addresses of hosts that may be in the overlay.
+        kept: what it remembers of the link.
+        former: the records that it held before it was started again.
+        now: the time.
     """
     overlay_hash = hashlib.sha1(overlay_bytes(settings.network), usedforsecurity=False).digest()
     membership = Membership(hid, incarnation, addresses(), overlay_hash, MembershipConfig(), rng)
     face = FaceConfig(hosts=HostSetConfig(allow_private=settings.allow_private))
     config = NodePartConfig(overlay=settings.overlay, face=face)
-    server = settings.server
+    server, keeping = settings.server, settings.keeping
 
     def make_part(subnet: Subnet, now: float) -> NodePart:
         def make_client(on_contact: OnContact) -> BootstrapClient:
@@ -107,6 +129,19 @@ def make_host(
             return BootstrapClient(node_id, server or ("", 0), ClientConfig(), rng, on_contact=on_contact)
 
         client = None if server is None else make_client
-        return NodePart(subnet, settings.network, membership, addresses, config, client, rng, now, application)
+        return NodePart(
+            subnet, settings.network, membership, addresses, config, client, rng, now, entry_points=entry_points
+        )
 
-    return SubnetHost(membership, Founding(hid, derive, None, FoundingConfig(), rng), make_part)
+    founding_config = FoundingConfig() if server else AT_ENTRY_POINTS
+    if settings.alone:
+        founding_config = msgspec.structs.replace(founding_config, window_s=ALONE_S)
+    founding = Founding(hid, derive, kept, founding_config, rng)
+    if keeping is None:
+        return SubnetHost(membership, founding, make_part)
+    verify = Verifier()
+
+    def make_records(part: NodePart, held: list[Copy]) -> Keeper:
+        return Keeper(membership, part, addresses, keeping, verify, rng, held)
+
+    return SubnetHost(membership, founding, make_part, make_records, former, now)

@@ -26,7 +26,7 @@ from dhtboot.udp import SLICE_MAX, open_sockets
 from mdht.errors import LocalProtocolError
 from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4
 from mdht.link_sockets import explain, leave_and_join, open4, open6
-from mdht.netifaces_io import default_interface, interface_addresses, is_up
+from mdht.netifaces_io import default_interface, host_addresses, interface_addresses, is_up
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,10 @@ class UdpLink:
     def addresses(self) -> tuple[Address, ...]:
         """Where others on the link reach this host: link-local addresses last, as only some hosts can name them."""
         port = next(iter(self._unicast.values())).sock.getsockname()[1]
-        found = [each.ip for joined in self._joined.values() for each in joined.state.addresses]
+        if self._config.alone:
+            found = [ipaddress.ip_address(self._config.host)] if self._config.host else host_addresses()
+        else:
+            found = [each.ip for joined in self._joined.values() for each in joined.state.addresses]
         found.sort(key=lambda host: host.version == 6 and host.is_link_local)
         return tuple([(str(host), port) for host in found[:ADDRESSES_MAX]])
 
@@ -156,6 +159,8 @@ class UdpLink:
         Raises:
             LocalProtocolError: on no interface that was possible; the text says what to change.
         """
+        if self._config.alone:
+            return
         names = self._config.interfaces or (default_interface(),)
         self.refresh(trio.current_time())
         if self._joined:
@@ -196,7 +201,7 @@ class UdpLink:
             port.close()
 
     def _wanted(self) -> tuple[str, ...]:
-        if self._config.interfaces:
+        if self._config.interfaces or self._config.alone:
             return self._config.interfaces
         try:
             return (default_interface(),)
@@ -328,7 +333,7 @@ async def open_link(config: LinkConfig) -> AsyncIterator[UdpLink]:
         LocalProtocolError: there is no link, or it cannot be used; the text says what to change.
     """
     try:
-        async with open_sockets("", config.port, fall_back=False) as sockets:
+        async with open_sockets(config.host, config.port, fall_back=config.fall_back) as sockets:
             link = UdpLink(config, sockets)
             try:
                 link.open()

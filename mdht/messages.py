@@ -1,8 +1,7 @@
-"""Questions, answers and notes of the record store; they travel inside the packets of the overlay."""
+"""What nodes ask and tell each other about records."""
 
 import msgspec
 
-from dhtboot.kademlia.messages import Packet
 from mdht.records import Copy
 
 
@@ -81,4 +80,3 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True, tag=1):
 Question = Get | Put | Listen | Offer
 Answer = Got | Stored | Listening | Wanted
 Note = Pushed
-StorePacket = Packet[Question, Answer, Pushed]

@@ -41,6 +41,12 @@ def interface_addresses(name: str) -> tuple[InterfaceAddress, ...]:
     )
 
 
+def host_addresses() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Return all addresses of this host, those of loopback last."""
+    found = [address.ip for name in interfaces() for address in interface_addresses(name) if not address.is_link_local]
+    return sorted(found, key=lambda address: address.is_loopback)
+
+
 def default_interface() -> str:
     """Return the interface of the default route, else the first one that is up and has an address.
 

@@ -1,10 +1,11 @@
-"""Starts and stops a node: sockets, state directory, entry points, presence on the link.
+"""Starts and stops a host: sockets, state directory, entry points, presence on the link.
 
 async with open_mdht(MdhtConfig(), writer) as node:
     await node.put(key, b"value", ttl_s=300)
     found = await node.get(key)
 """
 
+import hashlib
 import logging
 import math
 import random
@@ -16,96 +17,95 @@ from typing import Final
 import msgspec
 import trio
 
-from dhtboot.effects import Effect, Joined, JoinFailed
-from dhtboot.errors import LocalProtocolError as SocketError
-from dhtboot.ids import Address, NodeRef, format_address, id_bytes, id_from
-from dhtboot.udp import UdpDriver, open_sockets
+from dhtboot.ids import Address, format_address, hash_id, id_bytes
 from mdht import netifaces_io, rendezvous
 from mdht.api import Mdht
 from mdht.config import MdhtConfig
+from mdht.entry_points import EntryPoints
 from mdht.errors import LocalProtocolError, UnreachableError
-from mdht.records import Copy
+from mdht.link_config import LinkConfig
+from mdht.link_driver import Away, LinkDriver
+from mdht.link_host import AwayCodec, HostSettings, make_host
+from mdht.link_io import UdpLink, open_link
+from mdht.link_running import RunningHost
 from mdht.signing import SigningKey
-from mdht.state import Batch, SavedContact, StateDirectory
-from mdht.store import StoreNode
-from mdht.wire import store_codec
+from mdht.state import Saved, StateDirectory
+from mdht.state_keeping import StateKeeping
+from mdht.subnet.effects import MemberChanged, Settled
+from mdht.subnet.identity import derive
+from mdht.subnet.kept import recalled
+from mdht.subnet.messages import HID_BYTES, State
+from mdht.subnet.wire import LinkCodec
 from mdht.zeroconf_io import open_presence
 
 __all__ = ["Mdht", "MdhtConfig", "open_mdht"]
 
 log = logging.getLogger(__name__)
 
-SAVE_INTERVAL_S: Final = 1.0
-"A node that is killed loses at most so much of what it heard; others hold it as well."
-CONTACTS_SAVE_S: Final = 300.0
-"Unchanged neighbours are written so often; every second would wear out a router's flash."
-LEAVE_S: Final = 2.0
-"For handing records over at the end; a user who pressed Ctrl-C waits no longer."
+LEAVE_S: Final = 3.0
+"For handing records over and saying goodbye; a user who pressed Ctrl-C waits no longer."
+GLANCE_S: Final = 0.02
 RESOLVE_RETRY_S: Final = 30.0
 "Pause before an entry point's name is looked up again."
-SAVED_CONTACTS: Final = 64
-"Contacts tried at the start beside the entry points."
+OVERLAY_LOOK_S: Final = 0.2
+"Between two looks at how it stands with the overlay."
 
 
 @asynccontextmanager
 async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdht]:
-    """Run a node while the context lasts; at its end the node hands its records over and says goodbye.
+    """Be a host of the link's subnet while the context lasts; at its end it hands its records over and says goodbye.
 
-    A lone node works; it joins others as soon as one is found on the link or an entry point answers.
+    A lone host works; its subnet joins others as soon as an entry point answers. Records can be put and got at once:
+    that waits until the host has come to its subnet.
 
     Args:
         config: settings.
-        writer: signs what is put through this node.
+        writer: signs what is put through this host.
 
     Raises:
         LocalProtocolError: a port, directory, interface or entry point cannot be used; the text says what to change.
+        UnreachableError: the bootstrap server's name has no address.
     """
     for text in config.bootstrap:
         rendezvous.parse(text)
-    interface = _link(config)
+    interface = _interface(config)
+    server = None if config.server is None else (await rendezvous.resolve(config.server, random.SystemRandom()))[0]
     with ExitStack() as stack:
         state = None
         if config.state_dir is not None:
             state = stack.enter_context(StateDirectory.open(config.state_dir, time.time()))
         saved = None if state is None else state.load(time.time())
-        identity = SigningKey.generate() if saved is None else SigningKey.from_seed(saved.node_seed)
-        rng = random.SystemRandom()
-        # What this process itself puts never makes room for others.
-        table = msgspec.structs.replace(config.store.table, pinned=frozenset((writer.public_key,)))
-        store = msgspec.structs.replace(config.store, table=table)
-        core = StoreNode(identity.public_key, config.overlay, store, rng, trio.current_time())
-        if saved is not None:
-            for copy in saved.copies:
-                core.table.put(copy.record, copy.remaining_s, trio.current_time(), "")
-        try:
-            async with open_sockets(config.host, config.port, fall_back=not config.port_required) as sockets:
-                driver = UdpDriver(core, store_codec(config.network), sockets, _EventLog(config.bootstrap))
-                running = _Running(config, core, driver, rng)
-                contacts = () if saved is None else saved.contacts[:SAVED_CONTACTS]
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(running.drive)
-                    await running.join([NodeRef(id_from(c.id), (c.host, c.port)) for c in contacts])
-                    for text in config.bootstrap:
-                        nursery.start_soon(running.follow_entry_point, text)
-                    if interface is not None:
-                        nursery.start_soon(running.be_present, interface)
-                    if state is not None:
-                        nursery.start_soon(running.keep_saving, state)
-                    try:
-                        yield Mdht(core, driver, writer, config.network)
-                    finally:
-                        with trio.CancelScope(shield=True):
-                            await running.leave()
-                            if state is not None:
-                                await running.save(state)
-                        running.carrier.cancel()
-                        nursery.cancel_scope.cancel()
-        except SocketError as error:
-            raise LocalProtocolError(str(error)) from error
+        link_config = LinkConfig(
+            overlay=config.network,
+            interfaces=() if interface is None else (interface,),
+            alone=interface is None,
+            host=config.host,
+            port=config.port,
+            fall_back=not config.port_required,
+        )
+        async with open_link(link_config) as link:
+            running = _Running(config, server, writer, link, interface, state, saved)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(running.drive)
+                running.start()
+                for text in config.bootstrap:
+                    nursery.start_soon(running.follow_entry_point, text)
+                nursery.start_soon(running.tell_of_overlay)
+                if interface is not None:
+                    nursery.start_soon(running.be_present, interface)
+                if running.keeping is not None:
+                    nursery.start_soon(running.keeping.run)
+                try:
+                    yield Mdht(running.host, writer)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await running.leave()
+                    running.carrier.cancel()
+                    nursery.cancel_scope.cancel()
 
 
-def _link(config: MdhtConfig) -> str | None:
-    """The interface on which to be present, None for none."""
+def _interface(config: MdhtConfig) -> str | None:
+    """The interface whose link's subnet to be in, None for none."""
     if not config.presence:
         return None
     if config.interface is not None:
@@ -118,59 +118,84 @@ def _link(config: MdhtConfig) -> str | None:
         return None
 
 
-class _EventLog:
-    """One line for each change, not one for each attempt."""
-
-    def __init__(self, bootstrap: tuple[str, ...]) -> None:
-        self._failing = False
-        self._where = f" (entry points: {', '.join(bootstrap)})" if bootstrap else ""
-
-    def __call__(self, event: Effect) -> None:
-        match event:
-            case Joined(contacts=contacts):
-                self._failing = False
-                log.info("joined the overlay with %d contacts", contacts)
-            case JoinFailed(retry_in_s=retry_in_s):
-                level = logging.DEBUG if self._failing else logging.WARNING
-                log.log(level, "no other node answers%s; going on alone, trying every %.0f s", self._where, retry_in_s)
-                self._failing = True
-
-
 class _Running:
-    """The tasks beside the driver."""
+    """One host and the tasks beside its driver."""
 
-    def __init__(self, config: MdhtConfig, core: StoreNode, driver: UdpDriver, rng: random.Random) -> None:
+    def __init__(
+        self,
+        config: MdhtConfig,
+        server: Address | None,
+        writer: SigningKey,
+        link: UdpLink,
+        interface: str | None,
+        state: StateDirectory | None,
+        saved: Saved | None,
+    ) -> None:
         self._config = config
-        self._core = core
-        self._driver = driver
-        self._rng = rng
+        self._state = state
+        self._rng = random.SystemRandom()
         self.carrier = trio.CancelScope(shield=True)
         "Ends the driver; shielded, because records are still handed over when all else is cancelled."
-        self._saved: dict[tuple[bytes, bytes, bytes], int] = {}
-        self._saved_contacts: frozenset[bytes] = frozenset()
-        self._contacts_saved_at = -math.inf
+        self._entry_points = EntryPoints(() if saved is None else saved.contacts)
+        fingerprint = link_fingerprint(interface)
+        # What this process itself puts never makes room for others.
+        table = msgspec.structs.replace(config.keeping.table, pinned=frozenset((writer.public_key,)))
+        settings = HostSettings(
+            network=config.network,
+            protocol=config.overlay,
+            server=server,
+            allow_private=config.allow_private,
+            alone=interface is None,
+            keeping=msgspec.structs.replace(config.keeping, table=table),
+        )
+        core = make_host(
+            settings,
+            _name(saved),
+            1 if saved is None else saved.incarnation,
+            lambda: link.addresses,
+            lambda: derive([], self._rng),
+            self._rng,
+            entry_points=lambda: self._entry_points.others(link.addresses),
+            kept=None if saved is None else recalled(saved.kept, fingerprint),
+            former=() if saved is None else saved.copies,
+            now=trio.current_time(),
+        )
+        self._driver = LinkDriver(
+            core,
+            LinkCodec(config.network, config.keys),
+            link,
+            keyed=bool(config.keys),
+            keep=self._keep_incarnation,
+            on_event=self._on_event,
+            away=Away(core, AwayCodec(settings, config.keys)),
+        )
+        self.host = RunningHost(core, self._driver, link, config.network)
+        self._core = core
+        self.keeping = None
+        if state is not None and saved is not None:
+            self.keeping = StateKeeping(state, saved.kept, fingerprint, self.host)
 
     async def drive(self) -> None:
         """Carry packets until the very end."""
         with self.carrier:
-            await self._driver.run()
+            await self._driver.run(LinkConfig(overlay=self._config.network).look_s)
 
-    async def join(self, known: list[NodeRef]) -> None:
-        """Join by the entry points given as numbers and by contacts of an earlier run."""
-        contacts = list(known)
+    def start(self) -> None:
+        """Say hello; entry points that are given as numbers are known at once."""
         for text in self._config.bootstrap:
-            if rendezvous.parse(text).numeric:
-                contacts += [NodeRef(0, address) for address in await rendezvous.resolve(text, self._rng)]
-        self._driver.perform(self._core.overlay.join(contacts, trio.current_time()))
+            entry = rendezvous.parse(text)
+            if entry.numeric:
+                self._entry_points.add((entry.host, entry.port or rendezvous.DEFAULT_PORT))
+        self._driver.perform(self._core.start(trio.current_time()))
 
     async def follow_entry_point(self, text: str) -> None:
-        """Resolve a name and get to know its nodes; again while this node is alone."""
+        """Resolve a name, again while this node is alone."""
         if rendezvous.parse(text).numeric:
             return
         complaint = ""
         while True:
             try:
-                if not len(self._core.overlay.table):
+                if not self.host.contacts:
                     for address in await rendezvous.resolve(text, self._rng):
                         self._learn(address)
                 complaint = ""
@@ -181,68 +206,81 @@ class _Running:
             await trio.sleep(RESOLVE_RETRY_S)
 
     async def be_present(self, interface: str) -> None:
-        """Announce this node on the link, and get to know the others there."""
-        node = id_bytes(self._core.overlay.id)
-        port = self._driver.addresses[0][1]
-        async with open_presence(interface=interface, node=node, port=port, network=self._config.network) as peers:
+        """Announce this host on the link by DNS-SD, and take whoever is announced there for an entry point.
+
+        Hosts of the same subnet have found each other by then, where their group's datagrams pass; where only those of
+        DNS-SD do they are at least of one overlay.
+        """
+        name = id_bytes(hash_id(self._core.hid))
+        port = self.host.addresses[0][1] if self.host.addresses else self._config.port
+        async with open_presence(interface=interface, node=name, port=port, network=self._config.network) as peers:
             async for peer in peers:
                 if peer.kind == "found":
-                    log.info("found %s on %s at %s", peer.node[:16], interface, peer.addresses)
+                    log.debug("DNS-SD on %s names %s", interface, peer.addresses)
                     for address in peer.addresses[:1]:
                         self._learn(address)
 
     def _learn(self, address: Address) -> None:
-        log.debug("trying %s", format_address(address))
-        self._driver.perform(self._core.overlay.learn(NodeRef(0, address), trio.current_time()))
+        if self._entry_points.add(address) and address not in self.host.members:
+            log.debug("entry point %s", format_address(address))
+            self._core.look_soon(trio.current_time())
+            self._driver.perform(())
+
+    async def tell_of_overlay(self) -> None:
+        """One line in the log for each change, not one for each attempt."""
+        told: bool | None = None
+        while True:
+            await trio.sleep(OVERLAY_LOOK_S)
+            if self._core.membership.state is not State.READY:
+                continue
+            joined = self.host.contacts > 0
+            if joined != told:
+                told = joined
+                self._tell(joined=joined)
+
+    def _tell(self, *, joined: bool) -> None:
+        if joined:
+            log.info("joined the overlay: %d other nodes are known", self.host.contacts)
+        elif self._config.bootstrap or self._config.server:
+            where = ", ".join([*self._config.bootstrap, self._config.server or ""]).strip(", ")
+            log.warning("no other node answers (entry points: %s); going on alone, trying again", where)
+
+    def _keep_incarnation(self, incarnation: int) -> None:
+        if self._state is not None:
+            self._state.keep_incarnation(incarnation)
+
+    def _on_event(self, event: MemberChanged | Settled) -> None:
+        match event:
+            case MemberChanged(hid=hid, state=State.READY | State.LEFT | State.DEAD as state):
+                log.info("host %s is %s", hid.hex(), state.name.lower())
+            case Settled(subnet=subnet) if subnet is not None:
+                log.info("in subnet %s", subnet.tag.hex())
+            case _:
+                pass
 
     async def leave(self) -> None:
-        """Hand records over, say goodbye."""
-        done = trio.Event()
-        self._core.hand_over_all(trio.current_time(), done.set)
-        self._driver.perform(self._core.overlay.collect())
+        """Write what is held, hand records over, say goodbye."""
+        if self.keeping is not None:
+            await self.keeping.save()
+        self._driver.perform(self._core.leave(trio.current_time()))
         with trio.move_on_after(LEAVE_S):
-            await done.wait()
-        self._driver.perform(self._core.overlay.leave())
+            while True:
+                if math.isinf(self._core.next_deadline()):
+                    return
+                await trio.sleep(GLANCE_S)
 
-    async def keep_saving(self, state: StateDirectory) -> None:
-        """Write what changed, once a second."""
-        while True:
-            await trio.sleep(SAVE_INTERVAL_S)
-            await self.save(state)
 
-    async def save(self, state: StateDirectory) -> None:
-        """Write what changed since the last time."""
-        now = trio.current_time()
-        wall_s = time.time()
-        changed: list[Copy] = []
-        held: dict[tuple[bytes, bytes, bytes], int] = {}
-        for copy in self._core.table.copies(now):
-            record = copy.record
-            slot = record.key, record.writer, record.name
-            held[slot] = record.seq
-            if self._saved.get(slot) != record.seq:
-                changed.append(copy)
-        batch = Batch(
-            contacts=self._contacts_to_save(now, wall_s),
-            copies=tuple(changed),
-            dropped=tuple(slot for slot in self._saved if slot not in held),
-        )
-        self._saved = held
-        if not (batch.contacts or batch.copies or batch.dropped):
-            return
-        try:
-            await trio.to_thread.run_sync(state.save, batch, wall_s)
-        except LocalProtocolError as error:
-            log.warning("state not saved: %s", error)
+def _name(saved: Saved | None) -> bytes:
+    """The name of this host: as long as it has a state directory, always the same."""
+    seed = SigningKey.generate().seed if saved is None else saved.node_seed
+    return hashlib.sha256(b"mdht host" + seed).digest()[:HID_BYTES]
 
-    def _contacts_to_save(self, now: float, wall_s: float) -> tuple[SavedContact, ...]:
-        """The neighbours, when they are others than before; else now and then, for the time they were last seen."""
-        neighbours = self._core.overlay.neighbours
-        identifiers = frozenset(id_bytes(node.id) for node in neighbours)
-        if identifiers == self._saved_contacts and now < self._contacts_saved_at + CONTACTS_SAVE_S:
-            return ()
-        self._saved_contacts, self._contacts_saved_at = identifiers, now
-        return tuple(
-            SavedContact(id=id_bytes(node.id), host=node.address[0], port=node.address[1], seen_at=wall_s)
-            for node in neighbours
-        )
+
+def link_fingerprint(interface: str | None) -> bytes:
+    """By what this host knows its link again; 8 bytes."""
+    if interface is None:
+        return bytes(8)
+    networks = sorted(
+        str(address.network) for address in netifaces_io.interface_addresses(interface) if not address.ip.is_link_local
+    )
+    return hashlib.sha256(" ".join([interface, *networks]).encode()).digest()[:8]

@@ -1,4 +1,4 @@
-"""The command line of `mdht`, taken apart and checked; no I/O."""
+"""The command line of `mdht`, taken apart and checked."""
 
 import argparse
 import hashlib
@@ -11,6 +11,7 @@ from typing import Final
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
+from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import parse
 
@@ -19,7 +20,7 @@ EPHEMERAL_PORT: Final = 0
 
 _EXAMPLES: Final = """\
 examples:
-  mdht run                                     take part; peers on the link are found by themselves
+  mdht run                                     take part; hosts of the link's subnet are found by themselves
   mdht run --bootstrap peer.example.org:27183  join nodes elsewhere
   mdht run --bootstrap example.org             join by the SRV records _mdht._udp.example.org
   mdht put office "meeting at ten"             write under a key, for an hour
@@ -121,8 +122,12 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         port_required=options.port is not None,
         bootstrap=tuple(options.bootstrap),
         interface=options.interface,
+        server=options.server,
         presence=not options.no_presence,
+        allow_private=options.allow_private,
+        keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
+        overlay=options.overlay,
     )
 
 
@@ -145,8 +150,16 @@ def _common_options() -> argparse.ArgumentParser:
         metavar="WHERE",
         help="HOST:PORT, [v6]:PORT, or a domain with SRV records _mdht._udp; repeatable",
     )
-    common.add_argument("--interface", metavar="IF", help="link on which to find peers (the default route's)")
-    common.add_argument("--no-presence", action="store_true", help="neither announce nor seek peers on the link")
+    common.add_argument("--server", metavar="HOST:PORT", help="bootstrap server of the overlay: see dhtboot serve")
+    common.add_argument("--interface", metavar="IF", help="link whose subnet to be in (the default route's)")
+    common.add_argument(
+        "--no-presence", action="store_true", help="be a subnet of its own: neither announce nor seek hosts on the link"
+    )
+    common.add_argument("--key-file", type=Path, metavar="FILE", help="passphrase that the hosts of the overlay share")
+    common.add_argument(
+        "--overlay", choices=("kademlia", "chord"), default="kademlia", help="protocol between subnets (kademlia)"
+    )
+    common.add_argument("--allow-private", action="store_true", help="tell other subnets private addresses always")
     common.add_argument("--port", type=_port, help="UDP port; must be free (27183, or another when it is taken)")
     common.add_argument("--network", default="z2z", type=_network, help="overlay to take part in (z2z)")
     common.add_argument("--state-dir", type=Path, metavar="DIR", help="(~/.local/state/mdht/net-NETWORK)")

@@ -78,18 +78,27 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a node at one moment."""
 
     node: str
-    "Identifier, 40 hex digits."
+    "Identifier of the node that the subnet is, 40 hex digits; empty while the host is in none."
+    subnet: str
+    "Tag of its founding, 16 hex digits."
+    host: str
+    "Name of this host among the members, 16 hex digits."
     writer: str
     "Public key that signs what is put here, 64 hex digits."
     network: str
     phase: str
-    "`new`, `joining` or `joined`; a lone node is joined with 0 contacts."
+    "`new`, `joining` or `joined`: whether this host answers for its node. A lone node is joined with 0 contacts."
     addresses: tuple[str, ...]
-    public_address: str | None
-    "As at least two other nodes see it."
     uptime_s: float
+    members: tuple[str, ...]
+    "Addresses of the other hosts of the subnet."
     contacts: int
+    "Other nodes known."
     neighbours: tuple[str, ...]
+    "Those next to this one, by the address of a host each."
+    structural_changes: int
+    "Of nodes in this host's tables, found by itself: hosts that come and go cause none while their node lives."
     records: int
+    "That this host holds."
     record_bytes: int
     counters: dict[str, int]

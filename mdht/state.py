@@ -18,6 +18,8 @@ import msgspec
 from mdht.errors import LocalProtocolError
 from mdht.records import Copy, Record, check, life_s
 from mdht.signing import SEED_BYTES, SigningKey
+from mdht.subnet.identity import Identity, Kind, Subnet
+from mdht.subnet.kept import Kept
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +82,27 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """What a node starts with."""
 
     node_seed: bytes
-    "Seed of the node's own signing key, of which its id is the hash; made on the first start."
+    "Random, made on the first start: this host has its name from it."
     incarnation: int
     "1 on the first start, one more on each."
     own: tuple[OwnRecord, ...]
     contacts: tuple[SavedContact, ...]
     "The most recently seen first."
+    kept: tuple[Kept, ...]
+    "The subnets that it was in."
     copies: tuple[Copy, ...]
     "With the time remaining now; their signatures are to be verified again, as a file is not to be trusted."
+
+
+class _KeptSubnet(msgspec.Struct, frozen=True, array_like=True):
+    kind: bytes
+    data: bytes
+    salt: bytes
+    tag: bytes
+    fingerprint: bytes
+    founded_at: float
+    left_at: float
+    "Wall clock."
 
 
 class StateDirectory:
@@ -152,8 +167,28 @@ class StateDirectory:
                     SavedContact(id=node_id, host=host, port=port, seen_at=seen_at)
                     for node_id, host, port, seen_at in database.execute("SELECT * FROM contacts ORDER BY seen_at DESC")
                 ),
+                kept=tuple(_read_kept(_node_value(database, "subnets"), wall_s)),
                 copies=tuple(_read_copies(database, wall_s)),
             )
+
+    def keep_incarnation(self, incarnation: int) -> None:
+        """Write a number before it is used.
+
+        Raises:
+            LocalProtocolError: it cannot be written.
+        """
+        with _as_local_error(self.path), self._database as database:
+            _set_node_value(database, "incarnation", incarnation.to_bytes(8))
+
+    def keep_subnets(self, kept: tuple[Kept, ...], wall_s: float) -> None:
+        """Write which subnets this host was in.
+
+        Raises:
+            LocalProtocolError: they cannot be written.
+        """
+        entries = [_kept_subnet(one, wall_s) for one in kept]
+        with _as_local_error(self.path), self._database as database:
+            _set_node_value(database, "subnets", msgspec.msgpack.encode(entries))
 
     def save(self, batch: Batch, wall_s: float) -> None:
         """Write a batch in one transaction; after a crash it is there as a whole or not at all."""
@@ -267,6 +302,36 @@ def _row(copy: Copy, wall_s: float) -> tuple[object, ...]:
         record.value,
         record.signature,
         wall_s + copy.remaining_s,
+    )
+
+
+def _read_kept(data: bytes | None, wall_s: float) -> Iterator[Kept]:
+    """Yield the subnets with their ages now; a file that is damaged has none, and then the host founds another one."""
+    try:
+        entries = msgspec.msgpack.decode(data or b"\x90", type=list[_KeptSubnet])
+    except (msgspec.DecodeError, ValueError):
+        log.warning("the state directory does not tell which subnet this host was in; it may found another one")
+        return
+    for entry in entries:
+        try:
+            subnet = Subnet(Identity(Kind(entry.kind), entry.data, entry.salt), entry.tag)
+        except ValueError:
+            continue  # of a later version
+        left_s = max(0.0, wall_s - entry.left_at)  # a wall clock may have been set back
+        founded_s = max(0.0, entry.left_at - entry.founded_at)
+        yield Kept(subnet=subnet, fingerprint=entry.fingerprint, founded_s=founded_s, left_s=left_s)
+
+
+def _kept_subnet(kept: Kept, wall_s: float) -> _KeptSubnet:
+    identity, left_at = kept.subnet.identity, wall_s - kept.left_s
+    return _KeptSubnet(
+        identity.kind.value,
+        identity.data,
+        identity.salt,
+        kept.subnet.tag,
+        kept.fingerprint,
+        left_at - kept.founded_s,
+        left_at,
     )
 
 

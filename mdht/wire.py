@@ -1,22 +1,11 @@
-"""Bytes of the record store's packets."""
+"""How much room copies of records take in a datagram."""
 
-from typing import Any, Final
+from typing import Final
 
-from dhtboot.wire import Codec
-from mdht.messages import StorePacket
 from mdht.records import Copy
 
-PAGE_BYTES: Final = 1130
-"Room for copies in a datagram of their own: 1,200 less headers and the fields around them."
-SHARED_PAGE_BYTES: Final = 780
-"Room for copies beside 8 contacts of IPv6."
 _COPY_OVERHEAD: Final = 154
 "Fixed fields of a copy and the lengths of the others, at most."
-
-
-def store_codec(network: str) -> Codec[Any]:
-    """The codec of one network of record stores."""
-    return Codec(StorePacket, network=network)
 
 
 def copy_bytes(copy: Copy) -> int:

@@ -13,16 +13,22 @@ from typing import Final
 import trio
 import trio.testing
 
-from dhtboot.ids import NodeRef, id_from
-from dhtboot.kademlia.config import KademliaConfig
-from dhtboot.udp import UdpDriver, open_sockets
+from dhtboot.ids import Address, id_from
 from mdht import chunks
 from mdht.api import Mdht
-from mdht.config import StoreConfig
+from mdht.keeping.config import KeepingConfig
+from mdht.keeping.keeper import Keeper
+from mdht.link_config import LinkConfig
+from mdht.link_driver import Away, LinkDriver
+from mdht.link_host import AwayCodec, HostSettings, make_host
+from mdht.link_io import open_link
+from mdht.link_running import RunningHost
 from mdht.records import Copy, Record
 from mdht.signing import SigningKey
-from mdht.store import StoreNode
-from mdht.wire import store_codec
+from mdht.subnet.identity import derive
+from mdht.subnet.kept import Kept
+from mdht.subnet.messages import HID_BYTES
+from mdht.subnet.wire import LinkCodec
 from tools.bench_work import Figures, Stopwatch, Work, progress, report, resident_kib
 
 TTL_S: Final = 3600.0
@@ -34,25 +40,67 @@ IDLE_SHARE: Final = 0.1
 
 
 class Member:
-    """One node of the laboratory."""
+    """One host of the laboratory, a subnet of its own."""
 
-    def __init__(self, identity: SigningKey, port: int = 0) -> None:
-        self.core = StoreNode(identity.public_key, KademliaConfig(), StoreConfig(), SystemRandom(), trio.current_time())
+    def __init__(
+        self, identity: SigningKey, port: int = 0, kept: Kept | None = None, former: tuple[Copy, ...] = ()
+    ) -> None:
         self.identity = identity
-        self._port = port
         self.alive = trio.CancelScope()
-        self.driver: UdpDriver
+        self.host: RunningHost
         self.api: Mdht
+        self._port = port
+        self._kept = kept
+        self._former = former
 
-    async def run(self, contacts: list[NodeRef], task_status: trio.TaskStatus[Member]) -> None:
-        """Be a node until killed: no goodbye, the socket is closed."""
-        async with open_sockets("127.0.0.1", self._port, fall_back=False) as sockets:
-            self.driver = UdpDriver(self.core, store_codec("bench"), sockets, lambda _event: None)
-            self.api = Mdht(self.core, self.driver, self.identity, "bench")
-            self.driver.perform(self.core.overlay.join(contacts, trio.current_time()))
+    async def run(self, entry_points: list[Address], task_status: trio.TaskStatus[Member]) -> None:
+        """Be a host until killed: no goodbye, the socket is closed."""
+        config = LinkConfig(overlay="bench", alone=True, host="127.0.0.1", port=self._port)
+        settings = HostSettings(network="bench", alone=True, keeping=KeepingConfig())
+        async with open_link(config) as link:
+            rng = SystemRandom()
+            core = make_host(
+                settings,
+                self.identity.public_key[:HID_BYTES],
+                1 if self._kept is None else 2,
+                lambda: link.addresses,
+                lambda: derive([], rng),
+                rng,
+                entry_points=lambda: entry_points,
+                kept=self._kept,
+                former=self._former,
+                now=trio.current_time(),
+            )
+            driver = LinkDriver(
+                core,
+                LinkCodec("bench"),
+                link,
+                keyed=False,
+                keep=lambda _incarnation: None,
+                on_event=lambda _event: None,
+                away=Away(core, AwayCodec(settings, ())),
+            )
+            self.host = RunningHost(core, driver, link, "bench")
+            self.api = Mdht(self.host, self.identity)
+            driver.perform(core.start(trio.current_time()))
             with self.alive:
-                task_status.started(self)
-                await self.driver.run()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(driver.run, config.look_s)
+                    await self.host.keeper()
+                    task_status.started(self)
+
+    @property
+    def keeper(self) -> Keeper:
+        """Its records."""
+        keeper = self.host.core.keeper
+        assert isinstance(keeper, Keeper)
+        return keeper
+
+    @property
+    def kept(self) -> Kept | None:
+        """The subnet that it is, for its next start."""
+        subnet = self.host.core.subnet
+        return None if subnet is None else Kept(subnet=subnet, fingerprint=b"", founded_s=0.0, left_s=0.0)
 
 
 class Laboratory:
@@ -63,28 +111,29 @@ class Laboratory:
         self._nursery = nursery
 
     async def add(self, count: int) -> None:
-        """Start more nodes; all join through the first."""
-        for _ in range(count):
-            entry = [NodeRef(0, member.driver.addresses[0]) for member in self.members[:1]]
-            member = Member(SigningKey.generate())
-            await self._nursery.start(member.run, entry)
-            self.members.append(member)
+        """Start more hosts, all at once; all join through the first."""
+        if not self.members:
+            self.members.append(await self._nursery.start(Member(SigningKey.generate()).run, []))
+            count -= 1
+        entry = list(self.members[0].host.addresses)
+        fresh = [Member(SigningKey.generate()) for _ in range(count)]
+        async with trio.open_nursery() as starting:
+            for member in fresh:
+                starting.start_soon(self._nursery.start, member.run, entry)
+        self.members += fresh
 
     async def restart(self, rng: Random) -> None:
-        """Kill all, start all again with identity, port, records and 16 contacts, as from state directories."""
-        old = [(member, member.driver.addresses[0]) for member in self.members]
-        for member, _address in old:
+        """Kill all, start all again with name, port, subnet, records and 16 contacts, as from state directories."""
+        now = trio.current_time()
+        old = [(member, member.host.addresses[0], tuple(member.keeper.copies(now))) for member in self.members]
+        for member, _address, _copies in old:
             member.alive.cancel()
         await trio.testing.wait_all_tasks_blocked()
-        self.members = []
-        for member, address in old:
-            again = Member(member.identity, address[1])
-            for copy in member.core.table.copies(trio.current_time()):
-                again.core.table.put(copy.record, copy.remaining_s, trio.current_time(), "")
-            self.members.append(again)
-        for again in self.members:
-            known = [NodeRef(each.core.overlay.id, address) for each, address in rng.sample(old, 16)]
-            await self._nursery.start(again.run, known)
+        self.members = [Member(each.identity, address[1], each.kept, copies) for each, address, copies in old]
+        async with trio.open_nursery() as starting:
+            for again in self.members:
+                known = [address for _each, address, _copies in rng.sample(old, 16)]
+                starting.start_soon(self._nursery.start, again.run, known)
 
     def kill(self, count: int, rng: Random) -> None:
         """End nodes without goodbye."""
@@ -94,12 +143,12 @@ class Laboratory:
 
     def held(self, key: bytes, count: int) -> int:
         """How many of the `count` nodes closest to a key hold something under it."""
-        return sum(bool(member.core.table.get(key, trio.current_time())) for member in self.closest(key, count))
+        return sum(bool(member.host.table.get(key, trio.current_time())) for member in self.closest(key, count))
 
     def closest(self, key: bytes, count: int) -> list[Member]:
         """The living nodes closest to a key."""
         target = id_from(key)
-        return sorted(self.members, key=lambda member: member.core.overlay.id ^ target)[:count]
+        return sorted(self.members, key=lambda member: member.keeper.others.me ^ target)[:count]
 
 
 @asynccontextmanager
@@ -192,7 +241,7 @@ async def measure_more(work: Work, figures: Figures) -> None:
         extra["placed_percent"] = 100.0 * sum(lab.held(key, 8) for key in keys) / (8 * len(keys))
         progress("z2z: half of them are killed")
         lab.kill(len(lab.members) // 2, rng)
-        gone = sum(not any(m.core.table.get(key, trio.current_time()) for m in lab.members) for key in keys)
+        gone = sum(not any(m.host.table.get(key, trio.current_time()) for m in lab.members) for key in keys)
         gets = Stopwatch()
         missed = 0
         for key in keys:
@@ -214,7 +263,8 @@ async def measure_restart(work: Work, figures: Figures) -> None:
                 key=key, writer=writer, seq=1, lease_s=int(TTL_S), value=chunks.split(rng.randbytes(100))[0]
             )
             for member in lab.closest(key, 8):
-                member.core.store(Copy(record, TTL_S), "", trio.current_time())
+                member.keeper.store_copy(Copy(record, TTL_S), trio.current_time(), lambda _refusal, _now: None)
+                member.host.flush()
         progress(f"z2z: all {work.nodes} nodes restart with {len(keys) * 8 // work.nodes} records each")
         await lab.restart(rng)
         started = trio.current_time()

@@ -60,6 +60,13 @@ class Watch:
         for node in self._subscribed.values():
             self._base.others.ask(node, Listen(self._key, 0.0), now, on_reply=_ignore, on_fail=_ignore_silence)
 
+    def move(self, base: Base, now: float) -> None:
+        """This host is in another subnet; the former one has forgotten the subscriptions by itself."""
+        self._base = base
+        self._fetching = False
+        base.watch(self._key, self)
+        self._renew(now)
+
     def tick(self, now: float) -> None:
         """Renew what is due, and drop what has ended."""
         while self._expiries and self._expiries[0][0] <= now:

@@ -235,6 +235,11 @@ class Founding:
             self._step(Input.INHERITS, now)
         return self._collect()
 
+    def look_soon(self, now: float) -> None:
+        """Somebody who may be in the overlay has become known: a ring of one does not wait until it looks again."""
+        if self.stage is Stage.ALONE and not math.isinf(self._look_at):
+            self._look_at = now
+
     def tick(self, now: float) -> list[FoundingEffect]:
         """Act on the time."""
         if now >= self._wait_until and self.stage in COLD:

@@ -146,6 +146,11 @@ class SubnetHost:
         return self._founding.subnet
 
     @property
+    def founded_at(self) -> float:
+        """When that was founded."""
+        return self._founding.founded_at
+
+    @property
     def counters(self) -> Counter[str]:
         """Of what was refused."""
         return self.membership.counters
@@ -207,6 +212,10 @@ class SubnetHost:
         if self.keeper is None or self.membership.state is not State.READY:
             return self._goodbye(now, handed_over=True)
         return self._become(State.LEAVING, now) + self._sorted(self.keeper.hand_over(now), now)
+
+    def look_soon(self, now: float) -> None:
+        """There is a new entry point to the overlay."""
+        self._founding.look_soon(now)
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
 

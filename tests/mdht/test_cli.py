@@ -59,7 +59,7 @@ def passing(node: RunningNode, tmp_path: Path) -> list[str]:
 
 def test_a_node_says_when_it_is_ready(node: RunningNode) -> None:
     assert f":{node.port}" in node.first_line
-    assert node.first_line.startswith("node ")
+    assert node.first_line.startswith("host ")
 
 
 def test_values_go_through_the_running_node(node: RunningNode, capsys: pytest.CaptureFixture[str]) -> None:

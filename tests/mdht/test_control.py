@@ -58,14 +58,17 @@ class MemoryNode:
     def status(self) -> Status:
         return Status(
             node="00" * 20,
+            subnet="00" * 8,
+            host="00" * 8,
             writer="00" * 32,
             network="lab",
             phase="joined",
             addresses=("127.0.0.1:27183",),
-            public_address=None,
             uptime_s=1.0,
+            members=(),
             contacts=0,
             neighbours=(),
+            structural_changes=0,
             records=len(self.values),
             record_bytes=0,
             counters={},

@@ -15,7 +15,7 @@ from dhtboot.ids import ID_BYTES, NodeRef, id_bytes
 from dhtboot.kademlia import messages as kademlia
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import packet_type
-from mdht.messages import Get, Got, Listening, Pushed, Put, StorePacket
+from mdht.messages import Got, Pushed, Put
 from mdht.records import Copy
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import (
@@ -240,19 +240,6 @@ def test_a_contact_has_the_address_that_follows_from_its_identifier(number: int)
     packet = kademlia.Packet(ME, 7, kademlia.Nodes((NodeRef(number, ("192.0.2.1", 4000)),)))
     body = KADEMLIA.decode(KADEMLIA.encode(datagram(Carried(packet=packet)))).body
     assert body.packet.message.nodes == (NodeRef(number, pseudo_address(number)),)
-
-
-def test_what_the_layer_above_says_travels_by_its_own_types() -> None:
-    store = OverlayCodec(OVERLAY, StorePacket)
-    for message in (
-        kademlia.FindNode(ME, Get(ME, 3)),
-        kademlia.Reply(Listening(60.0, 2, 1 << 60)),
-        kademlia.Tell(Pushed(())),
-    ):
-        carried = datagram(Carried(packet=kademlia.Packet(ME, 7, message)))
-        assert store.decode(store.encode(carried)) == carried
-        with pytest.raises(WireError):
-            KADEMLIA.decode(store.encode(carried))
 
 
 @pytest.mark.parametrize("config", [ChordConfig(), KademliaConfig()])

@@ -1,0 +1,118 @@
+"""A host that runs: its core with what carries it, as the Python API and its status need it."""
+
+from collections import Counter
+from typing import Final
+
+import trio
+
+from dhtboot.ids import Address, NodeRef
+from mdht.keeping.keeper import Keeper
+from mdht.link_driver import LinkDriver
+from mdht.link_io import UdpLink
+from mdht.record_table import RecordTable, TableConfig
+from mdht.subnet.host import SubnetHost
+from mdht.subnet.messages import State
+
+GLANCE_S: Final = 0.02
+"Between two looks whether a host that starts is READY."
+LOOK_S: Final = 0.25
+"Between two looks whether a host has come to another subnet, while something is under way."
+NO_RECORDS: Final = RecordTable(TableConfig(), lambda _record: False)
+
+
+class RunningHost:
+    """One host.
+
+    Args:
+        core: of the host.
+        driver: carries it.
+        link: its sockets.
+        network: name of the overlay.
+
+    Attributes:
+        counters: of what the layer above has found.
+    """
+
+    def __init__(self, core: SubnetHost, driver: LinkDriver, link: UdpLink, network: str) -> None:
+        self.core = core
+        self.network = network
+        self.counters: Counter[str] = Counter()
+        self._driver = driver
+        self._link = link
+
+    async def keeper(self) -> Keeper:
+        """What keeps the records, as soon as this host answers for its node."""
+        while True:
+            keeper = self.core.keeper
+            if isinstance(keeper, Keeper) and self.core.membership.state in {State.READY, State.LEAVING}:
+                return keeper
+            await trio.sleep(GLANCE_S)
+
+    async def while_kept(self, keeper: Keeper, done: trio.Event) -> None:
+        """Wait until something is done, or cannot be any more, since this host is in another subnet."""
+        while not done.is_set() and self.core.keeper is keeper:
+            with trio.move_on_after(LOOK_S):
+                await done.wait()
+
+    def flush(self) -> None:
+        """Send what operations want sent."""
+        self._driver.perform(self.core.collect(trio.current_time()))
+
+    # ---- how it stands -------------------------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> str:
+        """`new`, `joining` or `joined`."""
+        if self.core.part is None:
+            return "new"
+        return "joined" if self.core.membership.state is State.READY else "joining"
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others reach this host."""
+        return self._link.addresses
+
+    @property
+    def members(self) -> list[Address]:
+        """One address of each other host of the subnet."""
+        return [member.addresses[0] for member in self.core.membership.view.live if member.addresses]
+
+    @property
+    def contacts(self) -> int:
+        """Other nodes in this host's tables."""
+        keeper = self.core.keeper
+        return len(keeper.others.known) if isinstance(keeper, Keeper) else 0
+
+    @property
+    def neighbours(self) -> list[NodeRef]:
+        """The nodes next to this one."""
+        part = self.core.part
+        return [] if part is None else [node for node in part.step.neighbours() if node.id != part.face.core.id]
+
+    @property
+    def table(self) -> RecordTable:
+        """The records that this host holds."""
+        keeper = self.core.keeper
+        return keeper.store.stock.table if isinstance(keeper, Keeper) else NO_RECORDS
+
+    def address_of(self, node: NodeRef) -> Address | None:
+        """Of one host of a node, None where none is known."""
+        part = self.core.part
+        remote = None if part is None else part.face.nodes.get(node.address)
+        usable = [] if remote is None else remote.usable
+        return usable[0].address if usable else None
+
+    def rtt_s(self, node: NodeRef) -> float | None:
+        """Smoothed round trip to a host of a node, None when never measured."""
+        part, address = self.core.part, self.address_of(node)
+        return None if part is None or address is None else part.face.nodes.rtt.mean_s(address)
+
+    def totals(self) -> dict[str, int]:
+        """All that is counted."""
+        found = Counter(self._driver.totals()) + self.counters
+        part, keeper = self.core.part, self.core.keeper
+        if part is not None:
+            found += part.face.counters + part.face.nodes.counters
+        if isinstance(keeper, Keeper):
+            found += keeper.counters + keeper.store.counters + keeper.store.resolver.counters
+        return {name.replace(" ", "_"): count for name, count in sorted(found.items())}
