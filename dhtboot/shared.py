@@ -95,6 +95,13 @@ def give_up(core: OverlayNode, request_id: int, now: float) -> list[Effect]:
     return core.collect()
 
 
+def silent(core: OverlayNode, node: NodeRef, now: float) -> list[Effect]:
+    """A node has not answered what was asked beside the core."""
+    core.on_silent(node, now)
+    core.set_timers()
+    return core.collect()
+
+
 def maintain(core: OverlayNode, now: float) -> list[Effect]:
     """One round of what looks after the neighbours."""
     if isinstance(core, ChordNode):

@@ -128,9 +128,13 @@ class KademliaNode(Caller):
 
     def on_unanswered(self, pending: Pending, now: float) -> None:
         """A request will not be answered any more: its peer counts as dead."""
-        self.counters["timeouts"] += 1
-        self._on_dead(pending.node, now)
+        self.on_silent(pending.node, now)
         pending.asker.on_fail(pending.node, now)
+
+    def on_silent(self, node: NodeRef, now: float) -> None:
+        """A node does not answer, perhaps to somebody else here: it counts as dead."""
+        self.counters["timeouts"] += 1
+        self._on_dead(node, now)
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""

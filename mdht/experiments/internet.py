@@ -67,6 +67,7 @@ class Internet:
         to_server: packets to the bootstrap server.
         node_events: when nodes have died and been born: the time, the link, whether it was a birth.
         on_sent: is told each message that a host sends, with the header it has on a link.
+        loss: share of the messages between subnets that are lost.
         at_rest: whether each host of the overlay, which is Chord, has the right predecessor, successors and fingers,
             and none has found a change for a while. Until the next death or birth of a node nobody may find one from
             then on: `run` raises `StructureError`.
@@ -89,6 +90,7 @@ class Internet:
         self.changes = self.to_server = self.unexplained = 0
         self.node_events: list[tuple[float, int, bool]] = []
         self.on_sent: Callable[[SimHost, Any, Header | None], None] | None = None
+        self.loss = 0.0
         self.at_rest = False
         self._strict = strict
         self._changes_seen, self._quiet_from = 0, 0.0
@@ -305,7 +307,7 @@ class Internet:
         if to == SERVER:
             self.to_server += 1
             self._schedule(self._tick + delay, None, packet, source)
-        elif (receiver := self._by_address.get(to)) is not None:
+        elif (receiver := self._by_address.get(to)) is not None and not (self.loss and self._rng.random() < self.loss):
             self._schedule(self._tick + delay, receiver, packet, source)
 
     def _schedule(self, tick: int, host: SimHost | None, packet: Any, source: Address | None) -> None:

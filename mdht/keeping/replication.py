@@ -129,8 +129,8 @@ class Replication:
         offers: dict[int, tuple[NodeRef, list[bytes]]] = {}
         replicas = self._base.config.replicas
         for key in list(self._store.stock.keys):
-            nearest = self._base.others.nearest(key, replicas)
             # With all replicas alive only the last of them lacks the key; few nodes may lack any.
+            nearest = self._base.others.nearest(key, replicas)
             for node in nearest[-1:] if len(nearest) == replicas else nearest:
                 offers.setdefault(node.id, (node, []))[1].append(key)
         self._on_idle = on_done
@@ -170,11 +170,12 @@ class Replication:
                 continue
             far = others.nearness(key)
             # Sorted anew for each key, and still a quarter of what the routing table would take for it.
-            nearest = sorted(nodes, key=far)[: config.replicas]
+            nearest = sorted([*nodes, others.me], key=far)[: config.replicas]
             own = far(others.me)
             turn = sum(far(each) < own and each not in newcomers for each in nearest)
             for peer in _entitled(nearest, far, newcomers, lost):
-                offers.setdefault((peer, turn), []).append(key)
+                if peer != others.me:
+                    offers.setdefault((peer, turn), []).append(key)
         for (peer, turn), keys in offers.items():
             self._offer(nodes[peer], keys, now, due=now + turn * TURN_S)
 

@@ -20,7 +20,7 @@ from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
 from dhtboot.rpc import Asker
-from dhtboot.shared import give_up, late, predecessor
+from dhtboot.shared import give_up, late, predecessor, silent
 from mdht.messages import Answer, Note, Question
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_calls import CallKey
@@ -127,7 +127,15 @@ class Face:
         self._on_welcomed = welcomed
         self._claims = Claims(config.claim_s)
         self._requests = Requests(
-            self.nodes, self._speech, self._nearest, self._on_late, self._given_up, config, rng, self.counters
+            self.nodes,
+            self._speech,
+            self._nearest,
+            self._on_late,
+            self._given_up,
+            self._on_silent,
+            config,
+            rng,
+            self.counters,
         )
         self._on_question: OnQuestion = lambda _question, _asker, _now: None
         self._on_note: OnNote = lambda _note, _peer, _now: None
@@ -375,6 +383,9 @@ class Face:
 
     def _on_late(self, request_id: int, now: float) -> list[Effect]:
         return self.perform(late(self.core, request_id, now), now)
+
+    def _on_silent(self, node: NodeRef, now: float) -> list[Effect]:
+        return self.perform(silent(self.core, node, now), now)
 
     def _given_up(self, request_id: int, now: float) -> list[Effect]:
         return self.perform(give_up(self.core, request_id, now), now)

@@ -28,6 +28,7 @@ class Requests:
         nearest: nodes next to one, of those whose hosts are known, nearest first.
         late: is told of a request of the core when the first hosts were silent; says what to do because of it.
         given_up: likewise, when nobody has answered.
+        silent: is told of a node when nobody has answered what somebody else has asked it.
         config: limits.
         rng: chooses hosts.
         counters: of the face.
@@ -40,6 +41,7 @@ class Requests:
         nearest: Callable[[int], list[NodeRef]],
         late: Callable[[int, float], list[Effect]],
         given_up: Callable[[int, float], list[Effect]],
+        silent: Callable[[NodeRef, float], list[Effect]],
         config: FaceConfig,
         rng: Random,
         counters: Counter[str],
@@ -49,6 +51,7 @@ class Requests:
         self._nearest = nearest
         self._late = late
         self._given_up = given_up
+        self._silent = silent
         self._config = config
         self._rng = rng
         self._counters = counters
@@ -153,8 +156,9 @@ class Requests:
             return []
         if call.asker is None:
             return self._given_up(key[1], now)
-        call.asker.on_fail(NodeRef(self._nodes.id_of(call.to) or 0, call.to), now)
-        return []
+        node = NodeRef(self._nodes.id_of(call.to) or 0, call.to)
+        call.asker.on_fail(node, now)
+        return self._silent(node, now)
 
     def _pull(self, node: Address, now: float) -> list[Effect]:
         """Ask the neighbours of a silent node for its hosts."""

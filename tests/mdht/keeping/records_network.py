@@ -81,10 +81,10 @@ class RecordsNetwork:
             self.net.run(0.01)
         return self.net.now - started
 
-    def put(self, host: SimHost, one: Record, remaining_s: float | None = None) -> PutOutcome:
+    def put(self, host: SimHost, one: Record, remaining_s: float | None = None, *, acks: int = 2) -> PutOutcome:
         done: list[PutOutcome] = []
         copy = Copy(one, float(one.lease_s) if remaining_s is None else remaining_s)
-        run = PutRun(self.keeper(host), copy, acks=2, on_done=lambda outcome, _now: done.append(outcome))
+        run = PutRun(self.keeper(host), copy, acks=acks, on_done=lambda outcome, _now: done.append(outcome))
         run.start(self.net.now)
         self.perform(host)
         self.run_until(lambda: done)
