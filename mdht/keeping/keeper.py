@@ -84,7 +84,7 @@ class Keeper:
         self._subscriptions = Subscriptions(
             self.others.me, membership.hid, config, self.others.tell, self._out, self.counters
         )
-        answering = Answering(
+        self.answering = Answering(
             self.shelf,
             self.others,
             self._subscriptions,
@@ -93,7 +93,7 @@ class Keeper:
             self._replication.on_offered,
             self.counters,
         )
-        part.face.serve(answering.on_question, self._on_note)
+        part.face.serve(self.answering.on_question, self._on_note)
         self._watchers: dict[bytes, list[Watcher]] = {}
         self._former = deque(former)
         self._former_under_way = 0
