@@ -136,11 +136,12 @@ class Mdht:
         A reader that falls behind gets the latest state of each record, never a gap at the end.
         """
         pending = _PendingChanges()
-        watch = Watch(await self._host.keeper(), key, pending.on_change)
+        keeper = await self._host.keeper()
+        watch = Watch(keeper, key, pending.on_change)
         send, receive = trio.open_memory_channel[Change](CHANGES_BUFFERED)
         async with trio.open_nursery() as nursery, receive:
             nursery.start_soon(self._deliver, pending, send)
-            nursery.start_soon(self._move_along, watch)
+            nursery.start_soon(self._move_along, watch, keeper)
             watch.start(trio.current_time())
             self._host.flush()
             try:
@@ -261,9 +262,8 @@ class Mdht:
             await self._host.while_kept(keeper, done)
         return outcomes[0]
 
-    async def _move_along(self, watch: Watch) -> None:
+    async def _move_along(self, watch: Watch, keeper: Keeper) -> None:
         """Have a watch follow this host to another subnet."""
-        keeper = await self._host.keeper()
         while True:
             await self._host.while_kept(keeper, trio.Event())
             keeper = await self._host.keeper()

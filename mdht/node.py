@@ -155,7 +155,7 @@ class _Running:
             lambda: link.addresses,
             lambda: derive([], self._rng),
             self._rng,
-            entry_points=lambda: self._entry_points.others(link.addresses),
+            entry_points=lambda: self._entry_points.others([*link.addresses, *self._siblings()]),
             kept=None if saved is None else recalled(saved.kept, fingerprint),
             former=() if saved is None else saved.copies,
             now=trio.current_time(),
@@ -244,6 +244,9 @@ class _Running:
         elif self._config.bootstrap or self._config.server:
             where = ", ".join([*self._config.bootstrap, self._config.server or ""]).strip(", ")
             log.warning("no other node answers (entry points: %s); going on alone, trying again", where)
+
+    def _siblings(self) -> list[Address]:
+        return [address for member in self._core.membership.view.live for address in member.addresses]
 
     def _keep_incarnation(self, incarnation: int) -> None:
         if self._state is not None:

@@ -25,7 +25,7 @@ from mdht.messages import Note
 from mdht.record_table import RecordTable
 from mdht.records import Copy, Record
 from mdht.subnet.membership import Membership
-from mdht.subnet.messages import AckStatus, Changed, Message, State
+from mdht.subnet.messages import AckStatus, Changed, Message, Put, State
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.policies import policy_from
 from mdht.subnet.push import Peer
@@ -33,7 +33,7 @@ from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_effects import HandedOver
 from mdht.subnet.wire import Header
 
-LOOK_S: Final = 0.1
+LOOK_S: Final = 0.25
 "Between two looks at who has come and gone in the overlay's tables."
 FORMER_AT_ONCE: Final = 8
 "Copies of an earlier life that are put at a time."
@@ -122,7 +122,7 @@ class Keeper:
         self._now = now
         if self._membership.view.get(header.hid) is not None:
             self._subscriptions.receive(message, now)
-            if isinstance(message, Changed):
+            if isinstance(message, Changed) or (isinstance(message, Put) and self._watchers):
                 self._on_changed(message, now)
         effects = self.store.receive(header, message, source, now, multicast=multicast)
         return [*self._filtered(effects, now), *self._collect()]
@@ -243,9 +243,10 @@ class Keeper:
         for copy in note.copies:
             self._take_push(copy, now)
 
-    def _on_changed(self, message: Changed, now: float) -> None:
+    def _on_changed(self, message: Changed | Put, now: float) -> None:
+        """A sibling tells of a change, or has this host store one: whichever comes first."""
         copy = self.shelf.read(message.record)
-        if copy is not None:
+        if copy is not None and (isinstance(message, Changed) or copy.record.key in self._watchers):
             self._take_push(copy, now)
 
     def _take_push(self, copy: Copy, now: float) -> None:

@@ -20,6 +20,8 @@ OnChange = Callable[[ChangeKind, Record, float], None]
 RENEW_SOON_S: Final = 0.1
 RENEW_PAUSE_S: Final = 1.0
 "A node that joins meets many newcomers: so long after a renewal before the next one for their sake."
+CONFIRM_S: Final = 2.0
+"After the first subscription, until the second one."
 SLOTS_MAX: Final = 2048
 "Slots in one view: twice the records that a key may hold, tombstones included."
 
@@ -46,11 +48,13 @@ class Watch:
         self._answers_due = 0
         self._spare: list[NodeRef] = []
         self._fetching = False
+        self._confirmed = False
         self._stopped = False
 
     def start(self, now: float) -> None:
         """Subscribe; what is there already arrives as `added`."""
         self._base.watch(self._key, self)
+        self._confirmed = False
         self._renew(now)
 
     def stop(self, now: float) -> None:
@@ -63,7 +67,7 @@ class Watch:
     def move(self, base: Base, now: float) -> None:
         """This host is in another subnet; the former one has forgotten the subscriptions by itself."""
         self._base = base
-        self._fetching = False
+        self._fetching = self._confirmed = False
         base.watch(self._key, self)
         self._renew(now)
 
@@ -139,6 +143,10 @@ class Watch:
         self._subscribed = {}
         # Jitter: all that started together (after a power cut) must not renew together for ever.
         regular = now + config.listen_lease_s * (0.4 + 0.2 * self._base.rng.random())
+        if not self._confirmed:
+            # What siblings are told of a subscription may be lost, and what has changed meanwhile be missed.
+            self._confirmed = True
+            regular = now + CONFIRM_S
         if not found.nodes:
             regular = now + config.listen_retry_s
         self._renew_at = min(self._renew_at, regular)  # a node met on the way may have made it sooner

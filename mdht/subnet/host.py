@@ -28,7 +28,8 @@ from mdht.subnet.founding import (
 from mdht.subnet.identity import Subnet
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import AckStatus, Message, State
-from mdht.subnet.node_part import Entered, Inherits, NodePart, PartEffect, Reached, Unreached
+from mdht.subnet.node_part import NodePart
+from mdht.subnet.part_outcome import Entered, Inherits, PartEffect, Reached, Unreached
 from mdht.subnet.store_effects import HandedOver, KeyLost, Synced
 from mdht.subnet.wire import Header
 
@@ -216,6 +217,8 @@ class SubnetHost:
     def look_soon(self, now: float) -> None:
         """There is a new entry point to the overlay."""
         self._founding.look_soon(now)
+        if self.part is not None:
+            self.part.meet_soon(now)
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
 
@@ -286,6 +289,8 @@ class SubnetHost:
 
     def _enter(self, now: float) -> list[Effect]:
         """This host can answer for the node; it is READY when it has the records too that belong to it."""
+        if self.part is not None:
+            self.part.meet_soon(now)
         if self.keeper is None:
             return self._become(State.READY, now)
         if self._syncing:

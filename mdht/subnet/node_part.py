@@ -9,26 +9,28 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from random import Random
-from typing import Any, Final, TypeAlias
-
-import msgspec
+from typing import Any, Final
 
 from dhtboot import shared
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Effect as OverlayEffect
 from dhtboot.effects import Joined, JoinFailed, Send
 from dhtboot.ids import Address, NodeRef
+from dhtboot.kademlia.node import KademliaNode
 from dhtboot.overlay import OnOwner, OverlayNode, find_owner, make_node
 from mdht.subnet.effects import Effect
 from mdht.subnet.face import Face
 from mdht.subnet.face_config import face_config
 from mdht.subnet.face_messages import HostsHeard, OverlayDatagram, Welcome
+from mdht.subnet.face_packets import contacts_of
 from mdht.subnet.hostset_handout import Own, set_for
 from mdht.subnet.identity import Subnet
 from mdht.subnet.in_step import InStep
+from mdht.subnet.meeting import Meeting
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import RING_BYTES, HostSet, Message, NodeEntry, Reason, State
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.part_outcome import Entered, Inherits, PartEffect, Reached, Unreached
 from mdht.subnet.push import Peer, Push, PushSchedule
 from mdht.subnet.pushing import Pushing
 from mdht.subnet.rota import place_in_rota
@@ -78,32 +80,6 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], Stage]] = {
 "A pair that is not listed changes nothing."
 
 _REASONS: Final = {State.READY: Reason.JOIN, State.LEFT: Reason.LEAVE, State.DEAD: Reason.DEATH}
-
-
-class Reached(msgspec.Struct, frozen=True):
-    """A contact of the overlay was found, in the ring of that number."""
-
-    ring_id: bytes
-    alone: bool
-    "Whether the contact is the only node there."
-
-
-class Unreached(msgspec.Struct, frozen=True):
-    """None was found, or the join has failed."""
-
-
-class Entered(msgspec.Struct, frozen=True):
-    """This host can answer for the node."""
-
-
-class Inherits(msgspec.Struct, frozen=True):
-    """The node is a ring of one, and whoever looked for the overlay is gone."""
-
-    ring_id: bytes
-
-
-Outcome: TypeAlias = Reached | Unreached | Entered | Inherits
-PartEffect: TypeAlias = Effect | Outcome
 
 
 class NodePart:
@@ -164,6 +140,8 @@ class NodePart:
         self._pushing = Pushing(self.face, rng)
         self.step = InStep(self.face, self._core, subnet.tag, membership, config, rng)
         self._search = Search(make_client, entry_points, self.face.knock, config.search, rng)
+        self._meeting = Meeting(entry_points, self.face.knock, self._known, rng)
+        self._met: list[NodeRef] = []
         self._way: Way | None = None
         self._joins = 0
         self._alone_at = math.inf
@@ -233,7 +211,13 @@ class NodePart:
         if isinstance(packet, BootstrapPacket):
             return self._searched(self._search.receive(packet, source, now), now)
         effects = self._performed(self.face.receive(packet, source, now), now)
+        effects += self._meet(now) if self._met and self.stage is Stage.IN else []
         return effects + self._searched((), now)
+
+    def meet_soon(self, now: float) -> None:
+        """There is a new entry point."""
+        if self.stage is Stage.IN:
+            self._meeting.begin(now)
 
     def on_member(self, state: State, now: float) -> list[PartEffect]:
         """A member, this host perhaps, has become something else."""
@@ -258,6 +242,8 @@ class NodePart:
             effects += self._stepped(self.step.tick(now))
         if now >= self._alone_at:
             effects += self._wait_no_more(now)
+        if now >= self._meeting.next_deadline():
+            effects += _sent(self._meeting.tick(now))
         for effect in self._push.tick(now):
             effects += self._pushing.tell(effect, now) if isinstance(effect, Push) else [effect]
         return [*effects, *self._pushing.tick(now)]
@@ -269,6 +255,7 @@ class NodePart:
             self.face.next_deadline(),
             self.step.next_deadline(),
             self._alone_at,
+            self._meeting.next_deadline(),
             self._push.next_deadline(),
             self._pushing.next_deadline(),
         )
@@ -325,6 +312,20 @@ class NodePart:
 
     def _on_welcomed(self, welcome: Welcome, contact: NodeRef, now: float) -> None:
         self._search.welcomed(welcome, contact, now)
+        if self._meeting.welcomed(welcome.number, contact) and isinstance(self.face.core, KademliaNode):
+            self._met.append(contact)
+
+    def _known(self) -> set[int]:
+        return {self._id, *[contact.id for contact in contacts_of(self.face.core)]}
+
+    def _meet(self, now: float) -> list[PartEffect]:
+        """Nodes behind entry points get into the core's tables when they answer its ping."""
+        met, self._met = self._met, []
+        core, effects = self.face.core, list[OverlayEffect]()
+        if isinstance(core, KademliaNode):
+            for contact in met:
+                effects += core.learn(contact, now)
+        return self._performed(self.face.perform(effects, now), now)
 
     def _on_heard(self, answer: HostsHeard, node_id: int, now: float) -> list[Send]:
         return self._pushing.heard(answer, node_id, now)

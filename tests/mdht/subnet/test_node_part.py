@@ -25,17 +25,9 @@ from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HostSet, Reason, State
 from mdht.subnet.messages import NodeState as NodeStateMessage
-from mdht.subnet.node_part import (
-    TRANSITIONS,
-    Entered,
-    Inherits,
-    Input,
-    NodePart,
-    Reached,
-    Stage,
-    Unreached,
-)
+from mdht.subnet.node_part import TRANSITIONS, Input, NodePart, Stage
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.part_outcome import Entered, Inherits, Reached, Unreached
 from mdht.subnet.view import Input as MemberInput
 from mdht.subnet.view import Member
 from mdht.subnet.wire import Header
