@@ -55,6 +55,11 @@ class Mdht:
         self._leases: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
         self._started_at = trio.current_time()
 
+    @property
+    def host(self) -> RunningHost:
+        """This host."""
+        return self._host
+
     # ---- records -------------------------------------------------------------------------------------------------
 
     async def put(

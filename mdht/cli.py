@@ -9,21 +9,25 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 import trio
 
+from dhtboot.ids import format_address
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
+from mdht.cli_lines import Lines, OverlayLines
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
+from mdht.link_running import RunningHost
 from mdht.node import open_mdht
 from mdht.options import config_of, default_state_dir, parse_arguments
 from mdht.results import Change, Found, Receipt, Status
 from mdht.signing import SigningKey
+from mdht.subnet.effects import MemberChanged, Settled
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +37,8 @@ JOIN_S: Final = 3.0
 "Seconds in which a node that lives for one command looks for others; peers on the link answer within one."
 GLANCE_S: Final = 0.05
 "Between looks at a node that is about to join."
-NEIGHBOURS_S: Final = 1.0
-"Between looks at a running node's neighbours, for `run -v`."
+OVERLAY_LOOK_S: Final = 0.2
+"Between two looks at how it stands with the overlay, for `run -v`."
 
 _SIGNS: Final = {"added": "+", "updated": "~", "removed": "-"}
 
@@ -50,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cli_isolation.run(options)
     if options.command == "experiment":
         return cli_experiment.run(options)
-    options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
+    if options.command != "members":  # which only listens, and keeps nothing
+        options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.basicConfig(level=levels[min(options.verbose, 2)], format="mdht: %(message)s", stream=sys.stderr)
     try:
@@ -112,12 +117,12 @@ def _complain(error: BaseException | None) -> None:
 
 
 async def _command(options: argparse.Namespace) -> int:
+    if options.command == "members":
+        return await cli_members.run(options)
     control = control_path(options.state_dir, os.environ)
     match options.command:
         case "run":
             return await _run(options, control)
-        case "members":
-            return await cli_members.run(options)
         case "status":
             return await _status(options, control)
         case "put":
@@ -140,39 +145,42 @@ async def _command(options: argparse.Namespace) -> int:
 
 
 async def _run(options: argparse.Namespace, control: Path) -> int:
-    """Run a node until cancelled."""
+    """Be a host of the subnet until cancelled."""
     writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
-    async with open_mdht(config_of(options, lasting=True), writer) as node, trio.open_nursery() as nursery:
+    lines = Lines(options.network, as_json=options.json)
+    hosts: list[RunningHost] = []
+
+    def on_event(event: MemberChanged | Settled) -> None:
+        if isinstance(event, Settled):
+            lines.settled(event.subnet)
+        elif options.json or options.verbose:
+            member = hosts[0].core.membership.view.get(event.hid) if hosts else None
+            lines.members([] if member is None else [member], trio.current_time())
+
+    config = config_of(options, lasting=True)
+    async with open_mdht(config, writer, on_event=on_event) as node, trio.open_nursery() as nursery:
+        hosts.append(node.host)
         await nursery.start(serve_control, node, control)
-        status = node.status()
-        _line(
-            options,
-            f"host {status.host} of network {status.network} at {', '.join(status.addresses)}; "
+        core, addresses = node.host.core, [format_address(address) for address in node.host.addresses]
+        lines.line(
+            f"host {core.hid.hex()} of network {options.network} at {', '.join(addresses)}; "
             f"state in {options.state_dir}",
-            {"event": "ready", "host": status.host, "network": status.network, "addresses": status.addresses},
+            event="joins",
+            hid=core.hid.hex(),
+            incarnation=core.incarnation,
+            network=options.network,
+            addresses=addresses,
+            interfaces=node.host.interfaces,
         )
-        await _tell_changes(options, node)
-
-
-async def _tell_changes(options: argparse.Namespace, node: Mdht) -> NoReturn:
-    """Print which subnet this host is in, and who comes and goes, for ever."""
-    before = node.status()
-    while True:
-        await trio.sleep(NEIGHBOURS_S)
-        now = node.status()
-        if now.subnet and now.subnet != before.subnet:
-            text = f"in subnet {now.subnet}, node {now.node}"
-            _line(options, text, {"event": "settled", "subnet": now.subnet, "node": now.node})
-        if options.verbose:
-            _tell_others(options, "member", set(before.members), set(now.members))
-            _tell_others(options, "neighbour", set(before.neighbours), set(now.neighbours))
-        before = now
-
-
-def _tell_others(options: argparse.Namespace, what: str, before: set[str], now: set[str]) -> None:
-    for event, addresses in (("found", now - before), ("lost", before - now)):
-        for address in sorted(addresses):
-            _line(options, f"{event} {what} {address}", {"event": event, what: address})
+        overlay = OverlayLines(lines)
+        try:
+            while True:
+                if options.json or options.verbose:
+                    overlay.look(core)
+                await trio.sleep(OVERLAY_LOOK_S)
+        finally:
+            if options.json or options.verbose:
+                lines.ended(node.host.totals())
 
 
 async def _put(options: argparse.Namespace, records: Records, value: bytes) -> Receipt:

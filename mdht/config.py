@@ -24,8 +24,8 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Entry points, hosts of the overlay: `HOST:PORT`, `[v6]:PORT`, or a domain with SRV records `_mdht._udp`."
     server: str | None = None
     "A bootstrap server, `HOST:PORT`."
-    interface: str | None = None
-    "Interface of the link whose subnet to be in; the default route's if None."
+    interfaces: tuple[str, ...] = ()
+    "Of the link whose subnet to be in; that of the default route if none is named."
     presence: bool = True
     "Be a member of the link's subnet, and announce that by DNS-SD; else the host is a subnet of its own."
     allow_private: bool = False

@@ -73,6 +73,11 @@ class RunningHost:
         return self._link.addresses
 
     @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Those in use now."""
+        return self._link.interfaces
+
+    @property
     def members(self) -> list[Address]:
         """One address of each other host of the subnet."""
         return [member.addresses[0] for member in self.core.membership.view.live if member.addresses]

@@ -10,9 +10,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
@@ -24,7 +24,7 @@ from mdht.config import MdhtConfig
 from mdht.entry_points import EntryPoints
 from mdht.errors import LocalProtocolError, UnreachableError
 from mdht.link_config import LinkConfig
-from mdht.link_driver import Away, LinkDriver
+from mdht.link_driver import Away, Faults, LinkDriver
 from mdht.link_host import AwayCodec, HostSettings, make_host
 from mdht.link_io import UdpLink, open_link
 from mdht.link_running import RunningHost
@@ -42,6 +42,8 @@ __all__ = ["Mdht", "MdhtConfig", "open_mdht"]
 
 log = logging.getLogger(__name__)
 
+OnEvent: TypeAlias = Callable[[MemberChanged | Settled], None]
+
 LEAVE_S: Final = 3.0
 "For handing records over and saying goodbye; a user who pressed Ctrl-C waits no longer."
 GLANCE_S: Final = 0.02
@@ -52,7 +54,9 @@ OVERLAY_LOOK_S: Final = 0.2
 
 
 @asynccontextmanager
-async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdht]:
+async def open_mdht(
+    config: MdhtConfig, writer: SigningKey, *, on_event: OnEvent | None = None, faults: Faults | None = None
+) -> AsyncIterator[Mdht]:
     """Be a host of the link's subnet while the context lasts; at its end it hands its records over and says goodbye.
 
     A lone host works; its subnet joins others as soon as an entry point answers. Records can be put and got at once:
@@ -61,6 +65,8 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
     Args:
         config: settings.
         writer: signs what is put through this host.
+        on_event: is told of members that come and go, and of subnets that this host comes to.
+        faults: what goes wrong on purpose, for tests.
 
     Raises:
         LocalProtocolError: a port, directory, interface or entry point cannot be used; the text says what to change.
@@ -68,7 +74,7 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
     """
     for text in config.bootstrap:
         rendezvous.parse(text)
-    interface = _interface(config)
+    interfaces = _interfaces(config)
     server = None if config.server is None else (await rendezvous.resolve(config.server, random.SystemRandom()))[0]
     with ExitStack() as stack:
         state = None
@@ -77,21 +83,21 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
         saved = None if state is None else state.load(time.time())
         link_config = LinkConfig(
             overlay=config.network,
-            interfaces=() if interface is None else (interface,),
-            alone=interface is None,
+            interfaces=interfaces,
+            alone=not interfaces,
             host=config.host,
             port=config.port,
             fall_back=not config.port_required,
         )
         async with open_link(link_config) as link:
-            running = _Running(config, server, writer, link, interface, state, saved)
+            running = _Running(config, server, writer, link, interfaces, state, saved, on_event, faults)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(running.drive)
                 running.start()
                 for text in config.bootstrap:
                     nursery.start_soon(running.follow_entry_point, text)
                 nursery.start_soon(running.tell_of_overlay)
-                if interface is not None:
+                for interface in interfaces:
                     nursery.start_soon(running.be_present, interface)
                 if running.keeping is not None:
                     nursery.start_soon(running.keeping.run)
@@ -104,18 +110,19 @@ async def open_mdht(config: MdhtConfig, writer: SigningKey) -> AsyncIterator[Mdh
                     nursery.cancel_scope.cancel()
 
 
-def _interface(config: MdhtConfig) -> str | None:
-    """The interface whose link's subnet to be in, None for none."""
+def _interfaces(config: MdhtConfig) -> tuple[str, ...]:
+    """The interfaces whose link's subnet to be in."""
     if not config.presence:
-        return None
-    if config.interface is not None:
-        netifaces_io.interface_addresses(config.interface)  # refuses an unknown one
-        return config.interface
+        return ()
+    for name in config.interfaces:
+        netifaces_io.interface_addresses(name)  # refuses an unknown one
+    if config.interfaces:
+        return config.interfaces
     try:
-        return netifaces_io.default_interface()
+        return (netifaces_io.default_interface(),)
     except LocalProtocolError as error:
         log.warning("no peers are sought on the link: %s", error)
-        return None
+        return ()
 
 
 class _Running:
@@ -127,17 +134,20 @@ class _Running:
         server: Address | None,
         writer: SigningKey,
         link: UdpLink,
-        interface: str | None,
+        interfaces: tuple[str, ...],
         state: StateDirectory | None,
         saved: Saved | None,
+        on_event: OnEvent | None,
+        faults: Faults | None,
     ) -> None:
         self._config = config
+        self._told_of = on_event
         self._state = state
         self._rng = random.SystemRandom()
         self.carrier = trio.CancelScope(shield=True)
         "Ends the driver; shielded, because records are still handed over when all else is cancelled."
         self._entry_points = EntryPoints(() if saved is None else saved.contacts)
-        fingerprint = link_fingerprint(interface)
+        fingerprint = link_fingerprint(interfaces)
         # What this process itself puts never makes room for others.
         table = msgspec.structs.replace(config.keeping.table, pinned=frozenset((writer.public_key,)))
         settings = HostSettings(
@@ -145,7 +155,7 @@ class _Running:
             protocol=config.overlay,
             server=server,
             allow_private=config.allow_private,
-            alone=interface is None,
+            alone=not interfaces,
             keeping=msgspec.structs.replace(config.keeping, table=table),
         )
         core = make_host(
@@ -168,6 +178,7 @@ class _Running:
             keep=self._keep_incarnation,
             on_event=self._on_event,
             away=Away(core, AwayCodec(settings, config.keys)),
+            faults=faults,
         )
         self.host = RunningHost(core, self._driver, link, config.network)
         self._core = core
@@ -253,6 +264,8 @@ class _Running:
             self._state.keep_incarnation(incarnation)
 
     def _on_event(self, event: MemberChanged | Settled) -> None:
+        if self._told_of is not None:
+            self._told_of(event)
         match event:
             case MemberChanged(hid=hid, state=State.READY | State.LEFT | State.DEAD as state):
                 log.info("host %s is %s", hid.hex(), state.name.lower())
@@ -279,11 +292,8 @@ def _name(saved: Saved | None) -> bytes:
     return hashlib.sha256(b"mdht host" + seed).digest()[:HID_BYTES]
 
 
-def link_fingerprint(interface: str | None) -> bytes:
+def link_fingerprint(interfaces: tuple[str, ...]) -> bytes:
     """By what this host knows its link again; 8 bytes."""
-    if interface is None:
-        return bytes(8)
-    networks = sorted(
-        str(address.network) for address in netifaces_io.interface_addresses(interface) if not address.ip.is_link_local
-    )
-    return hashlib.sha256(" ".join([interface, *networks]).encode()).digest()[:8]
+    addresses = [address for name in interfaces for address in netifaces_io.interface_addresses(name)]
+    networks = sorted({str(address.network) for address in addresses if not address.ip.is_link_local})
+    return hashlib.sha256(" ".join([*interfaces, *networks]).encode()).digest()[:8]

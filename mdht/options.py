@@ -121,7 +121,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         port=port,
         port_required=options.port is not None,
         bootstrap=tuple(options.bootstrap),
-        interface=options.interface,
+        interfaces=tuple(options.interface),
         server=options.server,
         presence=not options.no_presence,
         allow_private=options.allow_private,
@@ -151,7 +151,13 @@ def _common_options() -> argparse.ArgumentParser:
         help="HOST:PORT, [v6]:PORT, or a domain with SRV records _mdht._udp; repeatable",
     )
     common.add_argument("--server", metavar="HOST:PORT", help="bootstrap server of the overlay: see dhtboot serve")
-    common.add_argument("--interface", metavar="IF", help="link whose subnet to be in (the default route's)")
+    common.add_argument(
+        "--interface",
+        action="append",
+        default=[],
+        metavar="IF",
+        help="link whose subnet to be in (the default route's); repeatable, where several are of one link",
+    )
     common.add_argument(
         "--no-presence", action="store_true", help="be a subnet of its own: neither announce nor seek hosts on the link"
     )

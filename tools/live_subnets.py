@@ -1,6 +1,6 @@
 """The live experiment on real sockets: subnets of hosts, one of which is killed now and then (mDHT design, row 13).
 
-Each subnet is a bridge in a network namespace, each host runs `mdht members --join`, and between them is a router that
+Each subnet is a bridge in a network namespace, each host runs `mdht run`, and between them is a router that
 forwards no multicast. A host that is killed comes back some seconds later, with its name and the next incarnation.
 """
 
@@ -98,7 +98,7 @@ class Live:
         centre = lab.subnet("centre", "203.0.113.64/26")
         self._server = lab.host("server", centre)
         names = [(link, f"n{number}h{place}") for number, link in enumerate(links) for place in range(hosts)]
-        words = ["members", "--join", "--json", "--allow-private", "--overlay", protocol]
+        words = ["run", "--json", "--overlay", protocol]
         words += ["--server", f"{self._server.ipv4}:{SERVER_PORT}"]
         self._subnets: dict[str, list[LiveHost]] = {link.name: [] for link in links}
         for link, name in names:

@@ -1,13 +1,12 @@
-"""`mdht members --join` that loses a share of the multicasts: LOSS SEED, then further arguments of the command."""
+"""`mdht run` that loses a share of the multicasts: LOSS SEED, then further arguments of the command."""
 
 import functools
 import sys
 
-from mdht import cli_members
-from mdht.cli import main
+from mdht import cli
 from mdht.link_driver import Faults
 
 loss, seed, *arguments = sys.argv[1:]
 faults = Faults(multicast_loss=float(loss), seed=int(seed))
-cli_members.run = functools.partial(cli_members.run, faults=faults)
-sys.exit(main(["members", "--join", *arguments]))
+cli.open_mdht = functools.partial(cli.open_mdht, faults=faults)
+sys.exit(cli.main(["run", *arguments]))

@@ -31,7 +31,7 @@ LOSSY_S = 60.0
 
 
 class Member:
-    """A host that runs `mdht members --join`, and what it has printed."""
+    """A host that runs `mdht run`, and what it has printed."""
 
     def __init__(self, host: Host, process: Process) -> None:
         self.host, self.process = host, process
@@ -112,7 +112,7 @@ def _fresh(world: World) -> None:
 
 def join(*hosts: Host, arguments: Sequence[str] = ()) -> list[Member]:
     """Let hosts become members."""
-    words = [Host.program("mdht"), "members", "--join", "--json", *arguments]
+    words = [Host.program("mdht"), "run", "--json", *arguments]
     members = [Member(host, host.popen(*words)) for host in hosts]
     for member in members:
         member.process.wait_for('"event":"joins"')
@@ -209,18 +209,8 @@ def test_where_nobody_is_a_member_that_is_one_line(world: World) -> None:
     done = command(world.hosts[0], "mdht", "members")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "mdht: no member of z2z answers on eth0; start one (mdht members --join), or name another link with "
-        "--interface\n"
+        "mdht: no member of z2z answers on eth0; start one (mdht run), or name another link with --interface\n"
     )
-
-
-def test_a_member_lives_beside_the_node_of_the_record_store(world: World) -> None:
-    first, second = world.hosts[:2]
-    node = first.popen(Host.program("mdht"), "run", "--state-dir", str(first.directory / "node"))
-    node.wait_for("at 0.0.0.0:27183")
-    members = join(first, second)
-    wait_ready(members)
-    assert "dropped" not in node.log
 
 
 def test_a_host_with_another_key_is_not_seen_but_counted(world: World) -> None:

@@ -52,7 +52,7 @@ def _fresh(world: World) -> None:
 def node(host: Host, *arguments: str) -> Process:
     """Run a node and wait until it takes part."""
     process = host.popen(Host.program("mdht"), "run", "-v", "--json", *arguments)
-    process.wait_for('"event":"ready"')
+    process.wait_for('"event":"joins"')
     return process
 
 
@@ -68,14 +68,14 @@ def test_peers_on_one_link_find_one_another_with_no_argument(world: World) -> No
     first, second = node(world.a), node(world.b)
     started = time.monotonic()
     for process, other in ((first, world.b), (second, world.a)):
-        wait_line(process, '"event":"found"', other.ipv4)
+        wait_line(process, '"state":"ready"', other.ipv4)
     print(f"found after {time.monotonic() - started:.2f} s")
     assert time.monotonic() - started < LIMIT_S
     assert command(world.a, "mdht", "put", "link", "by multicast").stdout.startswith("stored at 1 node"), "the subnet"
     assert command(world.b, "mdht", "get", "link").stdout == "by multicast\n"
     second.stop()
     started = time.monotonic()
-    wait_line(first, '"event":"lost"', world.b.ipv4)
+    wait_line(first, '"state":"left"', world.b.ipv4)
     print(f"lost after {time.monotonic() - started:.2f} s")
 
 
@@ -110,7 +110,7 @@ def test_far_peers_meet_by_the_srv_records_of_a_domain(world: World) -> None:
     words = [Host.program("mdht"), "run", "--json", "--bootstrap", "example.org"]
     script = f"mount --bind {shlex.quote(str(resolv))} /etc/resolv.conf && exec {shlex.join(words)}"
     process = world.c.popen("sh", "-c", script)  # `ip netns exec` gives each program mounts of its own
-    process.wait_for('"event":"ready"')
+    process.wait_for('"event":"joins"')
     wait_contacts(world.a, 1)
     assert command(world.a, "mdht", "put", "domain", "by SRV").returncode == 0
     assert command(world.c, "mdht", "get", "domain").stdout == "by SRV\n"
@@ -141,7 +141,7 @@ def test_a_killed_peer_comes_back_with_its_records(world: World) -> None:
     state = str(world.a.directory / "kept")
     first = node(world.a, "--state-dir", state)
     second = node(world.b)
-    wait_line(first, '"event":"found"')
+    wait_line(first, '"state":"ready"')
     assert command(world.a, "mdht", "put", "kept", "for good", "--state-dir", state).returncode == 0
     command(world.a, "mdht", "put", "large", "x" * 10_000, "--state-dir", state)
     wait_until(lambda: wal_has(world.a, state), PATIENCE_S, "record in the state directory")
@@ -169,7 +169,7 @@ def test_a_second_node_with_the_same_state_says_who_has_it(world: World) -> None
 def test_a_node_survives_its_interface_going_down_and_up(world: World) -> None:
     first = node(world.a)
     node(world.b)
-    wait_line(first, '"event":"found"')
+    wait_line(first, '"state":"ready"')
     assert command(world.b, "mdht", "put", "before", "kept").returncode == 0
     world.b.link(up=False)
     wait_until(lambda: command(world.b, "mdht", "put", "during", "kept too", timeout=40), PATIENCE_S, "put")

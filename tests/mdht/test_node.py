@@ -214,7 +214,7 @@ def test_explain_names_the_way_and_the_holders() -> None:
     ("changes", "reason"),
     [
         ({"bootstrap": ("no port:x",)}, "bootstrap"),
-        ({"presence": True, "interface": "nosuch0"}, "nosuch0"),
+        ({"presence": True, "interfaces": ("nosuch0",)}, "nosuch0"),
         ({"host": "203.0.113.77"}, "cannot bind"),
     ],
 )

@@ -120,7 +120,8 @@ async def open_overlay(
     Raises:
         LocalProtocolError: an entry point or the directory cannot be used.
     """
-    config = MdhtConfig(bootstrap=bootstrap, interface=interface, presence=presence, state_dir=state_dir)
+    interfaces = () if interface is None else (interface,)
+    config = MdhtConfig(bootstrap=bootstrap, interfaces=interfaces, presence=presence, state_dir=state_dir)
     try:
         async with open_mdht(config, writer) as node:
             yield OverlayStore(node, ends_soon=ends_soon)

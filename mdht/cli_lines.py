@@ -1,0 +1,95 @@
+"""Lines about members, subnets and overlay, for people or for programs."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from dhtboot.ids import format_address
+from mdht.subnet.host import SubnetHost
+from mdht.subnet.identity import Subnet
+from mdht.subnet.view import Member
+
+
+class Lines:
+    """Prints them.
+
+    Args:
+        network: name of the overlay.
+        as_json: one JSON object per line, with the time.
+    """
+
+    def __init__(self, network: str, *, as_json: bool) -> None:
+        self._network = network
+        self._as_json = as_json
+
+    def line(self, text: str, **fields: Any) -> None:
+        """Print one line."""
+        fields["at"] = round(time.time(), 4)
+        # Flushed, as readers in a pipeline wait for changes.
+        print(msgspec.json.encode(fields).decode() if self._as_json else text, flush=True)
+
+    def members(self, members: Iterable[Member], now: float) -> None:
+        """Print some members."""
+        for member in sorted(members, key=lambda each: each.hid):
+            age_s = now - member.heard_at
+            addresses = [format_address(address) for address in member.addresses]
+            self.line(
+                f"{member.hid.hex()}  {member.state.name.lower():<8} {member.incarnation:>11}  {age_s:>5.1f} s  "
+                f"{', '.join(addresses)}",
+                event="member",
+                hid=member.hid.hex(),
+                state=member.state.name.lower(),
+                incarnation=member.incarnation,
+                age_s=round(age_s, 3),
+                addresses=addresses,
+            )
+
+    def head(self) -> None:
+        """Print the head of the table."""
+        if not self._as_json:
+            print(f"{'host':<16}  {'state':<8} {'incarnation':>11}  {'heard':>7}  addresses", flush=True)
+
+    def settled(self, subnet: Subnet | None) -> None:
+        """Print which subnet this host is in from now on."""
+        if subnet is None:
+            self.line("in no subnet", event="settled", subnet=None)
+            return
+        node_id = f"{subnet.identity.node_id(self._network):040x}"
+        kind = subnet.identity.kind.name.lower()
+        tag = subnet.tag.hex()
+        self.line(f"in subnet {tag}, node {node_id}", event="settled", subnet=tag, node=node_id, identity=kind)
+
+    def ended(self, counters: Mapping[str, int]) -> None:
+        """Print what was counted."""
+        text = ", ".join(f"{name} {count}" for name, count in counters.items())
+        self.line(text, event="ended", counters=dict(counters))
+
+
+class OverlayLines:
+    """Prints how it stands with the overlay, whenever that has changed."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._told: tuple[object, ...] = ()
+
+    def look(self, core: SubnetHost) -> None:
+        """Look, and print perhaps."""
+        part = core.part
+        if part is None:
+            return
+        neighbours = len(part.step.neighbours())
+        ring, changes = part.step.ring_id.hex(), part.step.state.changes.made
+        now = (part.stage.value, ring, neighbours, changes)
+        if now == self._told:
+            return
+        self._told = now
+        self._lines.line(
+            f"overlay: {part.stage.value}, ring {ring}, {neighbours} neighbours, {changes} structural changes",
+            event="overlay",
+            stage=part.stage.value,
+            ring=ring,
+            neighbours=neighbours,
+            structural_changes=changes,
+        )
