@@ -22,7 +22,9 @@ from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, 
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.messages import Hello, Here, Message, View
+from mdht.subnet.query import FetchBulk
 from mdht.subnet.replay import ReplayWindows, Seen
+from mdht.subnet.store_effects import BulkTo
 from mdht.subnet.wire import MAGIC, Header, LinkCodec
 
 log = logging.getLogger(__name__)
@@ -170,6 +172,7 @@ class LinkDriver:
         keep: writes an incarnation to the disk; called before it is used.
         on_event: gets every effect that is no message.
         away: where the host is known beyond its link.
+        on_transfer: gets what is too large for datagrams.
         faults: what goes wrong on purpose.
 
     Attributes:
@@ -186,6 +189,7 @@ class LinkDriver:
         keep: Callable[[int], None],
         on_event: Callable[[MemberChanged | Settled], None],
         away: Away | None = None,
+        on_transfer: Callable[[FetchBulk | BulkTo], None] | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -196,6 +200,7 @@ class LinkDriver:
         self._keep = keep
         self._on_event = on_event
         self._away = away
+        self._on_transfer = on_transfer
         self._faults = faults or Faults()
         self._chance = Random(self._faults.seed)
         self._windows = ReplayWindows()
@@ -220,7 +225,7 @@ class LinkDriver:
                 for port in self._link.refresh(trio.current_time()):
                     nursery.start_soon(self._read, port)
 
-    def perform(self, effects: Iterable[Effect]) -> None:
+    def perform(self, effects: Iterable[Effect | FetchBulk | BulkTo]) -> None:
         """Carry out what the core wants; call it with whatever a call of the core returned."""
         wanted = list(effects)
         events: list[MemberChanged | Settled] = []
@@ -237,7 +242,9 @@ class LinkDriver:
                     self._send_away(packet, to)
                 case MemberChanged() | Settled():
                     events.append(effect)
-                case Reincarnated():
+                case FetchBulk() | BulkTo() if self._on_transfer is not None:
+                    self._on_transfer(effect)
+                case Reincarnated() | FetchBulk() | BulkTo():
                     pass
         # Whoever is told may call the core, and so this method, again.
         for event in events:

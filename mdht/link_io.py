@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -25,13 +25,15 @@ from dhtboot.ids import Address
 from dhtboot.udp import SLICE_MAX, open_sockets
 from mdht.errors import LocalProtocolError
 from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4
-from mdht.link_sockets import explain, leave_and_join, open4, open6
+from mdht.link_sockets import explain, leave_and_join, listen, open4, open6
 from mdht.netifaces_io import default_interface, host_addresses, interface_addresses, is_up
 
 log = logging.getLogger(__name__)
 
 ADDRESSES_MAX: Final = 4
 "Told of one host: more do not fit its messages."
+PORTS_TRIED_MAX: Final = 8
+"Of numbers that the system gives for datagrams, and that are taken for connections."
 SCOPES_MAX: Final = 2048
 "Link-local addresses whose interface is remembered: two for each of 1,024 members."
 _READ_BYTES: Final = 2048
@@ -118,9 +120,13 @@ class UdpLink:
 
     Attributes:
         counters: of what was dropped, and of errors.
+        listeners: for connections, at the number of the port for unicast.
     """
 
-    def __init__(self, config: LinkConfig, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, config: LinkConfig, sockets: list[socket.socket], listeners: Iterable[trio.SocketListener] = ()
+    ) -> None:
+        self.listeners = list(listeners)
         self.counters: Counter[str] = Counter()
         self._config = config
         self._group4 = group4(config.overlay)
@@ -192,6 +198,24 @@ class UdpLink:
             self._rejoin_at = now + self._config.rejoin_s
             self._rejoin()
         return fresh
+
+    async def connect(self, to: Address) -> trio.SocketStream:
+        """Open a connection to a host of the link.
+
+        Raises:
+            OSError: it does not answer there, or is not of the link.
+        """
+        host = ipaddress.ip_address(to[0])
+        if not self.reaches(to):
+            raise OSError(errno.EHOSTUNREACH, "not on the link")
+        sock = trio.socket.socket(socket.AF_INET if host.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        try:
+            scoped = host.version == 6 and host.is_link_local
+            await sock.connect((*to, 0, self._scope(to[0])) if scoped else to)
+        except BaseException:
+            sock.close()
+            raise
+        return trio.SocketStream(sock)
 
     def close(self) -> None:
         """Close all sockets; this leaves the groups."""
@@ -333,8 +357,8 @@ async def open_link(config: LinkConfig) -> AsyncIterator[UdpLink]:
         LocalProtocolError: there is no link, or it cannot be used; the text says what to change.
     """
     try:
-        async with open_sockets(config.host, config.port, fall_back=config.fall_back) as sockets:
-            link = UdpLink(config, sockets)
+        async with _open_ports(config) as (sockets, listeners):
+            link = UdpLink(config, sockets, listeners)
             try:
                 link.open()
                 yield link
@@ -342,3 +366,26 @@ async def open_link(config: LinkConfig) -> AsyncIterator[UdpLink]:
                 link.close()
     except SocketError as error:
         raise LocalProtocolError(str(error)) from error
+
+
+@asynccontextmanager
+async def _open_ports(config: LinkConfig) -> AsyncIterator[tuple[list[socket.socket], list[trio.SocketListener]]]:
+    """Open one number for datagrams and for connections."""
+    port = config.port
+    for last in (*[False] * (PORTS_TRIED_MAX - 1), True):
+        async with open_sockets(config.host, port, fall_back=config.fall_back) as sockets:
+            try:
+                listeners = listen(sockets)
+            except OSError as error:
+                number = sockets[0].getsockname()[1]
+                if last or (config.port and not config.fall_back):
+                    why = f"cannot listen on TCP port {number}: {error.strerror}"
+                    raise LocalProtocolError(f"{why}; stop what uses it, or pass another --port") from error
+                port = 0
+                continue
+            try:
+                yield sockets, [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in listeners]
+            finally:
+                for sock in listeners:
+                    sock.close()
+            return

@@ -28,15 +28,23 @@ class RunningHost:
         driver: carries it.
         link: its sockets.
         network: name of the overlay.
+        counters: of what carries records that are too large for datagrams.
 
     Attributes:
-        counters: of what the layer above has found.
+        counters: the same, and what the layer above has found.
     """
 
-    def __init__(self, core: SubnetHost, driver: LinkDriver, link: UdpLink, network: str) -> None:
+    def __init__(
+        self,
+        core: SubnetHost,
+        driver: LinkDriver,
+        link: UdpLink,
+        network: str,
+        counters: Counter[str] | None = None,
+    ) -> None:
         self.core = core
         self.network = network
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self._driver = driver
         self._link = link
 

@@ -3,15 +3,38 @@
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from dhtboot.udp import RECEIVE_BUFFER_BYTES
 from mdht.link_config import GROUP6, InterfaceState
 
+BACKLOG: Final = 64
+"Connections that wait to be served, as many as are served at a time."
 _IP_MULTICAST_ALL: Final = 49
 _GROUP_REQUEST: Final = struct.Struct("4s4si")
 "ip_mreqn of ip(7): group, local address, interface."
 _GROUP_REQUEST6: Final = struct.Struct("16si")
+
+
+def listen(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """Sockets for connections, at the addresses of those for datagrams."""
+    found: list[socket.socket] = []
+    try:
+        for each in sockets:
+            sock = socket.socket(each.family, socket.SOCK_STREAM)
+            found.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if each.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setblocking(False)
+            sock.bind(each.getsockname())
+            sock.listen(BACKLOG)
+    except OSError:
+        for sock in found:
+            sock.close()
+        raise
+    return found
 
 
 def open4(group: str, port: int, state: InterfaceState) -> socket.socket:

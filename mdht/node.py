@@ -23,6 +23,7 @@ from mdht.api import Mdht
 from mdht.config import MdhtConfig
 from mdht.entry_points import EntryPoints
 from mdht.errors import LocalProtocolError, UnreachableError
+from mdht.link_bulk import BulkChannel
 from mdht.link_config import LinkConfig
 from mdht.link_driver import Away, Faults, LinkDriver
 from mdht.link_host import AwayCodec, HostSettings, make_host
@@ -35,6 +36,8 @@ from mdht.subnet.effects import MemberChanged, Settled
 from mdht.subnet.identity import derive
 from mdht.subnet.kept import recalled
 from mdht.subnet.messages import HID_BYTES, State
+from mdht.subnet.query import FetchBulk
+from mdht.subnet.store_effects import BulkTo
 from mdht.subnet.wire import LinkCodec
 from mdht.zeroconf_io import open_presence
 
@@ -178,9 +181,15 @@ class _Running:
             keep=self._keep_incarnation,
             on_event=self._on_event,
             away=Away(core, AwayCodec(settings, config.keys)),
+            on_transfer=self._on_transfer,
             faults=faults,
         )
-        self.host = RunningHost(core, self._driver, link, config.network)
+        self._bulk = BulkChannel(
+            core, link, config.network, config.keys, draw=self._rng.randbytes, perform=self._driver.perform
+        )
+        self._link = link
+        self._transfers: trio.Nursery | None = None
+        self.host = RunningHost(core, self._driver, link, config.network, self._bulk.counters)
         self._core = core
         self.keeping = None
         if state is not None and saved is not None:
@@ -189,7 +198,14 @@ class _Running:
     async def drive(self) -> None:
         """Carry packets until the very end."""
         with self.carrier:
-            await self._driver.run(LinkConfig(overlay=self._config.network).look_s)
+            async with trio.open_nursery() as nursery:
+                self._transfers = nursery
+                nursery.start_soon(trio.serve_listeners, self._bulk.serve, self._link.listeners)
+                await self._driver.run(LinkConfig(overlay=self._config.network).look_s)
+
+    def _on_transfer(self, wanted: FetchBulk | BulkTo) -> None:
+        if self._transfers is not None:
+            self._transfers.start_soon(self._bulk.transfer, wanted)
 
     def start(self) -> None:
         """Say hello; entry points that are given as numbers are known at once."""

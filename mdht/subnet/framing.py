@@ -94,6 +94,11 @@ def overlay_tag(overlay: str) -> bytes:
     return hashlib.sha1(overlay_bytes(overlay), usedforsecurity=False).digest()[:4]
 
 
+def code_bytes(flags: int) -> int:
+    """How many bytes of a code the flags of a header announce."""
+    return MAC_BYTES if flags & _KEYED else 0
+
+
 class Keys:
     """The keys by which hosts of an overlay know each other.
 
@@ -120,7 +125,7 @@ class Keys:
         Raises:
             WireError: it is not what the flags announce, or does not prove a key.
         """
-        if len(code) != (MAC_BYTES if flags & _KEYED else 0):
+        if len(code) != code_bytes(flags):
             raise WireError(f"{len(code)} bytes behind the body")
         if not self._keys:
             if code:

@@ -1,0 +1,192 @@
+"""Records over connections, on real sockets of loopback: whatever goes wrong is counted and told as a failure."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from dhtboot.ids import Address
+from mdht.link_bulk import SERVED_PER_HOST_MAX, BulkChannel
+from mdht.subnet.messages import AckStatus, Fetch
+from mdht.subnet.query import FetchBulk
+from mdht.subnet.store_effects import BulkTo
+
+KEY = bytes(20)
+MANY = tuple([bytes([number % 256]) * 900 for number in range(1000)])
+
+
+class Host:
+    """What a channel serves, and what it was told."""
+
+    hid = b"hosthost"
+
+    def __init__(self, tag: bytes = b"tagtagta", held: tuple[bytes, ...] = MANY) -> None:
+        self.tag = tag
+        self.held = held
+        self.taken: list[bytes] = []
+        self.told: list[Any] = []
+
+    def records(self, key: bytes, _now: float) -> tuple[bytes, ...]:
+        return self.held if key == KEY else ()
+
+    def take_bulk(self, _hid: bytes, records: Sequence[bytes], _now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
+        self.taken += records
+        return (AckStatus.STORED,) * len(records), ["an effect"]
+
+    def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], _now: float) -> list[Any]:
+        self.told.append((qid, hid, records))
+        return []
+
+    def on_bulk_sent(self, qid: bytes, statuses: Sequence[AckStatus], _now: float) -> list[Any]:
+        self.told.append((qid, tuple(statuses)))
+        return []
+
+
+class Loopback:
+    """A link on which all of loopback is, or nothing."""
+
+    def __init__(self, *, there: bool = True) -> None:
+        self.there = there
+
+    def reaches(self, _address: Address) -> bool:
+        return self.there
+
+    async def connect(self, to: Address) -> trio.SocketStream:
+        return await trio.open_tcp_stream(*to)
+
+
+def channel(host: Host, *keys: bytes, overlay: str = "test", there: bool = True, **more: float) -> BulkChannel:
+    performed: list[Any] = []
+
+    def perform(effects: Iterable[Any]) -> None:
+        performed.extend(effects)
+
+    made = BulkChannel(host, Loopback(there=there), overlay, keys, draw=secrets.token_bytes, perform=perform, **more)
+    made.performed = performed  # type: ignore[attr-defined]
+    return made
+
+
+@asynccontextmanager
+async def served(by: BulkChannel) -> AsyncIterator[Address]:
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, by.serve, [listener])
+        yield listener.socket.getsockname()
+        nursery.cancel_scope.cancel()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        with trio.fail_after(20):
+            await test()
+
+    trio.run(limited)
+
+
+@pytest.mark.parametrize("keys", [(), (b"k" * 16,)])
+def test_a_thousand_records_come_over_and_go_over(keys: tuple[bytes, ...]) -> None:
+    async def test() -> None:
+        server, client = Host(), Host(held=())
+        there, here = channel(server, *keys), channel(client, *keys)
+        async with served(there) as address:
+            assert await here.fetch(address, b"qidqidqi", KEY) == MANY
+            assert await here.fetch(address, b"qidqidqi", b"x" * 20) == ()
+            assert await here.send(address, b"qidqidqi", MANY[:300]) == (AckStatus.STORED,) * 300
+            assert server.taken == [*MANY[:300]]
+            assert there.performed == ["an effect"]  # type: ignore[attr-defined]
+            assert (there.counters["bulk_served"], there.counters["bulk_taken"]) == (2, 1)
+
+    run(test)
+
+
+def test_the_host_is_told_what_has_come_of_its_wishes() -> None:
+    async def test() -> None:
+        client = Host()
+        here = channel(client)
+        async with served(channel(Host())) as address:
+            await here.transfer(FetchBulk(b"otherone", address, Fetch(qid=b"qidqidqi", key=KEY)))
+            await here.transfer(BulkTo(b"otherone", address, b"qidqid_2", MANY[:2]))
+        await here.transfer(BulkTo(b"otherone", address, b"qidqid_3", MANY[:2]))
+        assert client.told == [
+            (b"qidqidqi", b"otherone", MANY),
+            (b"qidqid_2", (AckStatus.STORED,) * 2),
+            (b"qidqid_3", ()),
+        ]
+        assert here.counters["bulk_calls_failed"] == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "why"),
+    [
+        ({"overlay": "other"}, {}, "bulk_refused"),
+        ({"keys": (b"k" * 16,)}, {"keys": (b"o" * 16,)}, "bulk_refused"),
+        ({"tag": b"othertag"}, {}, "bulk_refused"),
+        ({"there": False}, {}, "bulk_off_link"),
+    ],
+)
+def test_strangers_get_nothing(there: dict[str, Any], here: dict[str, Any], why: str) -> None:
+    def made(overlay: str = "test", keys: tuple[bytes, ...] = (), tag: bytes = b"tagtagta", **more: Any) -> BulkChannel:
+        return channel(Host(tag), *keys, overlay=overlay, **more)
+
+    async def test() -> None:
+        server, client = made(**there), made(**here)
+        async with served(server) as address:
+            assert await client.fetch(address, b"qidqidqi", KEY) == ()
+            assert await client.send(address, b"qidqidqi", MANY[:2]) == ()
+            await trio.testing.wait_all_tasks_blocked()
+        assert client.counters["bulk_calls_failed"] == 2
+        assert server.counters[why] + client.counters[why] >= 2
+
+    run(test)
+
+
+def test_what_breaks_off_in_the_middle_is_counted_and_leaves_nothing_open() -> None:
+    async def test() -> None:
+        server = channel(Host())
+        async with served(server) as address:
+            for said in (b"", b"mDB", b"GET / HTTP/1.0\r\n\r\n"):
+                stream = await trio.open_tcp_stream(*address)
+                await stream.receive_some(1000)
+                await stream.send_all(said or b"m")
+                await stream.aclose()
+            while sum(server.counters.values()) < 3:
+                await trio.lowlevel.checkpoint()
+            assert not server._served
+            assert await channel(Host()).fetch(address, b"qidqidqi", KEY) == MANY, "it goes on serving"
+
+    run(test)
+
+
+def test_one_host_is_served_by_so_many_connections_at_a_time() -> None:
+    async def test() -> None:
+        server = channel(Host())
+        async with served(server) as address:
+            idle = [await trio.open_tcp_stream(*address) for _ in range(SERVED_PER_HOST_MAX)]
+            for stream in idle:
+                assert await stream.receive_some(1000)
+            assert await channel(Host()).fetch(address, b"qidqidqi", KEY) == ()
+            assert server.counters["bulk_turned_away"] == 1
+            for stream in idle:
+                await stream.aclose()
+            while server._served:
+                await trio.lowlevel.checkpoint()
+            assert await channel(Host()).fetch(address, b"qidqidqi", KEY) == MANY
+
+    run(test)
+
+
+def test_a_silent_peer_is_cut_off() -> None:
+    async def test() -> None:
+        async with served(channel(Host(), transfer_s=0.1)) as address:
+            stream = await trio.open_tcp_stream(*address)
+            assert await stream.receive_some(1000)
+            assert await stream.receive_some(1000) == b"", "closed"
+            await stream.aclose()
+
+    run(test)

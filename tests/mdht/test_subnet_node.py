@@ -1,0 +1,65 @@
+"""Several hosts of one link, on real sockets: one node of records."""
+
+import os
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+
+from mdht.api import Mdht
+from mdht.config import MdhtConfig
+from mdht.node import open_mdht
+from mdht.signing import SigningKey
+
+pytestmark = pytest.mark.loopback
+
+KEY = b"k" * 20
+CONFIG = MdhtConfig(network=f"subnet-{os.getpid()}", interfaces=("lo",), port=0)
+"Others may test on the same loopback."
+
+
+async def hosts(stack: AsyncExitStack, count: int) -> list[Mdht]:
+    """So many that know each other."""
+    found = [await stack.enter_async_context(open_mdht(CONFIG, SigningKey.generate())) for _ in range(count)]
+    while True:
+        states = [node.status() for node in found]
+        if all(len(state.members) == count - 1 and state.phase == "joined" for state in states):
+            return found
+        await trio.sleep(0.02)
+
+
+def test_hosts_of_a_link_share_records_whatever_their_size() -> None:
+    async def test() -> None:
+        with trio.fail_after(30):
+            async with AsyncExitStack() as stack:
+                nodes = await hosts(stack, 5)
+                assert len({node.status().subnet for node in nodes}) == 1
+                values = {b"%d" % number: bytes([number]) * 600 for number in range(60)}
+                for name, value in values.items():
+                    receipt = await nodes[0].put(KEY, value, ttl_s=60, name=name)
+                    assert receipt.stored == 1, "the node that they are together"
+                for node in nodes:
+                    assert {found.name: found.value for found in await node.get(KEY)} == values
+                assert sorted(node.status().records for node in nodes).count(60) >= 3
+                served = sum(node.status().counters.get("bulk_served", 0) for node in nodes)
+                assert served, "too many for a datagram"
+
+    trio.run(test)
+
+
+def test_a_change_at_one_host_is_heard_at_another_and_outlives_both() -> None:
+    async def test() -> None:
+        with trio.fail_after(30):
+            async with AsyncExitStack() as stack:
+                first, second, third = await hosts(stack, 3)
+                async with second.watch(KEY) as changes:
+                    await first.put(KEY, b"here", ttl_s=60)
+                    assert (await changes.receive()).found.value == b"here"
+                    await third.get(KEY)
+                    await first.remove(KEY)
+                    assert (await changes.receive()).kind == "removed"
+                async with open_mdht(CONFIG, SigningKey.generate()) as passing:
+                    await passing.put(KEY, b"left behind", ttl_s=60)
+                assert [found.value for found in await third.get(KEY)] == [b"left behind"]
+
+    trio.run(test)
