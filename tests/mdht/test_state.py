@@ -7,6 +7,7 @@ import stat
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from mdht.errors import LocalProtocolError
 from mdht.records import SEQ_MAX, Copy, Record, life_s
 from mdht.signing import SigningKey
 from mdht.state import CONTACTS_MAX, Batch, OwnRecord, Saved, SavedContact, StateDirectory
+from mdht.subnet.identity import Identity, Kind, Subnet
+from mdht.subnet.kept import Kept
 
 KEY = bytes(20)
 WRITER = SigningKey.from_seed(bytes(32))
@@ -156,3 +159,29 @@ def test_a_killed_process_loses_nothing_that_it_had_saved(tmp_path: Path) -> Non
     again = saved(tmp_path, 0.0)
     assert again.incarnation == 2
     assert again.own[0].seq >= 20
+
+
+def test_the_subnets_that_a_host_was_in_come_back_older(tmp_path: Path) -> None:
+    subnet = Subnet(Identity(Kind.RANDOM, bytes(16)), b"tagtagta")
+    kept = Kept(subnet=subnet, fingerprint=b"linklink", founded_s=100.0, left_s=0.0)
+    with StateDirectory.open(tmp_path, 1000.0) as state:
+        assert state.load(1000.0).kept == ()
+        state.keep_subnets((kept,), 1000.0)
+    with StateDirectory.open(tmp_path, 1060.0) as state:
+        assert state.load(1060.0).kept == (msgspec.structs.replace(kept, left_s=60.0),)
+
+
+def test_subnets_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    with StateDirectory.open(tmp_path, 1000.0) as state:
+        state.load(1000.0)
+        with state._database as database:
+            database.execute("REPLACE INTO node VALUES ('subnets', x'ff00')")
+        assert state.load(1000.0).kept == ()
+
+
+def test_a_refutation_counts_as_a_start(tmp_path: Path) -> None:
+    with StateDirectory.open(tmp_path, 1000.0) as state:
+        assert state.load(1000.0).incarnation == 1
+        state.keep_incarnation(7)
+    with StateDirectory.open(tmp_path, 1000.0) as state:
+        assert state.load(1000.0).incarnation == 8

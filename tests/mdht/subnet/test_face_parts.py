@@ -7,7 +7,7 @@ import pytest
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import Notified, Packet, Predecessor, Route
 from dhtboot.effects import Send
-from dhtboot.ids import NodeRef, id_bytes
+from dhtboot.ids import Address, NodeRef, id_bytes
 from dhtboot.kademlia import messages as kademlia
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import OverlayConfig, make_node
@@ -15,7 +15,7 @@ from dhtboot.rtt import RttEstimator
 from mdht.subnet.face import Face
 from mdht.subnet.face_call import Call
 from mdht.subnet.face_config import FaceConfig, face_config
-from mdht.subnet.face_messages import Carried, OverlayDatagram, Prove, Taken, WhoIs, entry_bytes, fitting
+from mdht.subnet.face_messages import Carried, ItIs, OverlayDatagram, Prove, Taken, WhoIs, entry_bytes, fitting
 from mdht.subnet.face_nodes import NodeTable, pseudo_address
 from mdht.subnet.face_packets import contacts_of, reachable_part
 from mdht.subnet.hostset import RemoteNode
@@ -44,10 +44,16 @@ def node_of(number: int) -> NodeRef:
     return NodeRef(node_id, pseudo_address(node_id))
 
 
-def face_of(config: FaceConfig, overlay: OverlayConfig | None = None, *, verify: bool = False) -> Face:
+def face_of(
+    config: FaceConfig,
+    overlay: OverlayConfig | None = None,
+    *,
+    verify: bool = False,
+    address: Address = ("128.59.255.1", 4000),
+) -> Face:
     """A face that believes everybody to be where he says he is; the gate has tests of its own."""
     config = msgspec.structs.replace(config, verify=verify)
-    own = Own(identity=named("me"), tag=b"mytagtag", hid=b"mymymymy", addresses=(("128.59.255.1", 4000),), ready=True)
+    own = Own(identity=named("me"), tag=b"mytagtag", hid=b"mymymymy", addresses=(address,), ready=True)
     me = own.identity.node_id(OVERLAY)
     core = make_node(me, face_config(overlay or KADEMLIA, config), Random(1), NOW, None)
     return Face(core, OVERLAY, lambda: own, View(), config, Random(2))
@@ -244,3 +250,35 @@ def test_a_core_that_stands_for_a_subnet_is_patient_and_checks_no_addresses() ->
 def test_a_quiet_face_has_no_deadline_of_its_own() -> None:
     face = face_of(FaceConfig(), CHORD)
     assert face.next_deadline() == math.inf
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (("10.1.2.3", 4000), True),
+        (("127.0.0.1", 4000), True),
+        (("fd00::3", 4000), True),
+        (("128.59.9.9", 4000), False),
+        (("2600::9", 4000), False),
+    ],
+)
+def test_private_addresses_are_told_to_and_believed_from_whoever_is_seen_at_one(source: Address, told: bool) -> None:
+    face = face_of(FaceConfig(), address=("10.9.9.9", 4000))
+    private = NodeEntry(
+        identity=named("s2"),
+        tag=b"tagtagta",
+        view_epoch=1,
+        size=1,
+        hosts=(HostRef(hid=b"privhost", address=("192.168.1.7", 4000), age_s=0),),
+    )
+    [answer, *_] = face.receive(datagram_of(1, ping_of(1), named=(private,)), source, NOW)
+    assert isinstance(answer, Send)
+    assert [host.address for host in answer.packet.entry.hosts] == ([("10.9.9.9", 4000)] if told else [])
+    assert face.nodes.knows(node_of(2)) == told
+    # What was learnt within is not told outside.
+    asked = datagram_of(1, WhoIs(number=1, node_id=id_bytes(node_of(2).id)))
+    for asker, named_hosts in ((source, told), (("128.59.7.7", 4000), False)):
+        answers = face.receive(asked, asker, NOW + 1)
+        (tells,) = [each.packet for each in answers if isinstance(each, Send) and isinstance(each.packet.body, ItIs)]
+        found = {host.address for entry in tells.named for host in entry.hosts}
+        assert (("192.168.1.7", 4000) in found) == named_hosts
