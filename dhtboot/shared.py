@@ -97,7 +97,7 @@ def give_up(core: OverlayNode, request_id: int, now: float) -> list[Effect]:
 
 def silent(core: OverlayNode, node: NodeRef, now: float) -> list[Effect]:
     """A node has not answered what was asked beside the core."""
-    core.on_silent(node, now)
+    core.on_dead(node, now)
     core.set_timers()
     return core.collect()
 

@@ -157,13 +157,9 @@ class ChordNode(Router):
 
     def on_unanswered(self, pending: Pending, now: float) -> None:
         """A request will not be answered any more: its peer counts as dead."""
-        self.on_silent(pending.node, now)
-        pending.asker.on_fail(pending.node, now)
-
-    def on_silent(self, node: NodeRef, now: float) -> None:
-        """A node does not answer, perhaps to somebody else here: it counts as dead."""
         self.counters["timeouts"] += 1
-        self._on_dead(node, now)
+        self.on_dead(pending.node, now)
+        pending.asker.on_fail(pending.node, now)
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""
@@ -381,7 +377,8 @@ class ChordNode(Router):
                 self.fingers.remove(sender.id)
                 self.neighbours.on_leaving(sender, predecessor, successors, now)
 
-    def _on_dead(self, node: NodeRef, now: float) -> None:
+    def on_dead(self, node: NodeRef, now: float) -> None:
+        """A node did not answer, to whatever was asked."""
         if self.fingers.remove(node.id):
             self._fix_period.reset()
         self.neighbours.on_dead(node, now)

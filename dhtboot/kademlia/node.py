@@ -128,13 +128,9 @@ class KademliaNode(Caller):
 
     def on_unanswered(self, pending: Pending, now: float) -> None:
         """A request will not be answered any more: its peer counts as dead."""
-        self.on_silent(pending.node, now)
-        pending.asker.on_fail(pending.node, now)
-
-    def on_silent(self, node: NodeRef, now: float) -> None:
-        """A node does not answer, perhaps to somebody else here: it counts as dead."""
         self.counters["timeouts"] += 1
-        self._on_dead(node, now)
+        self.on_dead(pending.node, now)
+        pending.asker.on_fail(pending.node, now)
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; asked after each packet, so it is kept rather than worked out."""
@@ -360,7 +356,7 @@ class KademliaNode(Caller):
         if not self._pings and not len(self.table):
             self.joining.on_input(JoinInput.ALL_SILENT, now)
 
-    def _on_dead(self, node: NodeRef, now: float) -> None:
+    def on_dead(self, node: NodeRef, now: float) -> None:
         """A node did not answer; it may come back, or stand behind a cut that heals."""
         if node in self.siblings.nodes:
             self.joining.remember(node)
