@@ -48,7 +48,9 @@ log = logging.getLogger(__name__)
 OnEvent: TypeAlias = Callable[[MemberChanged | Settled], None]
 
 LEAVE_S: Final = 3.0
-"For handing records over and saying goodbye; a user who pressed Ctrl-C waits no longer."
+"For handing records over; a user who pressed Ctrl-C waits no longer."
+GOODBYE_S: Final = 0.5
+"For saying goodbye twice, when that was not enough."
 GLANCE_S: Final = 0.02
 RESOLVE_RETRY_S: Final = 30.0
 "Pause before an entry point's name is looked up again."
@@ -296,10 +298,17 @@ class _Running:
             await self.keeping.save()
         self._driver.perform(self._core.leave(trio.current_time()))
         with trio.move_on_after(LEAVE_S):
-            while True:
-                if math.isinf(self._core.next_deadline()):
-                    return
-                await trio.sleep(GLANCE_S)
+            await self._gone()
+            return
+        self._driver.perform(self._core.leave_now(trio.current_time()))
+        with trio.move_on_after(GOODBYE_S):
+            await self._gone()
+
+    async def _gone(self) -> None:
+        while True:
+            if math.isinf(self._core.next_deadline()):
+                return
+            await trio.sleep(GLANCE_S)
 
 
 def _name(saved: Saved | None) -> bytes:

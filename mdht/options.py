@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
+from mdht.keeping.config import KeepingConfig
 from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import parse
 
+REPLICAS_MAX: Final = 16
+"Of nodes that hold a record: with Chord no more are known to a lookup."
 EPHEMERAL_PORT: Final = 0
 "A command that lives for a second leaves the well-known port to the node that stays."
 
@@ -128,6 +133,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
         overlay=options.overlay,
+        keeping=_keeping(options.replicas),
     )
 
 
@@ -165,6 +171,9 @@ def _common_options() -> argparse.ArgumentParser:
     common.add_argument(
         "--overlay", choices=("kademlia", "chord"), default="kademlia", help="protocol between subnets (kademlia)"
     )
+    common.add_argument(
+        "--replicas", type=_replicas, default=KeepingConfig().replicas, metavar="N", help="nodes that hold a record (8)"
+    )
     common.add_argument("--allow-private", action="store_true", help="tell other subnets private addresses always")
     common.add_argument("--port", type=_port, help="UDP port; must be free (27183, or another when it is taken)")
     common.add_argument("--network", default="z2z", type=_network, help="overlay to take part in (z2z)")
@@ -198,6 +207,18 @@ def _ttl(text: str) -> float:
     if not LEASE_MIN_S <= ttl_s <= LEASE_MAX_S:
         raise argparse.ArgumentTypeError(f"{text!r} is not within {LEASE_MIN_S}..{LEASE_MAX_S} seconds (7 days)")
     return ttl_s
+
+
+def _replicas(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= REPLICAS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1..{REPLICAS_MAX}")
+    return int(text)
+
+
+def _keeping(replicas: int) -> KeepingConfig:
+    config = KeepingConfig()
+    acks, quorum = min(config.acks, replicas), min(config.read_quorum, replicas)
+    return msgspec.structs.replace(config, replicas=replicas, acks=acks, read_quorum=quorum)
 
 
 def _port(text: str) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
+from tools.live_records import LiveRecords
 from tools.netlab import Host, Lab, LabError, Process, wait_until
 
 NETWORKS: Final = ("198.51.100.0/26", "198.51.100.64/26", "198.51.100.128/26", "198.51.100.192/26", "203.0.113.0/26")
@@ -22,6 +23,9 @@ FORM_S: Final = 60.0
 "Until all hosts are in one ring."
 BACK_S: Final = 7.0
 "From a kill until the host is started again: the others have noticed by then."
+ASKED_AT_ONCE: Final = 5
+PAUSE_S: Final = 0.2
+"Between two handfuls of questions for records."
 DETECTION_S: Final = 4.5
 "2.5 heartbeats and 2 s (mDHT design, section 3)."
 
@@ -69,6 +73,7 @@ class Report:
     back_s: list[float] = field(default_factory=list)
     "From the start of the program until the host answers for its subnet again."
     undetected: int = 0
+    records: LiveRecords | None = None
 
     def text(self) -> str:
         """For people."""
@@ -80,6 +85,18 @@ class Report:
             f"one ring after {self.formed_s:.1f} s; {self.kills} kills; {self.structural_changes} structural changes; "
             f"a crash is known to another host after {middle:.2f} s (median), {at:.2f} s (p99 of {len(found)}), "
             f"{self.undetected} missed; back in the overlay {back:.2f} s after the program was started (median)"
+            f"{self._of_records()}"
+        )
+
+    def _of_records(self) -> str:
+        records = self.records
+        if records is None or not records.latencies_s:
+            return ""
+        found = sorted(records.latencies_s)
+        middle, late = statistics.median(found), found[max(0, round(0.99 * len(found)) - 1)]
+        return (
+            f"; {records.lost} of {records.count} records lost; {len(found)} gets while hosts were killed: "
+            f"{1000.0 * middle:.1f} ms (median), {1000.0 * late:.1f} ms (p99), {records.missed} found nothing"
         )
 
 
@@ -93,18 +110,21 @@ class Live:
         seed: of the choice of whom to kill.
     """
 
-    def __init__(self, lab: Lab, subnets: int, hosts: int, protocol: str, seed: int) -> None:
+    def __init__(
+        self, lab: Lab, subnets: int, hosts: int, protocol: str, seed: int, *, replicas: int = 8, records: int = 0
+    ) -> None:
         links = [lab.subnet(f"net{number}", NETWORKS[number]) for number in range(subnets)]
         centre = lab.subnet("centre", "203.0.113.64/26")
         self._server = lab.host("server", centre)
         names = [(link, f"n{number}h{place}") for number, link in enumerate(links) for place in range(hosts)]
-        words = ["run", "--json", "--overlay", protocol]
+        words = ["run", "--json", "--overlay", protocol, "--replicas", str(replicas)]
         words += ["--server", f"{self._server.ipv4}:{SERVER_PORT}"]
         self._subnets: dict[str, list[LiveHost]] = {link.name: [] for link in links}
         for link, name in names:
             self._subnets[link.name].append(LiveHost(lab.host(name, link), words))
         lab.router("router", centre, *links)
         self._rng = Random(seed)
+        self.records = LiveRecords(records, Random(seed))
 
     @property
     def hosts(self) -> list[LiveHost]:
@@ -153,7 +173,11 @@ class Live:
         killed_at = time.time()
         victim.processes[-1].kill()
         report.kills += 1
-        time.sleep(BACK_S)
+        began = time.monotonic()
+        living = [host.host for host in self.hosts if host is not victim]
+        while time.monotonic() < began + BACK_S:
+            self.records.ask(living, ASKED_AT_ONCE)
+            time.sleep(PAUSE_S)
         for other in others:
             deaths = [
                 float(line["at"]) - killed_at
@@ -170,10 +194,20 @@ class Live:
 
 def run(lab: Lab, options: argparse.Namespace) -> Report:
     """All of it."""
-    live = Live(lab, options.subnets, options.hosts, options.overlay, options.seed)
-    report = Report(live.form())
+    live = Live(
+        lab,
+        options.subnets,
+        options.hosts,
+        options.overlay,
+        options.seed,
+        replicas=options.replicas,
+        records=options.records,
+    )
+    report = Report(live.form(), records=live.records)
     say(f"one ring of {options.subnets} subnets with {options.hosts} hosts each after {report.formed_s:.1f} s")
     live.rest(options.rest)
+    live.records.put([host.host for host in live.hosts])
+    say(f"{options.records} records put")
     before = live.changes()
     ends_at = time.monotonic() + options.duration
     while (began := time.monotonic()) < ends_at:
@@ -181,6 +215,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         say(f"{report.kills} killed, {live.changes() - before} structural changes")
         time.sleep(max(0.0, options.kill_every - (time.monotonic() - began)))
     report.structural_changes = live.changes() - before
+    live.records.count_lost([host.host for host in live.hosts])
     return report
 
 
@@ -198,6 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kill-every", type=float, default=20.0, metavar="S", help="seconds from kill to kill (20)")
     parser.add_argument("--duration", type=float, default=600.0, metavar="S", help="of the killing (600)")
     parser.add_argument("--rest", type=float, default=20.0, metavar="S", help="quiet before the first kill (20)")
+    parser.add_argument("--records", type=int, default=1000, help="put, asked for and counted (1000)")
+    parser.add_argument("--replicas", type=int, default=1, help="nodes that hold one, each at three hosts (1)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     try:
@@ -207,7 +244,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"live_subnets: {error}", file=sys.stderr)
         return 1
     print(report.text())
-    return 0 if not report.structural_changes else 1
+    return 0 if not report.structural_changes and not live_lost(report) else 1
+
+
+def live_lost(report: Report) -> int:
+    """Records that are lost."""
+    return 0 if report.records is None else report.records.lost
 
 
 if __name__ == "__main__":

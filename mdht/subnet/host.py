@@ -214,6 +214,10 @@ class SubnetHost:
             return self._goodbye(now, handed_over=True)
         return self._become(State.LEAVING, now) + self._sorted(self.keeper.hand_over(now), now)
 
+    def leave_now(self, now: float) -> list[Effect]:
+        """Say goodbye at once, though not everything is handed over."""
+        return self._goodbye(now, handed_over=False) if self.membership.state is State.LEAVING else []
+
     def look_soon(self, now: float) -> None:
         """There is a new entry point to the overlay."""
         self._founding.look_soon(now)

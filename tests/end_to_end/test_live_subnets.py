@@ -18,6 +18,7 @@ REST_S = 8.0
 
 def options(protocol: str, **others: float) -> argparse.Namespace:
     settings = {"subnets": 3, "hosts": 3, "kill_every": 9.0, "duration": 17.0, "rest": REST_S, "seed": 1, **others}
+    settings |= {"records": 100, "replicas": 1}
     return argparse.Namespace(overlay=protocol, **settings)
 
 
@@ -29,6 +30,9 @@ def test_hosts_that_are_killed_change_nothing_in_the_overlay_while_a_sibling_liv
     assert report.kills == 2
     assert report.structural_changes == 0
     assert report.undetected == 0
+    assert report.records is not None
+    assert report.records.lost == 0
+    assert len(report.records.latencies_s) > 50
     assert max(report.detections_s) <= DETECTION_S + SLACK_S
 
 

@@ -3,6 +3,8 @@
 import pytest
 
 from mdht.keeping.config import KeepingConfig
+from mdht.records import Copy
+from mdht.subnet.messages import State
 from tests.mdht.keeping.records_network import OVERLAYS, RecordsNetwork, key_of, record
 
 FEW = KeepingConfig(replicas=2, read_quorum=1)
@@ -143,3 +145,38 @@ def test_a_node_that_is_alone_keeps_records_for_itself() -> None:
     assert world.found(host, key_of(1)) == {(b"w" * 32, b""): 1}
     world.net.run(1.0)
     assert told == [("added", 1)]
+
+
+def test_a_host_that_has_no_time_to_hand_over_still_says_goodbye() -> None:
+    world = RecordsNetwork([2, 1], keeping=FEW)
+    for number in range(10):
+        world.put(world.hosts(0)[0], record(number))
+    leaver, other = world.hosts(0)
+    assert leaver.core is not None
+    assert other.core is not None
+    world.net.perform(leaver, leaver.core.leave(world.net.now))
+    world.net.perform(leaver, leaver.core.leave_now(world.net.now))
+    world.run_until(lambda: leaver.core is None, 1.0)
+    assert other.core.membership.ready_hids() == [other.core.hid]
+    assert [member.state for member in other.core.membership.view] == [State.LEFT]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_records_follow_a_host_that_settles_anew(seed: int) -> None:
+    world = RecordsNetwork([1, 1, 1], keeping=FEW, seed=seed)
+    world.put(world.hosts(0)[0], record(1))
+    newcomer = world.net.add(1)
+    world.run_until(lambda: newcomer.ready)
+    assert newcomer.core is not None
+    keeper = world.keeper(newcomer)
+    newcomer.core._former, newcomer.core._former_at = [Copy(record(2), 600.0)], world.net.now
+    newcomer.core.keeper = None
+    subnet = newcomer.core.subnet
+    assert subnet is not None
+    world.net.perform(newcomer, newcomer.core._settle(subnet, 0.0, world.net.now))
+    assert newcomer.core.part is not None
+    world.net.perform(newcomer, newcomer.core._sorted(newcomer.core.part.take_over(world.net.now), world.net.now))
+    world.net.run(10.0)
+    assert world.keeper(newcomer) is not keeper
+    assert newcomer.ready
+    assert world.found(world.hosts(0)[0], key_of(2)) == {(b"w" * 32, b""): 1}
