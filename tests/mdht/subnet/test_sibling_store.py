@@ -246,8 +246,7 @@ def test_what_has_expired_is_neither_served_nor_sent_and_no_copy_lives_longer(po
     link = StoreLink(policy)
     hosts = link.begun(4)
     began = link.now
-    for number in range(8):
-        link.put(hosts[number % 4], record(number, lease_s=10))
+    link.fill(range(8), hosts, lease_s=10)
     link.run(3.0)
     link.leave(hosts[3])
     link.run(1.0)

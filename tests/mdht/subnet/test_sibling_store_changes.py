@@ -25,9 +25,7 @@ from tests.mdht.subnet.store_link import (
 def test_a_newcomer_has_what_belongs_to_it_before_it_is_ready_and_the_displaced_drop_it(policy: str) -> None:
     link = StoreLink(policy)
     hosts = link.begun(4)
-    keys = {key_of(number) for number in range(40)}
-    for number in range(40):
-        link.put(hosts[number % 4], record(number))
+    keys = link.fill(range(40), hosts)
     link.run(3.0)
     newcomer = link.add()
     while not newcomer.synced:
@@ -42,8 +40,7 @@ def test_a_newcomer_has_what_belongs_to_it_before_it_is_ready_and_the_displaced_
 def test_a_newcomer_under_single_learns_who_owns_what() -> None:
     link = StoreLink("single")
     hosts = link.begun(3)
-    for number in range(60):
-        link.put(hosts[number % 3], record(number))
+    link.fill(range(60), hosts)
     link.run(3.0)
     newcomer = link.add()
     while not newcomer.synced:
@@ -75,8 +72,7 @@ def test_a_newcomer_whom_nobody_answers_is_ready_in_the_end_and_knows_that_somet
 def test_a_newcomer_that_gets_no_end_of_pages_is_ready_after_its_time() -> None:
     link = StoreLink("fixed:2", config=msgspec.structs.replace(QUICK, sync_s=5.0))
     hosts = link.begun(2)
-    for number in range(40):
-        link.put(hosts[0], record(number))
+    link.fill(range(40), hosts[:1])
     link.run(1.0)
     for host in hosts:
         host.store.stock.table.get = lambda key, now: []
@@ -91,13 +87,9 @@ def test_a_record_put_while_a_newcomer_comes_is_there_soon() -> None:
     link = StoreLink("fixed:3")
     hosts = link.begun(2)
     newcomer = link.add()
-    numbers_put = []
-    for number in range(40):
-        numbers_put.append(number)
-        link.put(hosts[number % 2], record(number))
-        link.run(0.1)
+    keys = link.fill(range(40), hosts, every_s=0.1)
     link.run(8.0)
-    assert newcomer.keys == {key_of(number) for number in numbers_put}
+    assert newcomer.keys == keys
 
 
 # ---- leaving ---------------------------------------------------------------------------------------------------------
@@ -108,9 +100,7 @@ def test_a_record_put_while_a_newcomer_comes_is_there_soon() -> None:
 def test_nothing_is_lost_where_all_but_one_leave(policy: str, loss: float) -> None:
     link = StoreLink(policy)
     hosts = link.begun(4)
-    keys = {key_of(number) for number in range(20)}
-    for number in range(20):
-        link.put(hosts[number % 4], record(number))
+    keys = link.fill(range(20), hosts)
     link.run(3.0)
     for host in hosts[:3]:
         link.lose(loss)
@@ -126,8 +116,7 @@ def test_nothing_is_lost_where_all_but_one_leave(policy: str, loss: float) -> No
 def test_a_host_that_leaves_takes_nothing_new() -> None:
     link = StoreLink("fixed:2")
     first, second = link.begun(2)
-    for number in range(20):
-        link.put(second, record(number))
+    link.fill(range(20), [second])
     second.answers_puts = False
     link.perform(first, first.store.hand_over(link.now))
     assert link.put(first, record(50)) == [AckStatus.NOT_READY]
@@ -140,8 +129,7 @@ def test_a_host_that_leaves_takes_nothing_new() -> None:
 def test_a_leaver_whom_nobody_answers_goes_after_ten_seconds_and_says_so() -> None:
     link = StoreLink("fixed:1")
     first, second = link.begun(2)
-    for number in range(20):
-        link.put(first, record(number))
+    link.fill(range(20), [first])
     link.run(1.0)
     assert first.keys
     second.answers_puts = False
@@ -187,8 +175,7 @@ def test_what_hosts_hold_differently_is_made_alike(policy: str) -> None:
 def test_equal_hosts_under_full_replication_compare_nothing() -> None:
     link = StoreLink("full")
     hosts = link.begun(3)
-    for number in range(20):
-        link.put(hosts[0], record(number))
+    link.fill(range(20), hosts[:1])
     link.run(5.0)
     before = [len(link.sent(host, Compare)) for host in hosts]
     link.run(60.0)
@@ -202,8 +189,7 @@ def test_halves_of_a_split_link_have_the_same_again_soon_after_it_heals() -> Non
     for host in hosts[2:]:
         host.side = 1
     link.run(8.0)
-    for number in range(20):
-        link.put(hosts[number % 4], record(number))
+    link.fill(range(20), hosts)
     link.run(2.0)
     for host in hosts:
         host.side = 0
@@ -244,10 +230,7 @@ def test_a_stray_key_goes_to_where_it_belongs() -> None:
 def test_repairs_keep_to_their_bytes_a_second() -> None:
     config = msgspec.structs.replace(QUICK, repair_bytes_per_s=5000.0, repair_burst_bytes=20_000.0)
     link = StoreLink("fixed:2", config=config)
-    link.begun(3)
-    for number in range(120):
-        link.put(link.staying[number % 3], record(number, size=700))
-        link.run(0.01)
+    keys = link.fill(range(120), link.begun(3), every_s=0.01, size=700)
     victim = link.staying[2]
     missing = sum(len(host.keys) for host in link.staying) - len(victim.keys)
     link.run(1.0)
@@ -260,17 +243,14 @@ def test_repairs_keep_to_their_bytes_a_second() -> None:
     assert all(0 < size <= 20_000 + 5000 * 6 for size in sent)
     link.run(30.0)
     assert missing < 240
-    assert link.misplaced({key_of(number) for number in range(120)}) == {}
+    assert link.misplaced(keys) == {}
 
 
 def test_keys_with_the_fewest_live_copies_are_repaired_first() -> None:
     config = msgspec.structs.replace(QUICK, repair_bytes_per_s=3000.0, repair_burst_bytes=16_384.0)
     link = StoreLink("fixed:3", config=config)
     hosts = link.begun(5)
-    keys = [key_of(number) for number in range(60)]
-    for number in range(60):
-        link.put(hosts[number % 5], record(number, size=700))
-        link.run(0.02)
+    keys = link.fill(range(60), hosts, every_s=0.02, size=700)
     link.run(1.0)
     live = {key: sum(host in hosts[:3] for host in link.holders(key)) for key in keys}
     assert {1, 2} <= set(live.values())
@@ -295,9 +275,7 @@ def test_keys_with_the_fewest_live_copies_are_repaired_first() -> None:
 def test_a_key_with_many_records_goes_in_bulk_and_again_when_that_fails() -> None:
     link = StoreLink("fixed:2")
     hosts = link.begun(3)
-    for number in range(40):
-        link.put(hosts[0], record(0, writer=bytes([number]) * 32, size=700))
-        link.run(0.01)
+    link.fill_key(0, hosts[0], bytes(range(40)), every_s=0.01, size=700)
     link.run(1.0)
     first, second, third = ranked(link, 0)
     first.bulk_works = third.bulk_works = False
@@ -313,9 +291,7 @@ def test_a_key_with_many_records_goes_in_bulk_and_again_when_that_fails() -> Non
 def test_a_newcomer_fetches_a_large_key_in_bulk() -> None:
     link = StoreLink("full")
     hosts = link.begun(2)
-    for number in range(40):
-        link.put(hosts[0], record(0, writer=bytes([number]) * 32, size=700))
-        link.run(0.01)
+    link.fill_key(0, hosts[0], bytes(range(40)), every_s=0.01, size=700)
     newcomer = link.add()
     link.run(3.0)
     assert newcomer.bulks == 1

@@ -310,8 +310,7 @@ def a_host(policy: str) -> tuple[StoreLink, list[StoreHost]]:
     if policy not in ready_hosts:
         link = StoreLink(policy)
         hosts = link.begun(3)
-        for number in range(3):
-            link.put(hosts[0], record(number))
+        link.fill(range(3), hosts[:1])
         link.run(3.0)
         ready_hosts[policy] = (link, hosts)
     return ready_hosts[policy]

@@ -21,8 +21,7 @@ from tests.mdht.subnet.store_link import (
 def test_copy_to_sends_every_record_of_the_key() -> None:
     link = StoreLink("fixed:2")
     hosts = link.begun(3)
-    for writer in (b"a", b"b", b"c"):
-        link.put(hosts[0], record(0, writer=writer * 32))
+    link.fill_key(0, hosts[0], b"abc")
     link.put(hosts[0], record(0, 2, writer=b"d" * 32, deleted=True))
     link.run(1.0)
     first, second, third = ranked(link, 0)
@@ -56,8 +55,7 @@ def test_drop_after_ack_drops_only_when_all_is_acknowledged() -> None:
     link.begun(3)
     first, second, _ = ranked(link, 0)
     first.answers_puts = False
-    for writer in (b"a", b"b", b"c"):
-        link.put(second, record(0, writer=writer * 32))
+    link.fill_key(0, second, b"abc")
     link.run(12.0)
     assert second.store.counters["transfers_failed"] == 1
     assert len(second.store.records(key_of(0), link.now)) == 3
@@ -115,13 +113,12 @@ def test_a_note_that_no_copy_stands_for_is_said_later() -> None:
 def test_a_lost_key_is_told_upwards_once() -> None:
     link = StoreLink("single")
     hosts = link.begun(4)
-    for number in range(5):
-        link.put(hosts[0], record(number))
+    keys = link.fill(range(5), hosts[:1])
     link.run(3.0)
     link.crash(hosts[0])
     link.run(8.0)
     lost = [key for host in link.staying for key in host.lost]
-    assert sorted(lost) == sorted(key_of(number) for number in range(5))
+    assert sorted(lost) == sorted(keys)
     assert sum(host.store.counters["keys_lost"] for host in link.staying) == 5
 
 
@@ -194,23 +191,20 @@ def test_one_that_goes_without_having_handed_over_counts_as_dead(handed_over: bo
 def test_one_that_joins_anew_has_lost_what_it_had() -> None:
     link = StoreLink("fixed:2")
     hosts = link.begun(4)
-    for number in range(20):
-        link.put(hosts[number % 4], record(number))
+    keys = link.fill(range(20), hosts)
     link.run(1.0)
     anew = link.restart(hosts[1])
     link.run(10.0)
     assert anew.synced
     assert sum(host.store.counters["hosts_dead"] for host in link.staying) == 3
-    assert link.misplaced({key_of(number) for number in range(20)}) == {}
+    assert link.misplaced(keys) == {}
 
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "fixed:3", "fixed:2:receiver", "adaptive:2:0.5"])
 def test_nothing_is_lost_with_a_crash_and_the_copies_are_made_again(policy: str) -> None:
     link = StoreLink(policy)
     hosts = link.begun(5)
-    keys = {key_of(number) for number in range(30)}
-    for number in range(30):
-        link.put(hosts[number % 5], record(number))
+    keys = link.fill(range(30), hosts)
     link.run(1.0)
     for host in hosts[:3]:
         link.crash(host)
@@ -221,9 +215,7 @@ def test_nothing_is_lost_with_a_crash_and_the_copies_are_made_again(policy: str)
 def test_many_keys_are_judged_in_slices() -> None:
     link = StoreLink("fixed:2", config=msgspec.structs.replace(QUICK, slice_keys=10))
     hosts = link.begun(3)
-    for number in range(100):
-        link.put(hosts[0], record(number))
-        link.run(0.01)
+    keys = link.fill(range(100), hosts[:1], every_s=0.01)
     seen: list[int] = []
     judge = hosts[0].policy.on_dead
     hosts[0].policy.on_dead = lambda hid, scene: seen.append(len(scene.keys)) or judge(hid, scene)
@@ -232,4 +224,4 @@ def test_many_keys_are_judged_in_slices() -> None:
     link.run(12.0)
     assert max(seen) <= 10
     assert sum(seen) >= held
-    assert link.misplaced({key_of(number) for number in range(100)}) == {}
+    assert link.misplaced(keys) == {}
