@@ -13,6 +13,7 @@ from mdht.experiments.links import LINKS
 from mdht.experiments.load import LOAD
 from mdht.experiments.lookups import LOOKUPS
 from mdht.experiments.parallel import PARALLEL
+from mdht.experiments.policies import COMPARED
 from mdht.experiments.superpeer import CONTRAST
 from mdht.experiments.upkeep import UPKEEP
 
@@ -26,6 +27,7 @@ EXPERIMENTS: Final[Mapping[int, Experiment[Any]]] = {
         PARALLEL,
         UPKEEP,
         DURABILITY,
+        COMPARED,
         LOAD,
         CONTRAST,
         DEPLOYMENT,

@@ -121,6 +121,10 @@ class LinkOf(Generic[H]):
         """An effect that is none of the membership's."""
         raise AssertionError((host.number, effect))
 
+    def on_sent(self, host: H, message: Message, size: int, *, multicast: bool) -> None:  # noqa: ARG002  for others
+        """A host sends a datagram of so many bytes; for whoever counts them instead of keeping the messages."""
+        host.sent.append((self.now, message))
+
     @property
     def living(self) -> list[H]:
         """Hosts that have not crashed."""
@@ -176,10 +180,11 @@ class LinkOf(Generic[H]):
 
     def _send(self, host: H, message: Message, to: list[H], *, multicast: bool) -> None:
         host.seq += 1
-        host.sent.append((self.now, message))
         me = host.membership
         header = Header(subnet_tag=host.tag, hid=me.hid, incarnation=me.incarnation, seq=host.seq)
-        found = self.codec.decode(self.codec.encode(header, message))  # the same to all, who change nothing in it
+        data = self.codec.encode(header, message)
+        self.on_sent(host, message, len(data), multicast=multicast)
+        found = self.codec.decode(data)  # the same to all, who change nothing in it
         if found != (header, message):
             raise AssertionError(f"the codec makes {found} of {header, message}")
         for other in to:
