@@ -31,13 +31,13 @@ def test_large_keys_go_over_the_bulk_channel_whose_bytes_are_counted() -> None:
     link = StoreLink("full")
     hosts = link.begun(2)
     for writer in range(40):
-        link.put(hosts[0], record(0, writer=bytes([writer]) * 32, size=800))
+        link.put(hosts[0], record(0, writer=bytes([writer]) * 32, size=700))
         link.run(0.01)
     newcomer = link.add()
     link.run(3.0)
     assert newcomer.membership.state is State.READY
     assert newcomer.bulks == 1
-    assert sum(host.bulk_bytes for host in hosts) > 40 * 800
+    assert sum(host.bulk_bytes for host in hosts) > 40 * 700
     assert newcomer.keys == {key_of(0)}
 
 
@@ -62,4 +62,4 @@ def test_hosts_that_do_not_come_to_know_each_other_are_no_beginning() -> None:
 def test_records_are_lawful() -> None:
     assert lawful(record(0))
     assert lawful(record(0, deleted=True))
-    assert not lawful(record(0, size=901))
+    assert not lawful(record(0, size=721))
