@@ -25,6 +25,7 @@ from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
 from mdht.link_running import RunningHost
 from mdht.node import open_mdht
 from mdht.options import config_of, default_state_dir, parse_arguments
+from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.signing import SigningKey
 from mdht.subnet.effects import MemberChanged, Settled
@@ -196,7 +197,10 @@ async def _status(options: argparse.Namespace, control: Path) -> int:
     if not await client.answers():
         raise UnreachableError(f"no mdht runs with the state in {options.state_dir}; start one: mdht run")
     status = await client.status()
-    print(_json(status) if options.json else _status_text(status))
+    if options.prometheus:
+        print(exposition(status), end="")
+    else:
+        print(_json(status) if options.json else _status_text(status))
     return 0
 
 

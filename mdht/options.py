@@ -83,6 +83,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if command == "put":
             sub.add_argument("value", metavar="VALUE", help="text, or - to read standard input; at most 16 KiB")
             sub.add_argument("--ttl", type=_ttl, default=3600.0, metavar="S", help="lifetime in seconds (3600)")
+        if command == "status":
+            sub.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
         if command in ("put", "remove"):
             sub.add_argument(
                 "--name", type=_name, default=b"", help="tells apart several values of yours under one key"

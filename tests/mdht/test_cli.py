@@ -91,6 +91,11 @@ def test_status_and_explain_describe_the_node(node: RunningNode, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["requests"] >= 0
 
 
+def test_status_tells_prometheus(node: RunningNode, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--prometheus", *node.common]) == 0
+    assert 'mdht_joined{network="test",host="' in capsys.readouterr().out
+
+
 def test_a_command_without_a_node_joins_for_a_moment(passing: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["put", "corridor", "left", "--json", *passing]) == 0
     assert json.loads(capsys.readouterr().out)["stored"] == 1

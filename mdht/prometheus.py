@@ -1,0 +1,27 @@
+"""A host's state as Prometheus reads it: text exposition format 0.0.4."""
+
+from mdht.results import Status
+
+
+def exposition(status: Status) -> str:
+    """The lines, each metric with its help and type."""
+    labels = f'network="{_escaped(status.network)}",host="{status.host}",subnet="{status.subnet}"'
+    lines = []
+    for name, kind, text, value in (
+        ("uptime_seconds", "gauge", "Since the program was started.", round(status.uptime_s, 3)),
+        ("joined", "gauge", "Whether this host answers for its subnet.", int(status.phase == "joined")),
+        ("members", "gauge", "Other hosts of the subnet.", len(status.members)),
+        ("nodes", "gauge", "Other nodes, that is subnets, known.", status.contacts),
+        ("records", "gauge", "Records that this host holds.", status.records),
+        ("record_bytes", "gauge", "Names and values of them.", status.record_bytes),
+        ("structural_changes_total", "counter", "Found by this host in the overlay.", status.structural_changes),
+    ):
+        lines += [f"# HELP mdht_{name} {text}", f"# TYPE mdht_{name} {kind}", f"mdht_{name}{{{labels}}} {value}"]
+    lines += ["# HELP mdht_events_total What was counted, by name.", "# TYPE mdht_events_total counter"]
+    for event, count in sorted(status.counters.items()):
+        lines.append(f'mdht_events_total{{{labels},event="{_escaped(event)}"}} {count}')
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

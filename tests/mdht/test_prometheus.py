@@ -1,0 +1,44 @@
+import re
+
+from mdht.prometheus import exposition
+from mdht.results import Status
+
+STATUS = Status(
+    node="0" * 40,
+    subnet="ab" * 8,
+    host="cd" * 8,
+    writer="0" * 64,
+    network='the "lab"\\',
+    phase="joined",
+    addresses=("192.0.2.1:27183",),
+    uptime_s=12.34567,
+    members=("192.0.2.2:27183", "192.0.2.3:27183"),
+    contacts=4,
+    neighbours=(),
+    structural_changes=1,
+    records=7,
+    record_bytes=700,
+    counters={"sent": 9, "stored": 3},
+)
+SAMPLE = re.compile(r'mdht_[a-z_]+\{([a-z]+="(\\.|[^"\\])*",?)+\} [0-9.]+')
+
+
+def test_every_line_is_help_type_or_a_sample_and_each_metric_is_announced_once() -> None:
+    lines = exposition(STATUS).splitlines()
+    announced = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(announced) == len(set(announced))
+    assert all(SAMPLE.fullmatch(line) for line in samples), samples
+    assert {line.partition("{")[0] for line in samples} == set(announced)
+
+
+def test_the_numbers_are_those_of_the_status() -> None:
+    text = exposition(STATUS)
+    labels = 'network="the \\"lab\\"\\\\",host="cdcdcdcdcdcdcdcd",subnet="abababababababab"'
+    for line in (
+        f"mdht_members{{{labels}}} 2",
+        f"mdht_nodes{{{labels}}} 4",
+        f"mdht_uptime_seconds{{{labels}}} 12.346",
+        f'mdht_events_total{{{labels},event="stored"}} 3',
+    ):
+        assert f"\n{line}\n" in text
