@@ -1,5 +1,6 @@
 """Settings of a link's sockets, and where the hosts of an overlay meet there (mDHT design, section 2)."""
 
+import functools
 import hashlib
 import ipaddress
 from typing import Final, TypeAlias
@@ -11,9 +12,17 @@ from mdht.subnet.identity import Interface, overlay_bytes
 GROUP_PORT: Final = 27_184
 GROUP6: Final = "ff12::6d44:4854"
 "Transient, link-local, one for all overlays: their datagrams are told apart by a tag."
+HOSTS_REMEMBERED_MAX: Final = 4096
+"Addresses whose parsed form is remembered, 200 bytes each: those of all hosts that are talked to in a while."
 _TOP_BIT: Final = 0x8000
 
 HostAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@functools.lru_cache(maxsize=HOSTS_REMEMBERED_MAX)
+def parsed(text: str) -> HostAddress:
+    """A numeric address."""
+    return ipaddress.ip_address(text)
 
 
 def group4(overlay: str) -> str:

@@ -24,7 +24,7 @@ from dhtboot.errors import LocalProtocolError as SocketError
 from dhtboot.ids import Address
 from dhtboot.udp import SLICE_MAX, open_sockets
 from mdht.errors import LocalProtocolError
-from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4
+from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4, parsed
 from mdht.link_sockets import explain, leave_and_join, listen, open4, open6
 from mdht.netifaces_io import default_interface, host_addresses, interface_addresses, is_up
 
@@ -132,6 +132,7 @@ class UdpLink:
         self._group4 = group4(config.overlay)
         self._unicast = {sock.family: UdpPort(self, sock, None) for sock in sockets}
         self._joined: dict[str, _Joined] = {}
+        self._addresses: tuple[Address, ...] = ()
         self._failing: dict[str, str] = {}
         self._scopes: dict[str, int] = {}
         self._rejoin_at = trio.current_time() + config.rejoin_s
@@ -141,13 +142,16 @@ class UdpLink:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where others on the link reach this host: link-local addresses last, as only some hosts can name them."""
+        return self._addresses  # each datagram may ask; the next look finds what has changed
+
+    def _look_at_addresses(self) -> None:
         port = next(iter(self._unicast.values())).sock.getsockname()[1]
         if self._config.alone:
             found = [ipaddress.ip_address(self._config.host)] if self._config.host else host_addresses()
         else:
             found = [each.ip for joined in self._joined.values() for each in joined.state.addresses]
         found.sort(key=lambda host: host.version == 6 and host.is_link_local)
-        return tuple([(str(host), port) for host in found[:ADDRESSES_MAX]])
+        self._addresses = tuple([(str(host), port) for host in found[:ADDRESSES_MAX]])
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -166,6 +170,7 @@ class UdpLink:
             LocalProtocolError: on no interface that was possible; the text says what to change.
         """
         if self._config.alone:
+            self._look_at_addresses()
             return
         names = self._config.interfaces or (default_interface(),)
         self.refresh(trio.current_time())
@@ -194,6 +199,7 @@ class UdpLink:
                 joined.state = state
             elif state is not None:
                 fresh += self._join(name, state)
+        self._look_at_addresses()
         if now >= self._rejoin_at:
             self._rejoin_at = now + self._config.rejoin_s
             self._rejoin()
@@ -276,7 +282,7 @@ class UdpLink:
     def admit(self, source: tuple[str, int] | tuple[str, int, int, int], interface: str | None) -> Address | None:
         """The address that a datagram comes from; None, counted, if it came to the group from elsewhere."""
         text = source[0].partition("%")[0]
-        host = ipaddress.ip_address(text)
+        host = parsed(text)
         if interface is not None and not self._joined[interface].state.on_link(host):
             self.counters["off_link"] += 1
             log.debug("dropped a datagram from %s, which is no address of the link", text)
@@ -300,12 +306,12 @@ class UdpLink:
 
     def reaches(self, address: Address) -> bool:
         """Whether an address is one of the link; a host of several links names others too."""
-        host = ipaddress.ip_address(address[0])
+        host = parsed(address[0])
         return any(joined.state.on_link(host) for joined in self._joined.values())
 
     def unicast(self, data: bytes, to: Address) -> None:
         """Send to one host of the link; another address could be a victim's that somebody names as his own."""
-        host = ipaddress.ip_address(to[0])
+        host = parsed(to[0])
         port = self._unicast.get(socket.AF_INET if host.version == 4 else socket.AF_INET6)
         if port is None:
             self.counters["no_family"] += 1
@@ -318,7 +324,7 @@ class UdpLink:
 
     def send_away(self, data: bytes, to: Address) -> None:
         """Send to a host wherever it is: of another subnet, or the bootstrap server."""
-        version = ipaddress.ip_address(to[0]).version
+        version = parsed(to[0]).version
         port = self._unicast.get(socket.AF_INET if version == 4 else socket.AF_INET6)
         if port is None:
             self.counters["no_family"] += 1

@@ -33,8 +33,10 @@ from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_effects import HandedOver
 from mdht.subnet.wire import Header
 
-LOOK_S: Final = 0.25
+LOOK_S: Final = 1.0
 "Between two looks at who has come and gone in the overlay's tables."
+FORMER_S: Final = 0.01
+"Between two handfuls of copies of an earlier life."
 FORMER_AT_ONCE: Final = 8
 "Copies of an earlier life that are put at a time."
 
@@ -98,6 +100,7 @@ class Keeper:
         self._former = deque(former)
         self._former_under_way = 0
         self._look_at = math.inf
+        self._around_at = -math.inf
         self._leave_by = math.inf
         self._leaving = False
 
@@ -263,13 +266,21 @@ class Keeper:
         self._look_at = now + LOOK_S
         if not self.others.inside:
             return
+        if now >= self._around_at:
+            self._look_around(now)
+        while self._former and self._former_under_way < FORMER_AT_ONCE and not self._leaving:
+            self._former_under_way += 1
+            self._put_former(self._former.popleft(), now)
+        if self._former and not self._leaving:
+            self._look_at = now + FORMER_S
+
+    def _look_around(self, now: float) -> None:
+        """Who has come and gone in the overlay?"""
+        self._around_at = now + LOOK_S
         if self._replication.look_around(now):
             for watchers in self._watchers.values():
                 for watcher in watchers:
                     watcher.on_neighbour(now)
-        while self._former and self._former_under_way < FORMER_AT_ONCE and not self._leaving:
-            self._former_under_way += 1
-            self._put_former(self._former.popleft(), now)
 
     def _put_former(self, copy: Copy, now: float) -> None:
         """What was held before: it stays, if it belongs here, else it goes where it belongs."""
