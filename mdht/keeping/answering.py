@@ -28,7 +28,8 @@ COPIES_MAX: Final = 16
 "In one question: more do not fit a datagram."
 ENTRIES_MAX: Final = 64
 
-Arrived = Callable[[Copy, float], None]
+Store = Callable[[Copy, float, OnPut, str], None]
+"Stores a copy that comes from an address."
 Offered = Callable[[bytes, int, float], None]
 
 
@@ -40,7 +41,7 @@ class Answering:
         others: the nodes that ask.
         subscriptions: who follows which key.
         config: limits.
-        arrived: is told of each copy that was put here and stored.
+        store: stores a copy, and tells all who follow its key.
         offered: is told of each key that another node offers, and which node that is.
         counters: of what was refused.
     """
@@ -51,7 +52,7 @@ class Answering:
         others: Others,
         subscriptions: Subscriptions,
         config: KeepingConfig,
-        arrived: Arrived,
+        store: Store,
         offered: Offered,
         counters: Counter[str],
     ) -> None:
@@ -59,7 +60,7 @@ class Answering:
         self._others = others
         self._subscriptions = subscriptions
         self._config = config
-        self._arrived = arrived
+        self.store = store
         self._offered = offered
         self._counters = counters
         self._askers = TokenBuckets(rate_per_s=config.questions_per_s, burst=config.questions_burst)
@@ -94,16 +95,6 @@ class Answering:
 
     # ---- what the two below need ---------------------------------------------------------------------------------
 
-    def store(self, copy: Copy, source: str, now: float, on_done: OnPut) -> None:
-        """Store one copy."""
-
-        def done(refusal: RefusalCode | None, at: float) -> None:
-            if refusal is None:
-                self._arrived(copy, at)
-            on_done(refusal, at)
-
-        self._shelf.put(copy, now, done, source)
-
     def reply(self, asker: AskedBy, answer: Answer, now: float) -> None:
         """Answer."""
         self._others.answer(asker, answer, now)
@@ -129,7 +120,7 @@ class _Storing:
     def start(self, now: float) -> None:
         for number, copy in enumerate(self._copies):
             source = self._asker.peer.address[0]
-            self._answering.store(copy, source, now, partial(self._done, number))
+            self._answering.store(copy, now, partial(self._done, number), source)
 
     def _done(self, number: int, refusal: RefusalCode | None, now: float) -> None:
         self._codes[number] = 0 if refusal is None else int(refusal)

@@ -19,7 +19,7 @@ from mdht.keeping.keeper_base import Watcher
 from mdht.keeping.others import Others
 from mdht.keeping.put import PutOutcome, PutRun
 from mdht.keeping.replication import Replication
-from mdht.keeping.shelf import Shelf
+from mdht.keeping.shelf import OnPut, Shelf
 from mdht.keeping.subscriptions import Subscriptions, introduces
 from mdht.messages import Note
 from mdht.record_table import RecordTable
@@ -91,7 +91,7 @@ class Keeper:
             self.others,
             self._subscriptions,
             config,
-            self._arrived,
+            self.store_copy,
             self._replication.on_offered,
             self.counters,
         )
@@ -199,7 +199,7 @@ class Keeper:
 
     # ---- what operations need; see `keeper_base` -----------------------------------------------------------------
 
-    def store_copy(self, copy: Copy, now: float, on_done: Callable[[RefusalCode | None, float], None]) -> None:
+    def store_copy(self, copy: Copy, now: float, on_done: OnPut, source: str = "") -> None:
         """Store a copy at this node, and tell all who follow its key; `on_done` is called once, perhaps at once."""
 
         def done(refusal: RefusalCode | None, at: float) -> None:
@@ -207,7 +207,7 @@ class Keeper:
                 self._arrived(copy, at)
             on_done(refusal, at)
 
-        self.shelf.put(copy, now, done)
+        self.shelf.put(copy, now, done, source)
 
     def follow(self, key: bytes, now: float) -> None:
         """Have this host told of changes that other hosts of this node hear of; again before the lease ends."""
