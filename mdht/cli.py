@@ -150,17 +150,19 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
     writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
     lines = Lines(options.network, as_json=options.json)
     hosts: list[RunningHost] = []
+    early: list[MemberChanged | Settled] = []
 
     def on_event(event: MemberChanged | Settled) -> None:
-        if isinstance(event, Settled):
+        if not hosts:
+            early.append(event)  # the first line says who this host is
+        elif isinstance(event, Settled):
             lines.settled(event.subnet)
         elif options.json or options.verbose:
-            member = hosts[0].core.membership.view.get(event.hid) if hosts else None
+            member = hosts[0].core.membership.view.get(event.hid)
             lines.members([] if member is None else [member], trio.current_time())
 
     config = config_of(options, lasting=True)
     async with open_mdht(config, writer, on_event=on_event) as node, trio.open_nursery() as nursery:
-        hosts.append(node.host)
         await nursery.start(serve_control, node, control)
         core, addresses = node.host.core, [format_address(address) for address in node.host.addresses]
         lines.line(
@@ -173,6 +175,9 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
             addresses=addresses,
             interfaces=node.host.interfaces,
         )
+        hosts.append(node.host)
+        for event in early:
+            on_event(event)
         overlay = OverlayLines(lines)
         try:
             while True:

@@ -91,7 +91,7 @@ def test_a_joiner_nobody_answers_tries_again_for_ever() -> None:
 def test_a_node_that_lost_everybody_seeks_its_entry_points_again() -> None:
     node = new_node(Phase.JOINED)
     node.table.add(OTHER, 0.0)
-    node._on_dead(OTHER, 1.0)
+    node.on_dead(OTHER, 1.0)
     assert node.collect() == [JoinFailed(5.0)]
     assert node.phase is Phase.WAITING
     assert node.next_deadline() <= 6.0
