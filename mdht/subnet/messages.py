@@ -307,6 +307,8 @@ class Fetch(msgspec.Struct, frozen=True, kw_only=True):
 
     qid: bytes
     key: bytes
+    cached: bool | None = None
+    "Those in your cache, which are nobody's replicas; without it those that you hold."
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,7 +161,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     View: (14, numbered(("epoch", U32), ("members", MEMBER, DATAGRAM_MAX), ("answer", FLAG))),
     Put: (15, numbered(("qid", QID), ("record", blob(RECORD_MAX)), ("done", U8))),
     Ack: (16, numbered(("qid", QID), ("status", one_of(AckStatus)))),
-    Fetch: (17, numbered(("qid", QID), ("key", KEY))),
+    Fetch: (17, numbered(("qid", QID), ("key", KEY), ("cached", FLAG))),
     Value: (18, numbered(("qid", QID), ("key", KEY), ("records", blob(RECORD_MAX), DATAGRAM_MAX))),
     Nack: (19, numbered(("qid", QID), ("key", KEY))),
     HostSet: (20, numbered(("entry", ENTRY), ("reason", one_of(Reason)))),

@@ -120,7 +120,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
     st.builds(View, epoch=u32, members=tuples(members, 8), answer=st.booleans()),
     st.builds(Put, qid=eights, record=st.binary(max_size=1000), done=u8),
     st.builds(Ack, qid=eights, status=st.sampled_from(AckStatus)),
-    st.builds(Fetch, qid=eights, key=keys),
+    st.builds(Fetch, qid=eights, key=keys, cached=st.none() | st.booleans()),
     st.builds(Value, qid=eights, key=keys, records=tuples(st.binary(max_size=200), 4)),
     st.builds(Nack, qid=eights, key=keys),
     st.builds(HostSet, entry=entries, reason=st.sampled_from(Reason)),
@@ -226,5 +226,6 @@ EXAMPLES_IN_FULL: Final[dict[str, Message]] = {
         author=b"othehost",
         turn=12,
     ),
+    "Fetch from a cache": Fetch(qid=b"queryqid", key=_KEY, cached=True),
 }
 "The same messages with what they need not have."
