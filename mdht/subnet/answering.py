@@ -6,7 +6,7 @@ from random import Random
 
 from dhtboot.ids import Address
 from mdht.subnet.effects import Multicast, Unicast
-from mdht.subnet.holdings import Holdings, Version, covers
+from mdht.subnet.holdings import Holdings, Version, covers, have_of
 from mdht.subnet.messages import Ask, Fetch, Have, Nack, Value, WhoHas
 from mdht.subnet.resolve_config import Placement, ResolveConfig
 
@@ -103,7 +103,7 @@ class Answering:
             version = self._holdings.version(key, now)
             if version is not None:
                 effects += [
-                    Multicast(_have(qid, key, version)),
+                    Multicast(have_of(qid, key, version)),
                     Unicast(pending.to, self._for_asker(qid, key, version, now)),
                 ]
             elif Ask.DENIAL in pending.question.ask:
@@ -118,7 +118,7 @@ class Answering:
         """What the asker gets by unicast: he would wait in vain if the multicast that announces much were lost."""
         if version.size <= self._config.inline_max:
             return Value(qid=qid, key=key, records=self._holdings.records(key, now))
-        return _have(qid, key, version)
+        return have_of(qid, key, version)
 
     def _delay_s(self, key: bytes) -> float:
         """How long to wait for others who hold the same; the last step is shared, by chance within it."""
@@ -127,14 +127,3 @@ class Answering:
         targets = list(self._placement.targets(key))
         place = targets.index(self._hid) if self._hid in targets else len(targets)
         return (min(place, self._config.steps_max - 1) + self._rng.random()) * self._config.step_s
-
-
-def _have(qid: bytes, key: bytes, version: Version) -> Have:
-    return Have(
-        qid=qid,
-        key=key,
-        stamp=version.stamp,
-        newest=version.newest,
-        records=version.records,
-        size=version.size,
-    )

@@ -69,6 +69,18 @@ def version_of(slots: Sequence[Slot], size: int) -> Version | None:
     return Version(stamp(slots), max(slot[2] for slot in slots), len(slots), FIELD_BYTES * len(slots) + size, only)
 
 
+def have_of(qid: bytes, key: bytes, version: Version) -> Have:
+    """The answer that somebody holds this version of a key."""
+    return Have(
+        qid=qid,
+        key=key,
+        stamp=version.stamp,
+        newest=version.newest,
+        records=version.records,
+        size=version.size,
+    )
+
+
 def covers(have: Have, mine: Version) -> bool:
     """Whether somebody else's answer makes mine superfluous.
 
