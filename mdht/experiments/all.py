@@ -14,6 +14,7 @@ from mdht.experiments.load import LOAD
 from mdht.experiments.lookups import LOOKUPS
 from mdht.experiments.parallel import PARALLEL
 from mdht.experiments.policies import COMPARED
+from mdht.experiments.proximity import PROXIMITY
 from mdht.experiments.superpeer import CONTRAST
 from mdht.experiments.upkeep import UPKEEP
 
@@ -30,6 +31,7 @@ EXPERIMENTS: Final[Mapping[int, Experiment[Any]]] = {
         COMPARED,
         LOAD,
         CONTRAST,
+        PROXIMITY,
         DEPLOYMENT,
         LINKS,
     )

@@ -1,50 +1,23 @@
 """Hosts on a link in virtual time that are a membership and a cache, and know what the others have cached."""
 
-from collections.abc import Sequence
 from random import Random
 
 import msgspec
 
-from dhtboot.ids import Address
-from mdht.experiments.link_run import Host, LinkOf
-from mdht.record_table import RecordTable, TableConfig
+from mdht.experiments.cache_run import CacheHost, CacheLinkOf
 from mdht.records import Copy, Record
-from mdht.subnet.holdings import TableHoldings
 from mdht.subnet.inventory import Inventory
 from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import Message, State
-from mdht.subnet.query import FetchBulk, Outcome, Resolved
-from mdht.subnet.wire import Header
-from tests.mdht.subnet.store_link import lawful
+from mdht.subnet.query import Outcome, Resolved
 
 CALM = InventoryConfig(filter_s=10_000.0, changes_s=100.0)
 "Nothing is announced but the first change."
 
 
-class CacheHost(Host):
-    def __init__(self, number: int, membership: Membership, config: InventoryConfig, rng: Random, now: float) -> None:
-        super().__init__(number, membership)
-        holdings = TableHoldings(RecordTable(TableConfig(), lawful), lawful)
-        self.inventory = Inventory(membership, holdings, config, rng, now)
-        self.seen_changes = 0
-        self.bulk_works = True
-
-    def receive(
-        self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
-    ) -> Sequence[object]:
-        effects = super().receive(header, message, source, now, multicast=multicast)
-        return [*effects, *self.inventory.receive(header, message, source, now, multicast=multicast)]
-
-    def tick(self, now: float) -> Sequence[object]:
-        return [*super().tick(now), *self.inventory.tick(now)]
-
-    def next_deadline(self) -> float:
-        return min(super().next_deadline(), self.inventory.next_deadline())
-
-
-class CacheLink(LinkOf[CacheHost]):
-    """A link of them; what a membership finds out is told to the inventory."""
+class CacheLink(CacheLinkOf[CacheHost]):
+    """A link of so many."""
 
     def __init__(self, count: int, config: InventoryConfig | None = None, seed: int = 1) -> None:
         super().__init__(seed)
@@ -52,20 +25,10 @@ class CacheLink(LinkOf[CacheHost]):
         self.started(count)
 
     def make(self, number: int, membership: Membership) -> CacheHost:
-        return CacheHost(number, membership, self.settings, Random(f"{self.seed} {number}"), self.now)
-
-    def perform(self, host: CacheHost, effects: Sequence[object]) -> None:
-        super().perform(host, effects)
-        new, host.seen_changes = host.changes[host.seen_changes :], len(host.changes)
-        for _, hid, state in new:
-            self.perform(host, host.inventory.on_member(hid, state, self.now))
-
-    def special(self, host: CacheHost, effect: object) -> None:
-        assert isinstance(effect, FetchBulk)
-        (holder,) = [other for other in self.hosts if other.address == effect.to]
-        works = holder.alive and holder.bulk_works
-        records = holder.inventory.cached(effect.message.key, self.now) if works else ()
-        self.perform(host, host.inventory.on_bulk(effect.message.qid, holder.membership.hid, records, self.now))
+        rng = Random(f"{self.seed} {number}")
+        return CacheHost(
+            number, membership, lambda member, holdings: Inventory(member, holdings, self.settings, rng, self.now)
+        )
 
     def put(self, number: int, *records: Record, remaining_s: float = 300.0) -> None:
         """One host has fetched records of one key from the overlay."""
