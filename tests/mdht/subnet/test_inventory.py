@@ -1,6 +1,7 @@
 import itertools
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,8 +164,8 @@ def test_much_comes_in_bulk(size: int) -> None:
 
 
 def test_bulk_that_fails_is_not_the_end() -> None:
-    link = CacheLink(3, CALM)
-    large = record(1, size=880)
+    link = CacheLink(3, msgspec.structs.replace(CALM, inline_max=500))
+    large = record(1, size=700)
     for number in (1, 2):
         link.put(number, large)
         link.run(0.1)
