@@ -63,7 +63,6 @@ def held(stock: Stock, now: float) -> list[Record]:
     return [copy.record for copy in stock.table.copies(now)]
 
 
-@settings(deadline=None)
 @given(steps=st.lists(st.one_of(copies, st.floats(0.0, 30.0), st.integers(0, 4)), max_size=40))
 def test_the_digest_is_always_that_of_what_is_held(steps: list[Copy | float | int]) -> None:
     stock = Stock(RecordTable(TableConfig(records_max=2), lawful), 0.05)
@@ -87,7 +86,6 @@ def test_the_digest_is_always_that_of_what_is_held(steps: list[Copy | float | in
         assert stock.next_expiry() > now
 
 
-@settings(deadline=None)
 @given(some=st.lists(copies, max_size=12), seed=st.integers(0, 1000))
 def test_what_is_merged_does_not_depend_on_its_order(some: list[Copy], seed: int) -> None:
     orders = [list(some), list(some)]
@@ -132,7 +130,6 @@ def test_superseded_tombstones_leave_nothing_behind() -> None:
 # ---- slices, lanes, budgets ------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 25), max_size=6), most=st.integers(1, 10))
 def test_slices_judge_every_key_once_and_no_more_at_a_time(sizes: list[int], most: int) -> None:
     slices = Slices(most=most, every_s=1.0, jobs_max=10, room=lambda: True)
@@ -179,7 +176,6 @@ def test_a_lane_lets_the_urgent_first_and_then_those_of_few_copies() -> None:
     assert found == [3, 2, 0, 4, 1]
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=50))
 def test_a_budget_lets_no_more_through_than_its_rate_and_what_was_saved(sizes: list[int]) -> None:
     budget = Budget(1000.0, 2000.0)
@@ -317,7 +313,7 @@ def a_host(policy: str) -> tuple[StoreLink, list[StoreHost]]:
 
 
 @pytest.mark.parametrize("policy", ["single", "full", "fixed:2", "fixed:2:receiver", "adaptive:1:0.5"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(messages=st.lists(st.tuples(strange, st.booleans(), st.booleans()), min_size=1, max_size=8))
 def test_no_message_raises_anything_or_harms_what_others_hold(policy: str, messages) -> None:
     link, hosts = a_host(policy)
