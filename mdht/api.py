@@ -22,8 +22,9 @@ from mdht.errors import MdhtError, MissingChunkError, RefusalCode, RemoteProtoco
 from mdht.keeping.get import GetOutcome, GetRun
 from mdht.keeping.keeper import Keeper
 from mdht.keeping.put import PutOutcome, PutRun
-from mdht.keeping.watch import ChangeKind, Watch
+from mdht.keeping.watch import Watch
 from mdht.link_running import RunningHost
+from mdht.pending_changes import PendingChanges
 from mdht.records import LEASE_MAX_S, Copy, Record, life_s
 from mdht.results import Change, Explanation, Found, Hop, Receipt, Refusal, Status
 from mdht.signing import SigningKey
@@ -140,7 +141,7 @@ class Mdht:
 
         A reader that falls behind gets the latest state of each record, never a gap at the end.
         """
-        pending = _PendingChanges()
+        pending = PendingChanges()
         keeper = await self._host.keeper()
         watch = Watch(keeper, key, pending.on_change)
         send, receive = trio.open_memory_channel[Change](CHANGES_BUFFERED)
@@ -308,7 +309,7 @@ class Mdht:
             await _side_by_side([_bind(fetch, at) for at in range(len(keys))])
         return chunks.join(record.value, parts)
 
-    async def _deliver(self, pending: "_PendingChanges", send: trio.MemorySendChannel[Change]) -> None:
+    async def _deliver(self, pending: PendingChanges, send: trio.MemorySendChannel[Change]) -> None:
         async with send:
             while True:
                 kind, record, remaining_s = await pending.next()
@@ -334,34 +335,6 @@ class Mdht:
             return "here"
         address = self._host.address_of(node)
         return id_bytes(node.id).hex() if address is None else format_address(address)
-
-
-class _PendingChanges:
-    """Changes that the reader has not seen yet, at most one per slot."""
-
-    def __init__(self) -> None:
-        self._changes: OrderedDict[tuple[bytes, bytes], tuple[ChangeKind, Record, float]] = OrderedDict()
-        self._arrived = trio.Event()
-
-    def on_change(self, kind: ChangeKind, record: Record, remaining_s: float) -> None:
-        slot = record.writer, record.name
-        waiting = self._changes.pop(slot, None)
-        if waiting is not None:
-            before = waiting[0]
-            if before == "added" and kind == "removed":
-                return  # came and went unseen
-            if before == "added":
-                kind = "added"
-            elif before == "removed":
-                kind = "updated"
-        self._changes[slot] = kind, record, remaining_s
-        self._arrived.set()
-
-    async def next(self) -> tuple[ChangeKind, Record, float]:
-        while not self._changes:
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        return self._changes.popitem(last=False)[1]
 
 
 def _bare(record: Record) -> Found:

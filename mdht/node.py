@@ -97,7 +97,7 @@ async def open_mdht(
         async with open_link(link_config) as link:
             running = _Running(config, server, writer, link, interfaces, state, saved, on_event, faults)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(running.drive)
+                nursery.start_soon(running.drive, link_config.look_s)
                 running.start()
                 for text in config.bootstrap:
                     nursery.start_soon(running.follow_entry_point, text)
@@ -197,13 +197,13 @@ class _Running:
         if state is not None and saved is not None:
             self.keeping = StateKeeping(state, saved.kept, fingerprint, self.host)
 
-    async def drive(self) -> None:
-        """Carry packets until the very end."""
+    async def drive(self, look_s: float) -> None:
+        """Carry packets until the very end, and look at the interfaces that often."""
         with self.carrier:
             async with trio.open_nursery() as nursery:
                 self._transfers = nursery
                 nursery.start_soon(trio.serve_listeners, self._bulk.serve, self._link.listeners)
-                await self._driver.run(LinkConfig(overlay=self._config.network).look_s)
+                await self._driver.run(look_s)
 
     def _on_transfer(self, wanted: FetchBulk | BulkTo) -> None:
         if self._transfers is not None:

@@ -16,7 +16,7 @@ from typing import Final, Self
 import msgspec
 
 from mdht.errors import LocalProtocolError
-from mdht.records import Copy, Record, check, life_s
+from mdht.records import Copy, Record, lawful, life_s
 from mdht.signing import SEED_BYTES, SigningKey
 from mdht.subnet.identity import Identity, Kind, Subnet
 from mdht.subnet.kept import Kept
@@ -339,6 +339,6 @@ def _read_copies(database: sqlite3.Connection, wall_s: float) -> Iterator[Copy]:
     rows = database.execute("SELECT * FROM records")
     for key, writer, name, seq, lease_s, deleted, value, signature, ends_at in rows:
         record = Record(key, writer, name, int.from_bytes(seq), lease_s, bool(deleted), value, signature)
-        if check(record) is None:
+        if lawful(record):
             # A wall clock that was set back must not lengthen lives.
             yield Copy(record, min(ends_at - wall_s, life_s(record)))

@@ -1,11 +1,22 @@
-"""How much room copies of records take in a datagram."""
+"""Copies of records as they travel, and how much room they take in a datagram."""
 
 from typing import Final
+
+import msgspec
 
 from mdht.records import Copy
 
 _COPY_OVERHEAD: Final = 154
 "Fixed fields of a copy and the lengths of the others, at most."
+_DECODER: Final = msgspec.msgpack.Decoder(Copy)
+
+
+def read_copy(data: bytes) -> Copy | None:
+    """The copy that somebody has sent, its fields unchecked; None for anything else. Never raises."""
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
 
 
 def copy_bytes(copy: Copy) -> int:

@@ -8,7 +8,7 @@ from dhtboot.ids import Address
 from mdht.experiments.sim_host import SimHost
 from mdht.keeping.config import KeepingConfig
 from mdht.keeping.keeper import Keeper
-from mdht.records import Copy, Record, check
+from mdht.records import Copy, lawful
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
@@ -64,11 +64,7 @@ def make_core(
         return SubnetHost(membership, founding, make_part)
 
     def make_records(part: NodePart, former: list[Copy]) -> Keeper:
-        return Keeper(membership, part, lambda: (host.address,), keeping, _is_lawful, rng, former)
+        # To check all signatures would take the time of the whole simulation.
+        return Keeper(membership, part, lambda: (host.address,), keeping, lawful, rng, former)
 
     return SubnetHost(membership, founding, make_part, make_records, now=now)
-
-
-def _is_lawful(record: Record) -> bool:
-    """What stands for a signature: to check them all would take the time of the whole simulation."""
-    return check(record) is None

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from dhtboot.ids import Address
 from mdht.experiments.link_run import Host, LinkOf
 from mdht.record_table import RecordTable, TableConfig
-from mdht.records import Copy, Record, check
+from mdht.records import Copy, Record, lawful
 from mdht.subnet.effects import MemberChanged
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import AckStatus, Ask, Message, State
@@ -50,11 +50,6 @@ def record(
     """
     value = b"" if deleted else seq.to_bytes(4, "big") + bytes(size)
     return Record(key_of(number), writer, b"", seq, lease_s, deleted, value, bytes(64))
-
-
-def lawful(one: Record) -> bool:
-    """Whether its fields are in order; signatures are not looked at, as checking them is most of the time of a run."""
-    return check(one) is None
 
 
 class StoreHost(Host):

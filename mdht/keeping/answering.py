@@ -67,11 +67,10 @@ class Answering:
 
     def on_question(self, question: Question, asker: AskedBy, now: float) -> None:
         """Answer a host, now or later."""
-        if self._askers.take(asker.peer.address[0], now):
+        over_rate = bool(self._askers.take(asker.peer.address[0], now))
+        if over_rate:
             self._counters["questions_over_rate"] += 1
-            self._others.answer(asker, _busy(question), now)
-            return
-        if not self._others.inside:
+        if over_rate or not self._others.inside:
             self._others.answer(asker, _busy(question), now)
             return
         match question:

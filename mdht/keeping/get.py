@@ -1,6 +1,7 @@
 """One get: what the nodes nearest to a key hold, merged."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -53,7 +54,7 @@ class GetRun:
         self._on_done: Callable[[GetOutcome, float], None] | None = on_done
         self._merged: dict[tuple[bytes, bytes], Copy] = {}
         self._digest = 0
-        self._agreeing: dict[int, int] = {}
+        self._digests: set[int] = set()
         self._holders: list[NodeRef] = []
         self._fetches: set[int] = set()
         self._under_way = 0
@@ -80,7 +81,7 @@ class GetRun:
     def _ask(self, node: NodeRef, now: float) -> None:
         self._under_way += 1
         if node.id == self._base.others.me:
-            self._base.shelf.get(self._key, now, lambda held, at: self._on_own(node, held, at))
+            self._base.shelf.get(self._key, now, partial(self._on_own, node))
         else:
             self._base.others.ask(node, Get(self._key), now, on_reply=self._on_reply, on_fail=self._on_fail)
 
@@ -96,7 +97,7 @@ class GetRun:
         if answer.count:
             self._holders.append(node)
         self._take(answer.copies, now)
-        self._agreeing[answer.digest] = self._agreeing.get(answer.digest, 0) + 1
+        self._digests.add(answer.digest)
         missing = answer.count > len(answer.copies) > 0
         if missing and self._digest != answer.digest and answer.digest not in self._fetches:
             self._fetches.add(answer.digest)
@@ -139,7 +140,7 @@ class GetRun:
     def _check(self, now: float) -> None:
         if self._on_done is None or self._under_way:
             return
-        if self._replicas and (len(self._agreeing) > 1 or 0 in self._agreeing):
+        if self._replicas and (len(self._digests) > 1 or 0 in self._digests):
             # They differ, or hold nothing, as those that have come just now do: all are asked, once.
             rest, self._replicas = self._replicas, []
             self._under_way += 1

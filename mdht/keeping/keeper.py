@@ -32,6 +32,7 @@ from mdht.subnet.push import Peer
 from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_effects import HandedOver
 from mdht.subnet.wire import Header
+from mdht.wire import read_copy
 
 LOOK_S: Final = 1.0
 "Between two looks at who has come and gone in the overlay's tables."
@@ -118,7 +119,7 @@ class Keeper:
         """
         self._now = now
         self._leaving = True
-        return [*self._filtered(self.store.hand_over(now), now), *self._collect()]
+        return self._finished(self.store.hand_over(now), now)
 
     def receive(self, header: Header, message: Message, source: Address, now: float, *, multicast: bool) -> list[Any]:
         """Act on one message of the link."""
@@ -128,7 +129,7 @@ class Keeper:
             if isinstance(message, Changed) or (isinstance(message, Put) and self._watchers):
                 self._on_changed(message, now)
         effects = self.store.receive(header, message, source, now, multicast=multicast)
-        return [*self._filtered(effects, now), *self._collect()]
+        return self._finished(effects, now)
 
     def on_member(self, hid: bytes, state: State, now: float) -> list[Any]:
         """A member, this host perhaps, has become something else."""
@@ -139,7 +140,7 @@ class Keeper:
             self._look_at = now
         if introduces(me, hid, state, self._membership.ready_hids()):
             self._subscriptions.introduce(now)
-        return [*self._filtered(effects, now), *self._collect()]
+        return self._finished(effects, now)
 
     def tick(self, now: float) -> list[Any]:
         """Act on the time."""
@@ -184,18 +185,18 @@ class Keeper:
     def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Any]:
         """See `SiblingStore.on_bulk`."""
         self._now = now
-        return [*self._filtered(self.store.on_bulk(qid, hid, records, now), now), *self._collect()]
+        return self._finished(self.store.on_bulk(qid, hid, records, now), now)
 
     def take_bulk(self, hid: bytes, records: Sequence[bytes], now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
         """See `SiblingStore.take_bulk`."""
         self._now = now
         statuses, effects = self.store.take_bulk(hid, records, now)
-        return statuses, [*self._filtered(effects, now), *self._collect()]
+        return statuses, self._finished(effects, now)
 
     def on_bulk_sent(self, qid: bytes, statuses: Sequence[AckStatus], now: float) -> list[Any]:
         """See `SiblingStore.on_bulk_sent`."""
         self._now = now
-        return [*self._filtered(self.store.on_bulk_sent(qid, statuses, now), now), *self._collect()]
+        return self._finished(self.store.on_bulk_sent(qid, statuses, now), now)
 
     # ---- what operations need; see `keeper_base` -----------------------------------------------------------------
 
@@ -211,9 +212,7 @@ class Keeper:
 
     def follow(self, key: bytes, now: float) -> None:
         """Have this host told of changes that other hosts of this node hear of; again before the lease ends."""
-        for address in self._addresses()[:1]:
-            peer = Peer(self.others.me, self._membership.hid, address)
-            self._subscriptions.add(key, peer, self.config.listen_lease_s, now)
+        self._subscribe(key, self.config.listen_lease_s, now)
 
     def watch(self, key: bytes, watcher: Watcher) -> None:
         """Give a watcher every verified record that arrives under a key."""
@@ -226,8 +225,7 @@ class Keeper:
         if watchers:
             return
         del self._watchers[key]
-        for address in self._addresses()[:1]:
-            self._subscriptions.add(key, Peer(self.others.me, self._membership.hid, address), 0.0, now)
+        self._subscribe(key, 0.0, now)
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -235,6 +233,14 @@ class Keeper:
         effects = self._out[:]
         self._out.clear()
         return effects
+
+    def _finished(self, effects: Iterable[Any], now: float) -> list[Any]:
+        """What the store wants done, and all else that is to be done."""
+        return [*self._filtered(effects, now), *self._collect()]
+
+    def _subscribe(self, key: bytes, lease_s: float, now: float) -> None:
+        for address in self._addresses()[:1]:
+            self._subscriptions.add(key, Peer(self.others.me, self._membership.hid, address), lease_s, now)
 
     def _arrived(self, copy: Copy, now: float) -> None:
         """A record has come to this node by this host."""
@@ -248,7 +254,7 @@ class Keeper:
 
     def _on_changed(self, message: Changed | Put, now: float) -> None:
         """A sibling tells of a change, or has this host store one: whichever comes first."""
-        copy = self.shelf.read(message.record)
+        copy = read_copy(message.record)
         if copy is not None and (isinstance(message, Changed) or copy.record.key in self._watchers):
             self._take_push(copy, now)
 
@@ -285,14 +291,11 @@ class Keeper:
     def _put_former(self, copy: Copy, now: float) -> None:
         """What was held before: it stays, if it belongs here, else it goes where it belongs."""
         if self.others.is_replica(copy.record.key, self.config.replicas):
-            self.store_copy(copy, now, lambda _refusal, _now: self._former_put())
+            self.store_copy(copy, now, self._former_done)
         else:
-            PutRun(self, copy, acks=self.config.acks, on_done=self._former_gone).start(now)
+            PutRun(self, copy, acks=self.config.acks, on_done=self._former_done).start(now)
 
-    def _former_put(self) -> None:
-        self._former_under_way -= 1
-
-    def _former_gone(self, _outcome: PutOutcome, _now: float) -> None:
+    def _former_done(self, _outcome: RefusalCode | PutOutcome | None, _now: float) -> None:
         self._former_under_way -= 1
 
     # ---- leaving -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """One put: a copy goes to the nodes nearest to its key."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -59,12 +60,9 @@ class PutRun:
     def _send(self, node: NodeRef, now: float) -> None:
         self._under_way += 1
         if node.id == self._base.others.me:
-            self._base.store_copy(self._copy, now, lambda refusal, at: self._on_own(node, refusal, at))
+            self._base.store_copy(self._copy, now, partial(self._note, node))
         else:
             self._base.others.ask(node, Put((self._copy,)), now, on_reply=self._on_reply, on_fail=self._on_fail)
-
-    def _on_own(self, node: NodeRef, refusal: RefusalCode | None, now: float) -> None:
-        self._note(node, refusal, now)
 
     def _on_reply(self, node: NodeRef, answer: Any, now: float) -> None:
         if not isinstance(answer, Stored) or len(answer.codes) != 1:

@@ -81,13 +81,6 @@ class Shelf:
         """Look a key up; `on_held` is called once, perhaps at once."""
         self._out += self._store.get(key, Ask.ANY, now, lambda found: on_held(self._held(found), self._clock()))
 
-    def read(self, record: bytes) -> Copy | None:
-        """A copy as it travels, None for anything else."""
-        try:
-            return self._decoder.decode(record)
-        except (msgspec.DecodeError, RecursionError, ValueError):
-            return None
-
     def _held(self, found: Resolved) -> Held:
         copies = [self._decoder.decode(record) for record in found.records]
         copies.sort(key=lambda copy: (copy.record.writer, copy.record.name))

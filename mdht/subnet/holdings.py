@@ -10,7 +10,7 @@ import msgspec
 from mdht.record_table import RecordTable
 from mdht.records import Copy, Record, life_s, merge
 from mdht.subnet.messages import HASH_BYTES, Have
-from mdht.wire import copy_bytes
+from mdht.wire import copy_bytes, read_copy
 
 FIELD_BYTES: Final = 3
 "What the wire puts before each record of a message."
@@ -105,7 +105,6 @@ class TableHoldings:
     def __init__(self, table: RecordTable, verify: Callable[[Record], bool]) -> None:
         self._table = table
         self._verify = verify
-        self._decoder = msgspec.msgpack.Decoder(Copy)
 
     def version(self, key: bytes, now: float) -> Version | None:
         """See `Holdings`."""
@@ -132,9 +131,8 @@ class TableHoldings:
         return tuple([msgspec.msgpack.encode(copy) for copy in slots.values()])
 
     def _read(self, key: bytes, data: bytes) -> Copy | None:
-        try:
-            copy = self._decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, ValueError):
+        copy = read_copy(data)
+        if copy is None:
             return None
         record, remaining_s = copy.record, copy.remaining_s
         if record.key != key or not 0.0 < remaining_s < math.inf or not self._verify(record):

@@ -36,6 +36,7 @@ from mdht.subnet.siblings import ANSWERING
 from mdht.subnet.sync_messages import Compare, Differ, KeyList, ListKeys, SyncMessage
 from mdht.subnet.transfers import Urgency
 from mdht.subnet.view import Member
+from mdht.wire import read_copy
 
 
 class Incoming:
@@ -101,7 +102,7 @@ class Incoming:
     def _on_put(self, member: Member, put: Put, now: float, *, multicast: bool) -> None:
         status = self._seen.get((member.hid, put.qid))
         if status is None:
-            copy = self._carrying.pulling.decoded(put.record)
+            copy = read_copy(put.record)
             if multicast and (copy is None or self._commons.me not in self._wanted_at(copy.record.key)):
                 return
             status = self._take(member.hid, put.record, now)
@@ -115,7 +116,7 @@ class Incoming:
         if self._leaving() or self._commons.state not in {State.JOINING, State.READY}:
             self._counters["copies_not_ready"] += 1
             return AckStatus.NOT_READY
-        copy = self._carrying.pulling.decoded(data)
+        copy = read_copy(data)
         if copy is None:
             self._counters["unlawful"] += 1
             return AckStatus.REFUSED

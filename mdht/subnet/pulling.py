@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from mdht.errors import RefusalCode
 from mdht.records import Copy
 from mdht.subnet.commons import Commons
@@ -16,6 +14,7 @@ from mdht.subnet.holdings import RECORDS_MAX
 from mdht.subnet.messages import QID_BYTES, Fetch, Have, Nack, Value
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.timers import Timers
+from mdht.wire import read_copy
 
 SOURCES_MAX: Final = 4
 "Hosts asked for one key, one after the other."
@@ -55,7 +54,6 @@ class Pulling:
         self._stock, self._siblings, self._config = commons.stock, commons.siblings, commons.config
         self._rng, self._counters, self._out = commons.rng, commons.counters, commons.out
         self._on_pulled = on_pulled
-        self._decoder = msgspec.msgpack.Decoder(Copy)
         self._pulls: dict[bytes, Pull] = {}
         self._by_qid: dict[bytes, Pull] = {}
         self._waiting: deque[Pull] = deque()
@@ -118,7 +116,7 @@ class Pulling:
         """Keep records of a key that were sent at most so long ago; whether any was right."""
         lawful = False
         for data in itertools.islice(records, RECORDS_MAX):
-            copy = self.decoded(data)
+            copy = read_copy(data)
             if copy is None or copy.record.key != key:
                 self._counters["unlawful"] += 1
                 continue
@@ -127,13 +125,6 @@ class Pulling:
             if outcome.refusal not in {None, RefusalCode.STALE}:
                 self._counters["pulls_refused"] += 1
         return lawful
-
-    def decoded(self, data: bytes) -> Copy | None:
-        """A copy as it was sent, or None for anything else."""
-        try:
-            return self._decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, ValueError):
-            return None
 
     def tick(self, now: float) -> None:
         """Act on the time."""

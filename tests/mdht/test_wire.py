@@ -1,12 +1,29 @@
-"""What copies take in a datagram is never underestimated."""
+"""Copies are read as they were sent, and what they take in a datagram is never underestimated."""
 
 import msgspec
 from hypothesis import given
+from hypothesis import strategies as st
 
 from mdht.records import Copy, Record
 from mdht.subnet.face_messages import RECORDS_ROOM
-from mdht.wire import copy_bytes, page
+from mdht.wire import copy_bytes, page, read_copy
 from tests.mdht.record_messages import copies, some_copies
+
+
+@given(copies)
+def test_a_copy_is_read_as_it_was_sent(copy: Copy) -> None:
+    assert read_copy(msgspec.msgpack.encode(copy)) == copy
+
+
+@given(copies, st.data())
+def test_a_copy_that_was_cut_off_is_none(copy: Copy, data: st.DataObject) -> None:
+    sent = msgspec.msgpack.encode(copy)
+    assert read_copy(sent[: data.draw(st.integers(0, len(sent) - 1))]) is None
+
+
+@given(st.binary(max_size=200))
+def test_whatever_is_sent_for_a_copy_raises_nothing(data: bytes) -> None:
+    assert isinstance(read_copy(data), Copy | None)
 
 
 @given(copies)

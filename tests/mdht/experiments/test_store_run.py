@@ -1,6 +1,7 @@
 import pytest
 
-from mdht.experiments.store_run import StoreLink, key_of, lawful, record
+from mdht.experiments.store_run import StoreLink, key_of, record
+from mdht.records import lawful
 from mdht.subnet.messages import Put, State
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from mdht.experiments import store_run
-from mdht.experiments.store_run import WRITER, StoreLinkOf, key_of, lawful, record, store_chance
+from mdht.experiments.store_run import WRITER, StoreLinkOf, key_of, record, store_chance
 from mdht.record_table import TableConfig
-from mdht.records import Copy
+from mdht.records import Copy, lawful
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import AckStatus, Message, Put
 from mdht.subnet.query import Outcome, Resolved
