@@ -1,7 +1,5 @@
 """Hosts on a link in virtual time that are a membership and their share of the subnet's records."""
 
-import heapq
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
@@ -19,6 +17,7 @@ from mdht.subnet.query import FetchBulk, Resolved
 from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_config import StoreConfig
 from mdht.subnet.store_effects import BulkTo, HandedOver, KeyLost, StoreEffect, Synced
+from mdht.subnet.timers import Timers
 from mdht.subnet.wire import Header
 
 BULK_S: Final = 0.01
@@ -90,8 +89,8 @@ class StoreHost(Host):
         self.lost: list[bytes] = []
         self.bulks = 0
         self.bulk_bytes = 0
-        self._timers: list[tuple[float, int, Callable[[float], Sequence[object]]]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
+        self._due: list[object] = []
 
     @property
     def hid(self) -> bytes:
@@ -110,7 +109,7 @@ class StoreHost(Host):
 
     def later(self, at: float, what: Callable[[float], Sequence[object]]) -> None:
         """Do something at a time."""
-        heapq.heappush(self._timers, (at, next(self._order), what))
+        self._timers.at(at, lambda now: self._due.extend(what(now)))
 
     def become(self, state: State, now: float) -> list[object]:
         """Be READY, or LEAVING."""
@@ -128,17 +127,18 @@ class StoreHost(Host):
     def tick(self, now: float) -> Sequence[object]:
         """Act on the time."""
         effects = self._noted(self.membership.tick(now), now)
-        while self._timers and self._timers[0][0] <= now:
-            effects += heapq.heappop(self._timers)[2](now)
+        self._timers.tick(now)
+        effects += self._due
+        self._due.clear()
         if self.membership.state is not State.LEFT and self.store.next_deadline() <= now:
             effects += self.store.tick(now)
         return effects
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest."""
-        own = self._timers[0][0] if self._timers else math.inf
         left = self.membership.state is State.LEFT
-        return min(self.membership.next_deadline(), own, math.inf if left else self.store.next_deadline())
+        store_at = math.inf if left else self.store.next_deadline()
+        return min(self.membership.next_deadline(), self._timers.next_deadline(), store_at)
 
     def _noted(self, effects: Sequence[object], now: float) -> list[object]:
         """The store hears of members that have changed."""
