@@ -65,6 +65,7 @@ class Report:
     """What was seen."""
 
     formed_s: float
+    records: LiveRecords
     kills: int = 0
     structural_changes: int = 0
     "By all hosts together, since the ring was at rest."
@@ -73,12 +74,11 @@ class Report:
     back_s: list[float] = field(default_factory=list)
     "From the start of the program until the host answers for its subnet again."
     undetected: int = 0
-    records: LiveRecords | None = None
 
     def text(self) -> str:
         """For people."""
         found = sorted(self.detections_s)
-        at = found[max(0, round(0.99 * len(found)) - 1)] if found else float("nan")
+        at = _p99(found) if found else float("nan")
         middle = statistics.median(found) if found else float("nan")
         back = statistics.median(self.back_s) if self.back_s else float("nan")
         return (
@@ -90,14 +90,18 @@ class Report:
 
     def _of_records(self) -> str:
         records = self.records
-        if records is None or not records.latencies_s:
+        if not records.latencies_s:
             return ""
         found = sorted(records.latencies_s)
-        middle, late = statistics.median(found), found[max(0, round(0.99 * len(found)) - 1)]
+        middle, late = statistics.median(found), _p99(found)
         return (
             f"; {records.lost} of {records.count} records lost; {len(found)} gets while hosts were killed: "
             f"{1000.0 * middle:.1f} ms (median), {1000.0 * late:.1f} ms (p99), {records.missed} found nothing"
         )
+
+
+def _p99(ordered: Sequence[float]) -> float:
+    return ordered[max(0, round(0.99 * len(ordered)) - 1)]
 
 
 class Live:
@@ -203,7 +207,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         replicas=options.replicas,
         records=options.records,
     )
-    report = Report(live.form(), records=live.records)
+    report = Report(live.form(), live.records)
     say(f"one ring of {options.subnets} subnets with {options.hosts} hosts each after {report.formed_s:.1f} s")
     live.rest(options.rest)
     live.records.put([host.host for host in live.hosts])
@@ -244,12 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"live_subnets: {error}", file=sys.stderr)
         return 1
     print(report.text())
-    return 0 if not report.structural_changes and not live_lost(report) else 1
-
-
-def live_lost(report: Report) -> int:
-    """Records that are lost."""
-    return 0 if report.records is None else report.records.lost
+    return 1 if report.structural_changes or report.records.lost else 0
 
 
 if __name__ == "__main__":
