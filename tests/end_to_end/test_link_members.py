@@ -304,6 +304,5 @@ def test_with_a_fifth_of_multicasts_lost_nobody_is_taken_for_dead(world: World) 
     assert "left" not in said
     for member in world.lossy:
         counters = member.counters()
-        lost = counters["lost_on_purpose"] / (counters["received"] - counters["duplicate"])
-        assert 0.1 < lost < LOSS, "unicasts are among those received"
+        assert counters["lost_on_purpose"] > 20, "of some 240 heartbeats; the exact share is a unit test's"
         assert TRACEBACK not in member.process.log
