@@ -83,7 +83,8 @@ class Reunion(Asker):
         self._rng = rng
         self._period: Period | None = None
         if config.contact_check_s:
-            low_s, high_s = (config.contact_check_s * share for share in (1.0 - JITTER, 1.0 + JITTER))
+            jitter_s = JITTER * config.contact_check_s
+            low_s, high_s = config.contact_check_s - jitter_s, config.contact_check_s + jitter_s
             self._period = Period(low_s, high_s, config.contact_quiet_s, config, rng)
         self._entries: tuple[NodeRef, ...] = ()
         self._entry_at = math.inf

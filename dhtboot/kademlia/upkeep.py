@@ -126,10 +126,8 @@ class Upkeep:
     def _check_a_contact(self, now: float) -> None:
         # Two parts of an overlay that a cut has separated find each other again only if somebody asks across it.
         joining, has_address = self._node.joining, self._node.table.has_address
-        entries, lost = (
-            [contact for contact in contacts if not has_address(contact.address)]
-            for contacts in (joining.entries, joining.lost)
-        )
+        entries = [contact for contact in joining.entries if not has_address(contact.address)]
+        lost = [contact for contact in joining.lost if not has_address(contact.address)]
         absent = (lost or entries) if self._seeks_lost else (entries or lost)  # in turns, however many are lost
         self._seeks_lost = not self._seeks_lost
         if absent:
