@@ -25,6 +25,7 @@ HOT = [
     "chord/walk",
     "chord/fix",
     "chord/periods",
+    "chord/reunion",
     "chord/stabilize",
     "chord/join",
     "chord/node",

@@ -65,6 +65,18 @@ class Then(Asker):
         self._on_fail(node, now)
 
 
+def ignore_reply(_node: NodeRef, _message: Any, _now: float) -> None:
+    """That the peer has answered says it all."""
+
+
+def ignore_silence(_node: NodeRef, _now: float) -> None:
+    """That the peer counts as dead says it all."""
+
+
+IGNORED: Final = Then(ignore_reply, ignore_silence)
+"For a request whose outcome is in what the asker learns from it anyway."
+
+
 class Pending:
     """One request that waits for its response."""
 

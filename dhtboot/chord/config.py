@@ -43,6 +43,11 @@ class ChordConfig(msgspec.Struct, frozen=True, kw_only=True):
     stabilize_quiet_s: float = 60.0
     "Longest period of STABILIZE in a quiet ring."
     fix_fingers_quiet_s: float = 120.0
+    contact_check_s: float = 60.0
+    """One entry point is asked so often, a quarter sooner or later, whom it takes for our successor, so that two rings
+    become one; 0 for never, as in the thesis' experiments, where the standard join stays wrong for an hour."""
+    contact_quiet_s: float = 900.0
+    "Longest time between two such questions while the answers agree."
     join_retry_s: float = 5.0
     "A JOIN not answered within so long is sent again [thesis 2.4.1]."
     joins_per_contact: int = 2
@@ -73,6 +78,8 @@ class ChordConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must be above 0")
         if self.requests_per_s < 0:
             raise ValueError("requests_per_s must be 0 (no limit) or more")
+        if self.contact_check_s < 0:
+            raise ValueError("contact_check_s must be 0 (never) or more")
 
     @classmethod
     def thesis(cls, join: JoinMode = "aggressive") -> "ChordConfig":
@@ -83,6 +90,7 @@ class ChordConfig(msgspec.Struct, frozen=True, kw_only=True):
             persistent=False,
             check_fingers=join == "aggressive",
             adaptive=False,
+            contact_check_s=0.0,
             timeouts=TimeoutConfig(initial_s=1.5, min_s=1.5, max_s=1.5),
             attempts=1,
             requests_per_s=0.0,

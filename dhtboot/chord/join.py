@@ -132,6 +132,7 @@ class Joining:
         """Join through the first contact that helps; alone when there are none."""
         self._contacts = tuple(contacts)
         self._joins_sent = 0
+        self._node.neighbours.reunion.remember_entries(self._contacts, now)
         self._on_input(JoinInput.CONTACTS if self._contacts else JoinInput.ALONE, now)
 
     def tick(self, now: float) -> None:
@@ -141,6 +142,7 @@ class Joining:
     def on_isolated(self, now: float) -> None:
         """Nobody is left that we know: a new JOIN, or a ring of our own when we began it."""
         if self._contacts:
+            self._contacts = self._node.neighbours.reunion.former
             self._on_input(JoinInput.ISOLATED, now)
 
     def follow(self, now: float) -> None:
@@ -185,7 +187,8 @@ class Joining:
         isolated = event is JoinInput.ISOLATED
         if isolated or self._joins_sent == self._config.joins_per_contact:
             self._joins_sent = 0
-            self._contacts = (*self._contacts[1:], self._contacts[0])
+            if not isolated:
+                self._contacts = (*self._contacts[1:], self._contacts[0])
             self._node.emit(JoinFailed(self._config.join_retry_s))
         self._joins_sent += 1
         if event is not JoinInput.UNANSWERED:  # a late answer to an earlier JOIN is as good as one to the last

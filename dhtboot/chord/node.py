@@ -36,12 +36,12 @@ from dhtboot.chord.messages import (
 from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.periods import Period
 from dhtboot.chord.router import Router
-from dhtboot.chord.stabilize import IGNORED, Neighbours
+from dhtboot.chord.stabilize import Neighbours
 from dhtboot.chord.walk import HOPS, MINE, SUCCESSORS, Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import TokenBuckets
-from dhtboot.rpc import REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
+from dhtboot.rpc import IGNORED, REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
 
 
 class Application(Protocol):
@@ -122,7 +122,9 @@ class ChordNode(Router):
             sender = id_from(packet.sender)
             pending = self.rpc.match(packet.request_id, sender, source, now)
             if pending is not None:
-                pending.asker.on_reply(pending.node, message, now)
+                # Of an entry point only the address was known.
+                node = pending.node if pending.node.id else NodeRef(sender, source)
+                pending.asker.on_reply(node, message, now)
             elif type(message) is Successors and packet.request_id in self._routed:
                 self._on_routed(message, NodeRef(sender, source), packet.request_id, now)
             else:
@@ -307,9 +309,9 @@ class ChordNode(Router):
             self._fix_at = min(self._fix_at, now + self._fix_period.longest_s)
         self.set_timers()
 
-    def nearest_finger(self) -> NodeRef | None:
-        """The finger that follows closest."""
-        return next(iter(self.fingers.nodes), None)
+    def nearest_finger(self, but: int) -> NodeRef | None:
+        """The finger that follows closest, but for one."""
+        return next((node for node in self.fingers.nodes if node.id != but), None)
 
     def on_joined(self, now: float, *, told: bool = False) -> None:
         """Stabilise and fix fingers at once [thesis 2.4.1], unless another host of this very node has done so."""

@@ -8,24 +8,23 @@ from typing import Any, Final, Protocol
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import LIST_MAX, Notified, Notify, Ping, Pong, Predecessor, Stabilize
 from dhtboot.chord.periods import Period
+from dhtboot.chord.reunion import Reunion
 from dhtboot.chord.ring import between, between_or_at_end
 from dhtboot.chord.successors import SuccessorList
 from dhtboot.ids import NodeRef
-from dhtboot.rpc import Asker, Then
+from dhtboot.rpc import Asker, Then, ignore_silence
 
-LOST_MAX: Final = 16
-"Dead neighbours that are tried again, in case they stand behind a cut; the newest ones."
 DISBELIEF_S: Final = 3.0
 """What others say of a neighbour that was found dead is not believed for so long, and after each time that it is found
 dead again four times as long; its own word is. Each node copies the list of its successor, so that the dead would go
 round and round a small ring. The successor, whose predecessor it is said to be, is believed once at once."""
 DISBELIEF_MAX_S: Final = 192.0
-LOST_CHECK_S: Final = 30.0
-"One of them is pinged so often, so that the two rings of a cut network grow together after it."
 
 
 class Stabilized(Protocol):
     """What stabilising needs of its node."""
+
+    joined: bool
 
     def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
         """Send a request and wait for its response."""
@@ -33,8 +32,8 @@ class Stabilized(Protocol):
     def on_neighbours_changed(self, now: float) -> None:
         """Predecessor or successors are others than before."""
 
-    def nearest_finger(self) -> NodeRef | None:
-        """The known node that follows closest, apart from the successor list."""
+    def nearest_finger(self, but: int) -> NodeRef | None:
+        """The known node that follows closest, apart from the successor list and the node of identifier `but`."""
 
     def on_isolated(self, now: float) -> None:
         """No other node is known any more."""
@@ -46,14 +45,13 @@ class Neighbours:
     Attributes:
         predecessor: the node before this one, None while unknown.
         successors: the nodes after it.
+        reunion: looks for nodes of another ring.
     """
 
     __slots__ = (
         "_config",
         "_dead",
         "_failed",
-        "_lost",
-        "_lost_check_at",
         "_me",
         "_node",
         "_period",
@@ -62,6 +60,7 @@ class Neighbours:
         "_rng",
         "due_at",
         "predecessor",
+        "reunion",
         "successors",
     )
 
@@ -74,9 +73,8 @@ class Neighbours:
         self._failed: NodeRef | None = None
         self._refused: NodeRef | None = None
         self._predecessor_heard = False
-        self._lost: tuple[NodeRef, ...] = ()
         self._dead: dict[int, tuple[float, int]] = _NOBODY
-        self._lost_check_at = math.inf
+        self.reunion = Reunion(node, me, self, config, rng)
         self.predecessor: NodeRef | None = None
         self.successors = SuccessorList(me, config.successors)
         self.due_at = math.inf
@@ -110,7 +108,7 @@ class Neighbours:
         self._predecessor_heard = False
 
     def tick(self, now: float) -> None:
-        """One round: see whether the predecessor lives, ask the successor for its predecessor."""
+        """One round: see whether the predecessor lives, ask the successor for its predecessor, look for other rings."""
         self.due_at = now + self._period.next()
         predecessor = self.predecessor
         if predecessor is not None and not self._predecessor_heard:
@@ -120,10 +118,7 @@ class Neighbours:
         successor = self.successors.first
         if successor is not None:
             self._node.call(successor, Stabilize(), now, Then(self._on_stabilized, ignore_silence))
-        if self._lost and now >= self._lost_check_at:
-            self._lost_check_at = now + LOST_CHECK_S
-            lost = self._lost[self._rng.randrange(len(self._lost))]
-            self._node.call(lost, Ping(), now, Then(self._on_found_again, ignore_silence))
+        self.reunion.tick(now)
 
     # ---- what others say -----------------------------------------------------------------------------------------
 
@@ -193,6 +188,21 @@ class Neighbours:
             self.successors.add(node)
         self.changed(now)
 
+    def is_successor(self, identifier: int) -> bool:
+        """Whether that node is our successor."""
+        first = self.successors.first
+        return first is not None and first.id == identifier
+
+    def on_met(self, node: NodeRef, now: float) -> bool:
+        """A node of some ring has shown itself; True when it has become our successor."""
+        self._lives(node)
+        if node.id == self._me or not self._lies_before_successor(node):
+            return False
+        self.successors.add(node)
+        self.due_at = now
+        self.changed(now)
+        return True
+
     def on_leaving(
         self, node: NodeRef, predecessor: NodeRef | None, successors: tuple[NodeRef, ...], now: float
     ) -> None:
@@ -222,7 +232,7 @@ class Neighbours:
         self._remember(node, now)
         self.successors.remove(node.id)
         if not self.successors.nodes:
-            substitute = self._node.nearest_finger() or self.predecessor
+            substitute = self._substitute(node)
             if substitute is None:
                 self._node.on_isolated(now)
                 return
@@ -270,9 +280,22 @@ class Neighbours:
         """
         again = self._refused == node
         self._refused = node
-        if again and len(self.successors.nodes) > 1 and self.successors.remove(node.id):
-            self.due_at = now
-            self.changed(now)
+        if not again or node not in self.successors.nodes:
+            return
+        if len(self.successors.nodes) == 1:
+            substitute = self._substitute(node)
+            if substitute is None:
+                return
+            self.successors.add(substitute)
+        self.successors.remove(node.id)
+        self.due_at = now
+        self.changed(now)
+
+    def _substitute(self, node: NodeRef) -> NodeRef | None:
+        """Who follows when `node`, the last of the successors, does not."""
+        predecessor = self.predecessor
+        finger = self._node.nearest_finger(node.id)
+        return finger or (None if predecessor is None or predecessor.id == node.id else predecessor)
 
     def _on_notified(self, node: NodeRef, message: Any, now: float) -> None:
         if type(message) is Notified and self.successors.first == node:
@@ -285,23 +308,11 @@ class Neighbours:
         if type(message) is Pong and self.predecessor == node:
             self._predecessor_heard = True
 
-    def _on_found_again(self, node: NodeRef, message: Any, now: float) -> None:
-        if type(message) is not Pong:
-            return
-        self._lost = tuple(lost for lost in self._lost if lost != node)
-        self._lives(node)
-        if self._lies_before_successor(node):
-            self.successors.add(node)
-            self.due_at = now
-            self.changed(now)
-
     def _remember(self, node: NodeRef, now: float) -> None:
-        if not self._lost:
-            self._lost_check_at = now + LOST_CHECK_S
-        self._lost = (*[lost for lost in self._lost if lost.id != node.id], node)[-LOST_MAX:]
+        self.reunion.remember_lost(node, now)
         deaths = self._dead.get(node.id, (now, 0))[1] + 1
         disbelief_s = min(DISBELIEF_S * 4.0 ** (deaths - 1), DISBELIEF_MAX_S)
-        dead = {lost.id: self._dead[lost.id] for lost in self._lost if lost.id in self._dead}
+        dead = {lost.id: self._dead[lost.id] for lost in self.reunion.lost if lost.id in self._dead}
         self._dead = dead | {node.id: (now + disbelief_s, deaths)}
 
     def _believed(self, nodes: tuple[NodeRef, ...], now: float) -> tuple[NodeRef, ...]:
@@ -319,15 +330,5 @@ class Neighbours:
             del self._dead[node.id]
 
 
-def ignore_silence(_node: NodeRef, _now: float) -> None:
-    """That the peer counts as dead says it all."""
-
-
-def ignore_reply(_node: NodeRef, _message: Any, _now: float) -> None:
-    """That the peer has answered says it all."""
-
-
 _NOBODY: Final[dict[int, tuple[float, int]]] = {}
 "Of all nodes that have found nobody dead; it stays empty."
-IGNORED: Final = Then(ignore_reply, ignore_silence)
-"For a request whose outcome is in what the node learns from it anyway."

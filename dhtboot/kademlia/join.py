@@ -6,10 +6,11 @@ from enum import Enum
 from typing import Final, Protocol
 
 from dhtboot.effects import Effect, Joined, JoinFailed
-from dhtboot.ids import NodeRef
+from dhtboot.ids import Address, NodeRef
 
 CONTACTS_MAX: Final = 32
-"Entry points and lost siblings that are tried again; the newest ones."
+"""Entry points that are told after joining, and lost siblings, of each kind the newest ones. The many siblings that die
+while a cut lasts must not drive out the entry points."""
 
 
 class Phase(Enum):
@@ -100,23 +101,25 @@ class Joining:
 
     Attributes:
         phase: where the node stands.
-        contacts: entry points, and siblings that were lost: tried again while they are not known as live.
+        entries: entry points, tried again while they are not known as live.
+        lost: siblings that were lost, likewise.
         retry_at: when to call `tick`.
     """
 
-    __slots__ = ("_node", "_retry_s", "contacts", "phase", "retry_at")
+    __slots__ = ("_node", "_retry_s", "entries", "lost", "phase", "retry_at")
 
     def __init__(self, node: Joinable, retry_s: float) -> None:
         self._node = node
         self._retry_s = retry_s
         self.phase = Phase.NEW
-        self.contacts: tuple[NodeRef, ...] = ()
+        self.entries: tuple[NodeRef, ...] = ()
+        self.lost: tuple[NodeRef, ...] = ()
         self.retry_at = math.inf
 
     def join(self, contacts: Iterable[NodeRef], now: float) -> None:
         """Join through these contacts (identifier 0 where only the address is known); alone when there are none."""
-        self.contacts = tuple(contacts)
-        self.on_input(JoinInput.CONTACTS if self.contacts else JoinInput.ALONE, now)
+        self.entries = tuple(contacts)
+        self.on_input(JoinInput.CONTACTS if self.entries else JoinInput.ALONE, now)
 
     def follow(self, now: float) -> None:
         """Be part of the overlay, since another host that stands for this node is."""
@@ -129,19 +132,32 @@ class Joining:
             self.retry_at = math.inf
             self.on_input(JoinInput.RETRY_DUE, now)
 
-    def remember(self, contact: NodeRef) -> None:
-        """Try this one again later; by its address, since another node may answer there."""
-        others = [known for known in self.contacts if known.address != contact.address]
-        self.contacts = (*others[-CONTACTS_MAX:], NodeRef(0, contact.address))
+    @property
+    def contacts(self) -> tuple[NodeRef, ...]:
+        """Whoever is tried again while it is not known as live."""
+        return (*self.entries, *self.lost)
+
+    def remember_entry(self, contact: NodeRef) -> None:
+        """Try this entry point too."""
+        self.entries = _with(self.entries, contact)
+
+    def remember_lost(self, sibling: NodeRef) -> None:
+        """Try this one again later."""
+        self.lost = _with(self.lost, sibling)
+
+    def remembers(self, address: Address) -> bool:
+        """Whether an entry point or a lost sibling was at an address."""
+        return any(contact.address == address for contact in self.contacts)
 
     def on_input(self, event: JoinInput, now: float) -> None:
         """Take the step that the table has for this."""
         self.phase, action = TRANSITIONS.get((self.phase, event), (self.phase, JoinAction.NONE))
         match action:
             case JoinAction.CONTACT:
-                if any(contact.id for contact in self.contacts):
+                contacts = self.contacts
+                if any(contact.id for contact in contacts):
                     self.on_input(JoinInput.CONTACT_ALIVE, now)
-                for contact in self.contacts:
+                for contact in contacts:
                     if not contact.id:
                         self._node.ping(contact, now)
             case JoinAction.LOOK_UP:
@@ -151,3 +167,9 @@ class Joining:
             case JoinAction.RETRY_LATER:
                 self.retry_at = now + self._retry_s
                 self._node.emit(JoinFailed(self._retry_s))
+
+
+def _with(known: tuple[NodeRef, ...], contact: NodeRef) -> tuple[NodeRef, ...]:
+    """A contact more, by its address, since another node may answer there."""
+    others = [one for one in known if one.address != contact.address]
+    return (*others, NodeRef(0, contact.address))[-CONTACTS_MAX:]

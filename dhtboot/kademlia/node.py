@@ -149,7 +149,7 @@ class KademliaNode(Caller):
 
     def learn(self, contact: NodeRef, now: float) -> list[Effect]:
         """Get to know one more entry point (another peer of the link, say)."""
-        self.joining.remember(contact)
+        self.joining.remember_entry(contact)
         self.ping(contact, now)
         return self.collect()
 
@@ -258,11 +258,6 @@ class KademliaNode(Caller):
         """Smoothed round trip to a node, None when never measured."""
         return self.rpc.rtt.mean_s(node.address)
 
-    @property
-    def absent_contacts(self) -> list[NodeRef]:
-        """Entry points and lost siblings that are not in the table."""
-        return [contact for contact in self.joining.contacts if not self.table.has_address(contact.address)]
-
     # ---- inside --------------------------------------------------------------------------------------------------
 
     def _transmit(self, pending: Pending) -> None:
@@ -334,8 +329,11 @@ class KademliaNode(Caller):
             self.note_outside()
         if (sibling or added) and self._application is not None:
             self._application.on_contact(node, now)
-        if heard is Heard.FIRST and self.joining.phase is Phase.JOINED:
-            self.upkeep.look_up_self(now)
+        if added and self.joining.phase is Phase.JOINED:
+            if heard is Heard.FIRST:
+                self.upkeep.look_up_self(now)
+            elif self.joining.remembers(node.address):
+                self.upkeep.look_up_self_soon(now)
             self.set_timers()
 
     def ping(self, node: NodeRef, now: float) -> None:
@@ -359,7 +357,7 @@ class KademliaNode(Caller):
     def on_dead(self, node: NodeRef, now: float) -> None:
         """A node did not answer; it may come back, or stand behind a cut that heals."""
         if node in self.siblings.nodes:
-            self.joining.remember(node)
+            self.joining.remember_lost(node)
         self._on_gone(node, now)
 
     def _on_gone(self, node: NodeRef, now: float) -> None:
@@ -373,7 +371,7 @@ class KademliaNode(Caller):
             self.siblings.remove(node.id)
             for other in self.table.closest(self.id, self._config.siblings):
                 self.siblings.add(other)
-            self.upkeep.on_sibling_lost(now)
+            self.upkeep.look_up_self_soon(now)
             lost = True
         self.note_outside()
         if lost and self._application is not None:

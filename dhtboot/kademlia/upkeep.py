@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from dhtboot.ids import NodeRef
 from dhtboot.kademlia.buckets import RoutingTable
 from dhtboot.kademlia.config import KademliaConfig
+from dhtboot.kademlia.join import Joining
 from dhtboot.kademlia.search import OnDone
 from dhtboot.lookup import LookupResult
 
@@ -24,14 +25,11 @@ class Upheld(Protocol):
 
     id: int
     table: RoutingTable
+    joining: Joining
 
     @property
     def neighbours(self) -> Sequence[NodeRef]:
         """The siblings, closest first."""
-
-    @property
-    def absent_contacts(self) -> Sequence[NodeRef]:
-        """Entry points and lost siblings that are not in the table."""
 
     def lookup(self, target: int, now: float, *, on_done: OnDone, width: int | None = None) -> None:
         """Start a lookup."""
@@ -52,6 +50,7 @@ class Upkeep:
         self._sibling_check_at = now + config.sibling_check_s
         self._contact_check_at = now + config.contact_check_s
         self._turn = 0
+        self._seeks_lost = True
         self._pause_s = math.inf
 
     def tick(self, now: float) -> None:
@@ -74,8 +73,8 @@ class Upkeep:
         """Look up the own identifier at the next tick."""
         self._self_lookup_at = now
 
-    def on_sibling_lost(self, now: float) -> None:
-        """Whoever stands behind the known siblings is found by looking oneself up, soon."""
+    def look_up_self_soon(self, now: float) -> None:
+        """A sibling is lost, or somebody who was is back: whoever else stands there is found by a lookup of oneself."""
         delay_s = SELF_LOOKUP_DELAY_S * (1.0 + self._rng.random())
         self._self_lookup_at = min(self._self_lookup_at, now + delay_s)
 
@@ -126,7 +125,11 @@ class Upkeep:
 
     def _check_a_contact(self, now: float) -> None:
         # Two parts of an overlay that a cut has separated find each other again only if somebody asks across it.
-        absent = self._node.absent_contacts
+        joining, has_address = self._node.joining, self._node.table.has_address
+        entries = [contact for contact in joining.entries if not has_address(contact.address)]
+        lost = [contact for contact in joining.lost if not has_address(contact.address)]
+        absent = (lost or entries) if self._seeks_lost else (entries or lost)  # in turns, however many are lost
+        self._seeks_lost = not self._seeks_lost
         if absent:
             self._node.ping(absent[self._rng.randrange(len(absent))], now)
         self._contact_check_at = self._after(self._config.contact_check_s, now)

@@ -199,7 +199,7 @@ def test_a_round_of_chord_sees_after_successor_and_predecessor_and_leaves_no_oth
 def test_a_round_of_kademlia_sees_after_one_neighbour_and_one_absent_contact_at_a_time() -> None:
     core = kademlia_core()
     shared.follow(core, [ref(ME + 1), ref(ME + 2)], [], 1.0)
-    core.joining.remember(ref(77))
+    core.joining.remember_lost(ref(77))
     asked = [sent(shared.maintain(core, 1.0 + 5.0 * turn)) for turn in range(2)]
     assert [set(one) for one in asked] == [{kademlia.Ping}] * 2
     assert sorted([to for one in asked for to in one[kademlia.Ping]]) == sorted(

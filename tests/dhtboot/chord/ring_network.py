@@ -1,6 +1,7 @@
 """A ring of Chord nodes on the memory network, and what must hold in it."""
 
 from bisect import bisect_left
+from collections.abc import Container
 from typing import Any
 
 from dhtboot.chord.config import ChordConfig
@@ -85,9 +86,10 @@ class Ring:
         """How many of some random lookups did not find the globally right node."""
         return sum(not self.right(self.chance.choice(list(self.nodes)), random_id(self.chance)) for _ in range(count))
 
-    def closed(self) -> bool:
-        """Whether successors and predecessors are those of one ring of all nodes."""
-        ordered = sorted(self.nodes.values(), key=lambda node: node.id)
+    def closed(self, among: Container[Address] | None = None) -> bool:
+        """Whether successors and predecessors are those of one ring of all nodes, or of all among these."""
+        nodes = [node for address, node in self.nodes.items() if among is None or address in among]
+        ordered = sorted(nodes, key=lambda node: node.id)
         for node, following in zip(ordered, ordered[1:] + ordered[:1], strict=True):
             first, before = node.neighbours.successors.first, following.neighbours.predecessor
             if len(ordered) > 1 and (

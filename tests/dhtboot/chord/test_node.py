@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dhtboot.chord.config import ChordConfig, JoinMode
@@ -124,6 +124,8 @@ def test_requests_beyond_the_rate_are_dropped_and_counted() -> None:
     crashes=st.integers(0, 4),
     join=st.sampled_from(["aggressive", "standard"]),
 )
+# Two rings are left here, and in 8 more of the seeds below 4,000, when nobody asks its entry point.
+@example(seed=42, order=[8, 7, 3, 10, 4, 2, 1, 5, 6, 11, 9], pauses=[0.5] * 11, loss=0.2, crashes=4, join="standard")
 def test_whatever_the_order_losses_and_crashes_the_ring_closes_and_every_key_has_one_owner(
     seed: int, order: list[int], pauses: list[float], loss: float, crashes: int, join: JoinMode
 ) -> None:

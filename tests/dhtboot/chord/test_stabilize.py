@@ -178,3 +178,16 @@ def test_a_successor_that_is_not_part_of_the_ring_is_left_the_second_time_in_a_r
     round_at(5.0, Refused())
     assert node.neighbours.successors.nodes == (ref(950),)
     assert only(node.tick(5.2), Stabilize).to == ref(950).address
+
+
+def test_the_only_successor_is_left_for_a_finger_when_it_is_not_part_of_the_ring() -> None:
+    # Met with lossy joins: the JOIN of one that had lost all others was led to itself, since nobody else was known to
+    # follow there, for ever.
+    node = node_between(None, 900)
+    for now in (0.0, 5.0, 10.0):
+        answer(node, only(node.tick(now), Stabilize), 900, Refused(), now + 0.1)
+        assert node.neighbours.successors.nodes == (ref(900),), "better than none"
+    node.fingers.set(159, ref(900))
+    node.fingers.set(158, ref(950))
+    answer(node, only(node.tick(15.0), Stabilize), 900, Refused(), 15.1)
+    assert node.neighbours.successors.nodes == (ref(950),)

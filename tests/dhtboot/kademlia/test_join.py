@@ -17,7 +17,7 @@ OTHER = NodeRef(99, ("10.0.0.8", 1))
 
 def new_node(phase: Phase) -> KademliaNode:
     node = KademliaNode(5, KademliaConfig(), Network(1).rng("join"), 0.0)
-    node.joining.contacts = (ENTRY,)
+    node.joining.entries = (ENTRY,)
     node.joining.phase = phase
     return node
 

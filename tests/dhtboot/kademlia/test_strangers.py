@@ -259,7 +259,8 @@ def test_entry_points_told_without_end_are_bounded() -> None:
     node = new_node(contacts=1)
     for number in range(1000):
         node.learn(NodeRef(0, ("198.51.100.1", 1 + number)), 0.0)
-    assert len(node.absent_contacts) <= CONTACTS_MAX + 1
+        node.joining.remember_lost(NodeRef(number, ("198.51.100.2", 1 + number)))
+    assert len(node.joining.contacts) == 2 * CONTACTS_MAX
 
 
 @settings(max_examples=60)
