@@ -182,6 +182,12 @@ class ChordNode(Router):
         self.set_timers()
         return self.collect()
 
+    def learn(self, contact: NodeRef, now: float) -> list[Effect]:
+        """Get to know one more entry point, which may stand in another ring."""
+        self.neighbours.reunion.meet(contact, now)
+        self.set_timers()
+        return self.collect()
+
     def leave(self) -> list[Effect]:
         """Say goodbye to the neighbours, which join hands."""
         self.joining.leave()

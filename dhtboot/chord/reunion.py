@@ -109,6 +109,11 @@ class Reunion(Asker):
         if self._entries and self._period is not None and self._entry_at == math.inf:
             self._entry_at = now + self._period.next()
 
+    def meet(self, contact: NodeRef, now: float) -> None:
+        """Ask this entry point now, and later."""
+        self.remember_entries([contact], now)
+        self._begin(contact, now)
+
     def remember_lost(self, node: NodeRef, now: float) -> None:
         """A neighbour is dead, or seems to be."""
         if not self.lost:

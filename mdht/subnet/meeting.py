@@ -1,8 +1,8 @@
 """A host that is in the overlay, and yet was told of entry points: are those in it too?
 
 Its siblings may have come into the overlay without them, and whoever gave them wants them to be reached. It knocks at
-each until it knows the node behind it, which then is in the tables of its core. Of Kademlia that makes one overlay of
-two; rings of Chord stay apart.
+each until it knows the node behind it. That makes one overlay of two: in Kademlia the node gets into the tables of the
+core, in Chord it is asked whom it takes for the core's successor.
 """
 
 import math

@@ -16,7 +16,6 @@ from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Effect as OverlayEffect
 from dhtboot.effects import Joined, JoinFailed, Send
 from dhtboot.ids import Address, NodeRef
-from dhtboot.kademlia.node import KademliaNode
 from dhtboot.overlay import OnOwner, OverlayNode, find_owner, make_node
 from mdht.subnet.effects import Effect
 from mdht.subnet.face import Face
@@ -312,19 +311,18 @@ class NodePart:
 
     def _on_welcomed(self, welcome: Welcome, contact: NodeRef, now: float) -> None:
         self._search.welcomed(welcome, contact, now)
-        if self._meeting.welcomed(welcome.number, contact) and isinstance(self.face.core, KademliaNode):
+        if self._meeting.welcomed(welcome.number, contact):
             self._met.append(contact)
 
     def _known(self) -> set[int]:
         return {self._id, *[contact.id for contact in contacts_of(self.face.core)]}
 
     def _meet(self, now: float) -> list[PartEffect]:
-        """Nodes behind entry points get into the core's tables when they answer its ping."""
+        """Nodes behind entry points get into the core's tables, or tell it of its neighbours in their ring."""
         met, self._met = self._met, []
-        core, effects = self.face.core, list[OverlayEffect]()
-        if isinstance(core, KademliaNode):
-            for contact in met:
-                effects += core.learn(contact, now)
+        effects = list[OverlayEffect]()
+        for contact in met:
+            effects += self.face.core.learn(contact, now)
         return self._performed(self.face.perform(effects, now), now)
 
     def _on_heard(self, answer: HostsHeard, node_id: int, now: float) -> list[Send]:

@@ -51,6 +51,7 @@ class Host:
         self.membership = Membership(self.hid, 1, (self.address,), bytes(20), MembershipConfig(), Random(number))
         self.membership.state = State.JOINING
         self.alive = True
+        self.entry_points: list[Address] = []
         self.outcomes: list[object] = []
         self.said: list[object] = []
         rng = Random(f"part {number}")
@@ -61,7 +62,17 @@ class Host:
 
         client = make_client if server else None
         addresses = (self.address,)
-        self.part = NodePart(subnet, OVERLAY, self.membership, lambda: addresses, world.config, client, rng, world.now)
+        self.part = NodePart(
+            subnet,
+            OVERLAY,
+            self.membership,
+            lambda: addresses,
+            world.config,
+            client,
+            rng,
+            world.now,
+            entry_points=lambda: self.entry_points,
+        )
 
     @property
     def ref(self) -> NodeRef:
@@ -505,6 +516,29 @@ def test_who_is_not_in_leaves_without_a_word_and_tells_of_nobody() -> None:
     assert first.part.leave(0.0) == []
     assert first.part.on_member(State.DEAD, 0.0) == []
     assert first.part.on_member(State.SUSPECT, 0.0) == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_two_overlays_become_one_when_a_host_of_one_is_given_an_entry_point_of_the_other(
+    overlay: OverlayConfig,
+) -> None:
+    world = World(overlay)
+    for names in (("one", "two"), ("six", "four", "five")):
+        world.server = BootstrapServer(BootstrapConfig(), Random(1), world.now)  # which knows nobody yet
+        world.ring_of_one(names[0])
+        for name in names[1:]:
+            (host,) = world.subnet(name)
+            world.look(host)
+            world.join(host)
+    world.run(30.0)
+    assert sorted(len(set(neighbours(host))) for host in world.hosts) == [1, 1, 2, 2, 2]
+    one, _two, three, *_rest = world.hosts
+    one.entry_points.append(three.address)
+    one.part.meet_soon(world.now)
+    world.run(60.0)
+    everybody = {host.ref.id for host in world.hosts}
+    for host in world.hosts:
+        assert set(neighbours(host)) == everybody - {host.ref.id}
 
 
 # ---- knocks ----------------------------------------------------------------------------------------------------------
