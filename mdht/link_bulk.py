@@ -6,9 +6,11 @@ counted, and whoever wanted it is told that it has failed.
 
 import errno
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -29,16 +31,26 @@ from mdht.subnet.errors import WireError
 from mdht.subnet.messages import AckStatus
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.store_effects import BulkTo
+from mdht.wire import aged
 
 log = logging.getLogger(__name__)
 
 TRANSFER_S: Final = 30.0
-"A connection is cut after this: a full key of 1 MiB at 300 kbit/s, as `StoreConfig.bulk_s` has it."
+"""For all of a transfer, waiting for its turn too: a full key of 1 MiB at 300 kbit/s. Then the core has given it up
+(`StoreConfig.bulk_s`)."""
+GREET_S: Final = 5.0
+"To connect, and until the other one has said its first: a lost SYN is sent again after 1 s, and after 3 s."
 SERVED_MAX: Final = 64
 "Connections of others at a time."
 SERVED_PER_HOST_MAX: Final = 8
 CALLED_MAX: Final = 32
 "Own connections at a time; the others wait for their turn."
+CALLED_PER_HOST_MAX: Final = 4
+"Of them to one host: it is kept busy, and nobody waits for it who wants another one."
+WANTED_MAX: Final = 1_024
+"Transfers under way or waiting: a core sends at once whatever a newcomer is to have."
+WANTED_BYTES_MAX: Final = 67_108_864
+"Of records to be sent: as many as a table holds. The core tries again 2 s later what is refused."
 _READ_BYTES: Final = 65_536
 
 
@@ -57,7 +69,7 @@ class BulkCore(Protocol):
         """What it holds under a key, as that travels."""
 
     def take_bulk(self, hid: bytes, records: Sequence[bytes], now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
-        """Store what a sibling sends: a status for each, and what the host wants done."""
+        """Store what a sibling sends: a status for each, none for a stranger, and what the host wants done."""
 
     def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Any]:
         """What a host has sent that was asked; nothing where the transfer has failed."""
@@ -112,7 +124,9 @@ class BulkChannel:
         self._perform = perform
         self._transfer_s = transfer_s
         self._served: Counter[str] = Counter()
-        self._calls = trio.CapacityLimiter(CALLED_MAX)
+        self._calls = trio.Semaphore(CALLED_MAX)
+        self._calls_to: WeakValueDictionary[Address, trio.Semaphore] = WeakValueDictionary()
+        self._wanted = self._bytes_wanted = 0
 
     # ---- called by others ----------------------------------------------------------------------------------------
 
@@ -138,6 +152,7 @@ class BulkChannel:
                 self._served += Counter()  # without those that have none
 
     async def _answer(self, connection: "_Connection") -> None:
+        greeted_at = trio.current_time()
         await connection.say(Greeting(nonce=self._draw(NONCE_BYTES), hid=self._core.hid))
         match await connection.hear():
             case Fetching(subnet_tag=tag, key=key):
@@ -147,13 +162,22 @@ class BulkChannel:
                 self.counters["bulk_served"] += 1
             case Sending(subnet_tag=tag, hid=hid):
                 self._same_subnet(tag)
-                records = await connection.hear_records()
-                statuses, effects = self._core.take_bulk(hid, records, trio.current_time())
-                self._perform(effects)
-                await connection.say(Statuses(statuses=statuses))
+                statuses: list[AckStatus] = []
+                await connection.hear_records(lambda page: statuses.extend(self._take(hid, page, greeted_at)))
+                await connection.say(Statuses(statuses=tuple(statuses)))
                 self.counters["bulk_taken"] += 1
             case said:
                 raise WireError(f"{type(said).__name__} is no beginning")
+
+    def _take(self, hid: bytes, records: Sequence[bytes], greeted_at: float) -> tuple[AckStatus, ...]:
+        """Store a frame of records: to check the signatures of a whole key at once would hold up all else for 0.2 s."""
+        now = trio.current_time()
+        younger = [aged(record, now - greeted_at) for record in records]  # they were read after the greeting
+        statuses, effects = self._core.take_bulk(hid, younger, now)
+        self._perform(effects)
+        if len(statuses) != len(records):
+            raise WireError("of no sibling")
+        return statuses
 
     def _same_subnet(self, tag: bytes) -> None:
         if tag != self._core.tag:
@@ -161,51 +185,59 @@ class BulkChannel:
 
     # ---- calling others ------------------------------------------------------------------------------------------
 
-    async def fetch(self, to: Address, qid: bytes, key: bytes) -> tuple[bytes, ...]:
-        """All records of a key that a host holds; none when the transfer has failed."""
-
-        async def call(connection: _Connection) -> tuple[bytes, ...]:
-            await connection.greeted()
-            await connection.say(Fetching(subnet_tag=self._core.tag, hid=self._core.hid, qid=qid, key=key))
-            return await connection.hear_records()
-
-        return await self._call(to, call) or ()
-
-    async def send(self, to: Address, qid: bytes, records: Sequence[bytes]) -> tuple[AckStatus, ...]:
-        """Have a host store records; a status for each, none when the transfer has failed."""
-
-        async def call(connection: _Connection) -> tuple[AckStatus, ...]:
-            await connection.greeted()
-            await connection.say(Sending(subnet_tag=self._core.tag, hid=self._core.hid, qid=qid))
-            for page in pages(records):
-                await connection.say(page)
-            answer = await connection.hear()
-            if not isinstance(answer, Statuses) or len(answer.statuses) > len(records):
-                raise WireError(f"{type(answer).__name__} is no answer")
-            return answer.statuses
-
-        return await self._call(to, call) or ()
-
-    async def _call(self, to: Address, call: Callable[["_Connection"], Any]) -> Any:
-        async def connected() -> Any:
-            async with self._calls, await self._link.connect(to) as stream:
-                return await call(_Connection(stream, self._codec()))
-
-        found = await self._bounded(connected)
-        self.counters["bulk_calls" if found is not None else "bulk_calls_failed"] += 1
-        if found is None:
-            log.debug("no transfer with %s", format_address(to))
-        return found
-
     async def transfer(self, wanted: FetchBulk | BulkTo) -> None:
         """Do what the host wants, and tell it what has come of it."""
+        now = trio.current_time
         match wanted:
-            case FetchBulk(hid=hid, to=to, message=fetch):
-                found = await self.fetch(to, fetch.qid, fetch.key)
-                self._perform(self._core.on_bulk(fetch.qid, hid, found, trio.current_time()))
-            case BulkTo(to=to, qid=qid, records=records):
-                statuses = await self.send(to, qid, records)
-                self._perform(self._core.on_bulk_sent(qid, statuses, trio.current_time()))
+            case FetchBulk(hid=hid, message=fetch):
+                found = await self._bounded(self._call, wanted, 0, self._fetch)
+                effects = self._core.on_bulk(fetch.qid, hid, found or (), now())
+            case BulkTo(qid=qid, records=records):
+                found = await self._bounded(self._call, wanted, sum(map(len, records)), self._send)
+                effects = self._core.on_bulk_sent(qid, found or (), now())
+        self.counters["bulk_calls" if found is not None else "bulk_calls_failed"] += 1
+        if found is None:
+            log.debug("no transfer with %s", format_address(wanted.to))
+        self._perform(effects)
+
+    async def _fetch(self, connection: "_Connection", wanted: FetchBulk, _waited_s: float) -> tuple[bytes, ...]:
+        """All records of a key that the host holds."""
+        fetch = wanted.message
+        await connection.say(Fetching(subnet_tag=self._core.tag, hid=self._core.hid, qid=fetch.qid, key=fetch.key))
+        found: list[bytes] = []
+        await connection.hear_records(found.extend)
+        return tuple(found)
+
+    async def _send(self, connection: "_Connection", wanted: BulkTo, waited_s: float) -> tuple[AckStatus, ...]:
+        """Have the host store records; a status for each."""
+        await connection.say(Sending(subnet_tag=self._core.tag, hid=self._core.hid, qid=wanted.qid))
+        for page in pages([aged(record, waited_s) for record in wanted.records]):
+            await connection.say(page)
+        answer = await connection.hear()
+        if not isinstance(answer, Statuses) or len(answer.statuses) != len(wanted.records):
+            raise WireError(f"{type(answer).__name__} is no answer")
+        return answer.statuses
+
+    async def _call(self, wanted: FetchBulk | BulkTo, size: int, talk: Callable[..., Any]) -> Any:
+        """Connect to a host when its turn has come, make sure that it is he, and talk."""
+        if self._wanted >= WANTED_MAX or self._bytes_wanted + size > WANTED_BYTES_MAX:
+            raise ValueError("too many transfers wait already")
+        began_at = trio.current_time()
+        turn = self._calls_to.setdefault(wanted.to, trio.Semaphore(CALLED_PER_HOST_MAX))
+        self._wanted += 1
+        self._bytes_wanted += size
+        try:
+            async with turn, self._calls:  # in this order: who waits for a slow host is in nobody else's way
+                with trio.move_on_after(GREET_S) as patience:
+                    async with await self._link.connect(wanted.to) as stream:
+                        connection = _Connection(stream, self._codec())
+                        await connection.greeted_by(wanted.hid)
+                        patience.deadline = math.inf
+                        return await talk(connection, wanted, trio.current_time() - began_at)
+                raise trio.TooSlowError("no greeting")
+        finally:
+            self._wanted -= 1
+            self._bytes_wanted -= size
 
     # ---- both ----------------------------------------------------------------------------------------------------
 
@@ -224,6 +256,8 @@ class BulkChannel:
                 self.counters["bulk_broken"] += 1
                 code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
                 log.debug("a transfer broke off: %s", code or error)
+            except trio.TooSlowError:
+                self.counters["bulk_late"] += 1
             return None
         self.counters["bulk_late"] += 1
         return None
@@ -253,19 +287,22 @@ class _Connection:
             self._codec.feed(bytes(data))
         return said
 
-    async def greeted(self) -> None:
+    async def greeted_by(self, hid: bytes) -> None:
+        """Make sure who has been called."""
         said = await self.hear()
         if not isinstance(said, Greeting):
             raise WireError(f"{type(said).__name__} is no greeting")
+        if said.hid != hid:
+            raise WireError("somebody else is there now")
 
-    async def hear_records(self) -> tuple[bytes, ...]:
-        """All pages of a transfer."""
-        gauge, found = Gauge(), list[bytes]()
+    async def hear_records(self, take: Callable[[tuple[bytes, ...]], None]) -> None:
+        """All records of a transfer, a frame at a time."""
+        gauge = Gauge()
         while True:
             page = await self.hear()
             if not isinstance(page, Records):
                 raise WireError(f"{type(page).__name__} among records")
             gauge.add(page)
-            found += page.records
+            take(page.records)
             if not page.more:
-                return tuple(found)
+                return

@@ -19,6 +19,14 @@ def read_copy(data: bytes) -> Copy | None:
         return None
 
 
+def aged(data: bytes, by_s: float) -> bytes:
+    """A copy as somebody has sent it, with so much less life; whatever is no copy as it is."""
+    copy = read_copy(data)
+    if copy is None:
+        return data
+    return msgspec.msgpack.encode(Copy(copy.record, max(0.0, copy.remaining_s - by_s)))
+
+
 def copy_bytes(copy: Copy) -> int:
     """Upper bound of a copy's encoded size."""
     return _COPY_OVERHEAD + len(copy.record.name) + len(copy.record.value)

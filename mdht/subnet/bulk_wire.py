@@ -30,7 +30,7 @@ from mdht.subnet.framing import (
     numbered,
     overlay_tag,
 )
-from mdht.subnet.holdings import FIELD_BYTES, RECORDS_MAX
+from mdht.subnet.holdings import COPIES_MAX, FIELD_BYTES
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import HID_BYTES, QID_BYTES, AckStatus
 from mdht.subnet.reader import Reader
@@ -39,9 +39,8 @@ from mdht.subnet.values import FLAG, blob, exactly, one_of
 MAGIC: Final = b"mDB1"
 NONCE_BYTES: Final = 16
 FRAME_MAX: Final = 65_536
-"Bytes of a frame: so much is kept of somebody who has not proved the key yet. 2 s at 300 kbit/s."
-TRANSFER_RECORDS_MAX: Final = 4 * RECORDS_MAX
-"Of one key: a table keeps four tombstones in the place of one record."
+"""Bytes of a frame: so much is kept of somebody who has not proved the key yet. It takes 2 s at 300 kbit/s, and the
+signatures of its records are checked in 10 ms."""
 TRANSFER_BYTES_MAX: Final = 1_703_936
 "Of its records: 1 MiB of names and values, and 157 bytes around each."
 _HEADER: Final = struct.Struct("!4sBBI4s")
@@ -99,8 +98,8 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Greeting: (1, numbered(("nonce", exactly(NONCE_BYTES)), ("hid", _HID))),
     Fetching: (2, numbered(("subnet_tag", _TAG), ("hid", _HID), ("qid", _QID), ("key", exactly(20)))),
     Sending: (3, numbered(("subnet_tag", _TAG), ("hid", _HID), ("qid", _QID))),
-    Records: (4, numbered(("more", FLAG), ("records", blob(PAGE_BYTES), TRANSFER_RECORDS_MAX))),
-    Statuses: (5, numbered(("statuses", one_of(AckStatus), TRANSFER_RECORDS_MAX))),
+    Records: (4, numbered(("more", FLAG), ("records", blob(PAGE_BYTES), COPIES_MAX))),
+    Statuses: (5, numbered(("statuses", one_of(AckStatus), COPIES_MAX))),
 }
 "Numbers of bodies and fields are for ever: new ones are added at the end."
 
@@ -114,7 +113,7 @@ def pages(records: Sequence[bytes]) -> list[Records]:
         ValueError: they are more than a transfer may have, or one does not fit a frame.
     """
     total = sum(map(len, records))
-    if len(records) > TRANSFER_RECORDS_MAX or total > TRANSFER_BYTES_MAX:
+    if len(records) > COPIES_MAX or total > TRANSFER_BYTES_MAX:
         raise ValueError(f"{len(records)} records of {total} bytes are more than one transfer may have")
     found: list[Records] = []
     page: list[bytes] = []
@@ -145,7 +144,7 @@ class Gauge:
         """
         self._records += len(page.records)
         self._bytes += sum(map(len, page.records))
-        if self._records > TRANSFER_RECORDS_MAX or self._bytes > TRANSFER_BYTES_MAX:
+        if self._records > COPIES_MAX or self._bytes > TRANSFER_BYTES_MAX:
             raise WireError(f"{self._records} records of {self._bytes} bytes are more than one transfer may have")
         if page.more and not page.records:
             raise WireError("a frame without records promises more")

@@ -15,7 +15,9 @@ from mdht.wire import copy_bytes, read_copy
 FIELD_BYTES: Final = 3
 "What the wire puts before each record of a message."
 RECORDS_MAX: Final = 1_000
-"Of one key (section 8); whoever sends more has the rest ignored."
+"Of one key (section 8)."
+COPIES_MAX: Final = 4 * RECORDS_MAX
+"Of one key, as a table keeps four tombstones in the place of one record; whoever sends more has the rest ignored."
 
 
 Slot = tuple[bytes, bytes, int]
@@ -126,7 +128,7 @@ class TableHoldings:
             slot = (copy.record.writer, copy.record.name)
             if slot in slots:
                 slots[slot] = merge(slots[slot], copy)
-            elif len(slots) < RECORDS_MAX:
+            elif len(slots) < COPIES_MAX:
                 slots[slot] = copy
         return tuple([msgspec.msgpack.encode(copy) for copy in slots.values()])
 

@@ -10,7 +10,7 @@ from mdht.errors import RefusalCode
 from mdht.records import Copy
 from mdht.subnet.commons import Commons
 from mdht.subnet.effects import Unicast
-from mdht.subnet.holdings import RECORDS_MAX
+from mdht.subnet.holdings import COPIES_MAX
 from mdht.subnet.messages import QID_BYTES, Fetch, Have, Nack, Value
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.timers import Timers
@@ -115,7 +115,7 @@ class Pulling:
     def store(self, key: bytes, records: Iterable[bytes], age_s: float, now: float) -> bool:
         """Keep records of a key that were sent at most so long ago; whether any was right."""
         lawful = False
-        for data in itertools.islice(records, RECORDS_MAX):
+        for data in itertools.islice(records, COPIES_MAX):
             copy = read_copy(data)
             if copy is None or copy.record.key != key:
                 self._counters["unlawful"] += 1

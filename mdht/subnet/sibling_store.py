@@ -20,7 +20,7 @@ from mdht.subnet.carrying_out import CarryingOut
 from mdht.subnet.comings import Comings
 from mdht.subnet.commons import Commons
 from mdht.subnet.handover import HandOver
-from mdht.subnet.holdings import RECORDS_MAX, TableHoldings
+from mdht.subnet.holdings import COPIES_MAX, TableHoldings
 from mdht.subnet.incoming import Incoming
 from mdht.subnet.listing import Listing
 from mdht.subnet.membership import Membership
@@ -224,7 +224,7 @@ class SiblingStore:
     ) -> tuple[tuple[AckStatus, ...], list[StoreEffect]]:
         """Store what a sibling sends by `BulkTo`; a status for each record is the answer, none at all to a stranger."""
         self._enter(now)
-        known = self._commons.siblings.get(hid) is not None and len(records) <= RECORDS_MAX
+        known = self._commons.siblings.get(hid) is not None and len(records) <= COPIES_MAX
         self.counters["strangers"] += not known
         statuses = self._incoming.take_bulk(hid, records, now) if known else ()
         return statuses, self._collect(now)

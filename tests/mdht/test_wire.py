@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mdht.records import Copy, Record
 from mdht.subnet.face_messages import RECORDS_ROOM
-from mdht.wire import copy_bytes, page, read_copy
+from mdht.wire import aged, copy_bytes, page, read_copy
 from tests.mdht.record_messages import copies, some_copies
 
 
@@ -24,6 +24,17 @@ def test_a_copy_that_was_cut_off_is_none(copy: Copy, data: st.DataObject) -> Non
 @given(st.binary(max_size=200))
 def test_whatever_is_sent_for_a_copy_raises_nothing(data: bytes) -> None:
     assert isinstance(read_copy(data), Copy | None)
+
+
+@given(copies, st.floats(0.0, 1e9))
+def test_an_aged_copy_has_so_much_less_life_and_none_where_that_is_more_than_it_had(copy: Copy, by_s: float) -> None:
+    older = read_copy(aged(msgspec.msgpack.encode(copy), by_s))
+    assert older == Copy(copy.record, max(0.0, copy.remaining_s - by_s))
+
+
+@given(st.binary(max_size=200), st.floats(0.0, 1e9))
+def test_what_is_no_copy_does_not_age(data: bytes, by_s: float) -> None:
+    assert read_copy(data) is not None or aged(data, by_s) == data
 
 
 @given(copies)

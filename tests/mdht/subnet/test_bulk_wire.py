@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdht.subnet.bulk_wire import (
+    COPIES_MAX,
     FRAME_MAX,
     PAGE_BYTES,
     TRANSFER_BYTES_MAX,
-    TRANSFER_RECORDS_MAX,
     BulkCodec,
     Fetching,
     Gauge,
@@ -110,13 +110,13 @@ def test_records_go_in_frames_and_too_many_are_refused_by_both() -> None:
         assert len(BulkCodec("office", [KEY]).encode(page)) <= FRAME_MAX
     assert pages([]) == [Records(records=(), more=False)]
     with pytest.raises(ValueError, match="more than one transfer"):
-        pages([b""] * (TRANSFER_RECORDS_MAX + 1))
+        pages([b""] * (COPIES_MAX + 1))
     with pytest.raises(ValueError, match="more than one transfer"):
         pages([bytes(1000)] * (TRANSFER_BYTES_MAX // 1000 + 1))
     with pytest.raises(ValueError, match="does not fit"):
         pages([bytes(PAGE_BYTES)])
     with pytest.raises(WireError, match="more than one transfer"):
-        gauge.add(Records(records=(b"",) * TRANSFER_RECORDS_MAX, more=False))
+        gauge.add(Records(records=(b"",) * COPIES_MAX, more=False))
     with pytest.raises(WireError, match="promises more"):
         Gauge().add(Records(records=(), more=True))
 
