@@ -18,7 +18,7 @@ examples:
   dhtboot figure 2.1a                             a figure of the thesis, from fresh runs
   dhtboot sweep --nodes 1000,10000 --seeds 1-5    a grid of runs over all processor cores
   dhtboot live --nodes 200                        the same on real sockets of this machine
-  dhtboot serve                                   a bootstrap server on UDP port 27184
+  dhtboot serve                                   a bootstrap server on UDP port 27185
 
 `dhtboot COMMAND --help` tells more.
 exit status: 0 done, 1 failed, 2 wrong usage, 3 not converged, 130 stopped by Ctrl-C, 143 by SIGTERM

@@ -18,12 +18,12 @@ from dhtboot.ids import format_address
 from dhtboot.udp import UdpDriver, open_sockets
 from dhtboot.wire import Codec
 
-DEFAULT_PORT: Final = 27184
-"Beside the 27183 of `mdht`, so that both run on one host."
+DEFAULT_PORT: Final = 27185
+"Beside the 27183 and 27184 of `mdht`, so that both run on one host."
 
 _EXAMPLES: Final = """\
 examples:
-  dhtboot serve                                   on all addresses, UDP port 27184
+  dhtboot serve                                   on all addresses, UDP port 27185
   dhtboot serve --host 127.0.0.1 --port 0 --json  on any free port of this host, for a script
   dhtboot serve --status-interval 60              a line about the nodes every minute
   kill -USR1 PID                                  such a line at once
