@@ -175,7 +175,7 @@ class Mdht:
         """The state of the node at this moment."""
         host = self._host
         part, table = host.core.part, host.table
-        counted = table.counters
+        counted, took = table.counters, host.lookups
         subnet = host.core.subnet
         return Status(
             node="" if subnet is None else f"{subnet.identity.node_id(host.network):040x}",
@@ -192,6 +192,8 @@ class Mdht:
             structural_changes=0 if part is None else part.step.state.changes.made,
             records=len(table),
             record_bytes=table.bytes_held,
+            lookups={f"{bound:g}": count for bound, count in took.within().items()},
+            lookups_s=took.total_s,
             counters={
                 **host.totals(),
                 "stored": counted.stored,

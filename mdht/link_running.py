@@ -10,6 +10,7 @@ from mdht.keeping.keeper import Keeper
 from mdht.link_driver import LinkDriver
 from mdht.link_io import UdpLink
 from mdht.record_table import RecordTable, TableConfig
+from mdht.subnet.durations import Durations
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.messages import State
 
@@ -107,6 +108,12 @@ class RunningHost:
         """The records that this host holds."""
         keeper = self.core.keeper
         return keeper.store.stock.table if isinstance(keeper, Keeper) else NO_RECORDS
+
+    @property
+    def lookups(self) -> Durations:
+        """How long this host's lookups among the siblings took."""
+        keeper = self.core.keeper
+        return keeper.store.resolver.took if isinstance(keeper, Keeper) else Durations()
 
     def address_of(self, node: NodeRef) -> Address | None:
         """Of one host of a node, None where none is known."""

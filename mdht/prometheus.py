@@ -17,6 +17,12 @@ def exposition(status: Status) -> str:
         ("structural_changes_total", "counter", "Found by this host in the overlay.", status.structural_changes),
     ):
         lines += [f"# HELP mdht_{name} {text}", f"# TYPE mdht_{name} {kind}", f"mdht_{name}{{{labels}}} {value}"]
+    name = "mdht_lookup_seconds"
+    lines += [f"# HELP {name} Lookups among the hosts of the subnet.", f"# TYPE {name} histogram"]
+    for bound, count in status.lookups.items():
+        lines.append(f'{name}_bucket{{{labels},le="{"+Inf" if bound == "inf" else bound}"}} {count}')
+    lines += [f"{name}_sum{{{labels}}} {round(status.lookups_s, 6)}"]
+    lines += [f"{name}_count{{{labels}}} {status.lookups['inf']}"]
     lines += ["# HELP mdht_events_total What was counted, by name.", "# TYPE mdht_events_total counter"]
     for event, count in sorted(status.counters.items()):
         lines.append(f'mdht_events_total{{{labels},event="{_escaped(event)}"}} {count}')

@@ -101,4 +101,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     "That this host holds."
     record_bytes: int
+    lookups: dict[str, int]
+    """Lookups among the siblings that took at most so many seconds, by that number; `inf` is all of them. What this
+    host holds itself is not looked up."""
+    lookups_s: float
+    "That all of them took together."
     counters: dict[str, int]

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from hashlib import sha1
 from random import Random
@@ -31,6 +32,7 @@ class LiveRecords:
         latencies_s: of gets that were answered.
         missed: of those that found nothing, or not the value, while hosts were killed.
         lost: those that no host finds at the end.
+        looked_up: lookups of hosts among their siblings that took at most so many seconds, by that number.
     """
 
     def __init__(self, count: int, rng: Random) -> None:
@@ -38,6 +40,7 @@ class LiveRecords:
         self.latencies_s: list[float] = []
         self.missed = 0
         self.lost = 0
+        self.looked_up: Counter[str] = Counter()
         self._rng = rng
 
     def put(self, hosts: Sequence[Host]) -> None:
@@ -56,6 +59,13 @@ class LiveRecords:
     def count_lost(self, hosts: Sequence[Host]) -> None:
         """Ask for all of them, each at all hosts until one finds it."""
         trio.run(self._each, self._look_for, hosts, range(self.count))
+
+    def count_lookups(self, hosts: Sequence[Host]) -> None:
+        """How long lookups among siblings took, since the programs were started."""
+        trio.run(self._each, self._count_lookups, hosts, range(len(hosts)))
+
+    async def _count_lookups(self, hosts: Sequence[Host], number: int) -> None:
+        self.looked_up.update((await _client(hosts[number]).status()).lookups)
 
     async def _each(self, work: Work, hosts: Sequence[Host], numbers: Iterable[int]) -> None:
         limit = trio.CapacityLimiter(AT_ONCE)

@@ -96,8 +96,13 @@ class Report:
         middle, late = statistics.median(found), _p99(found)
         return (
             f"; {records.lost} of {records.count} records lost; {len(found)} gets while hosts were killed: "
-            f"{1000.0 * middle:.1f} ms (median), {1000.0 * late:.1f} ms (p99), {records.missed} found nothing"
+            f"{1000.0 * middle:.1f} ms (median), {1000.0 * late:.1f} ms (p99), {records.missed} found nothing; "
+            f"{records.looked_up['inf']} lookups among siblings: {self._share('0.005')} within 5 ms, "
+            f"{self._share('0.05')} within 50 ms"
         )
+
+    def _share(self, bound: str) -> str:
+        return f"{self.records.looked_up[bound] / max(1, self.records.looked_up['inf']):.1%}"
 
 
 def _p99(ordered: Sequence[float]) -> float:
@@ -220,6 +225,7 @@ def run(lab: Lab, options: argparse.Namespace) -> Report:
         time.sleep(max(0.0, options.kill_every - (time.monotonic() - began)))
     report.structural_changes = live.changes() - before
     live.records.count_lost([host.host for host in live.hosts])
+    live.records.count_lookups([host.host for host in live.hosts])
     return report
 
 

@@ -14,6 +14,7 @@ from dhtboot.ids import ID_BYTES, Address
 from dhtboot.limits import TokenBuckets
 from mdht.errors import LocalProtocolError
 from mdht.subnet.answering import Answering
+from mdht.subnet.durations import Durations
 from mdht.subnet.effects import Multicast, Unicast
 from mdht.subnet.hints import Hints, Questions
 from mdht.subnet.holdings import Holdings
@@ -42,6 +43,7 @@ class Resolver:
     Attributes:
         hints: who holds what, as overheard.
         counters: of what was saved, lost and refused.
+        took: how long those lookups took that own records did not answer.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Resolver:
     ) -> None:
         self.hints = Hints(ttl_s=config.hint_s, most=config.hints_max)
         self.counters: Counter[str] = Counter()
+        self.took = Durations()
         self._siblings = Siblings(membership, config.denial_members_max)
         self._holdings = holdings
         self._placement = placement
@@ -257,6 +260,7 @@ class Resolver:
         del self._queries[query.qid]
         del self._wanted[query.key, query.latest]
         self._waiting -= len(query.waiting)
+        self.took.add(now - query.started_at)
         result = Resolved(
             key=query.key,
             outcome=Outcome.FOUND if query.found else Outcome.NOT_FOUND,

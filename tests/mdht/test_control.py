@@ -71,6 +71,8 @@ class MemoryNode:
             structural_changes=0,
             records=len(self.values),
             record_bytes=0,
+            lookups={"inf": 0},
+            lookups_s=0.0,
             counters={},
         )
 

@@ -18,6 +18,8 @@ STATUS = Status(
     structural_changes=1,
     records=7,
     record_bytes=700,
+    lookups={"0.005": 2, "0.05": 3, "inf": 4},
+    lookups_s=0.25,
     counters={"sent": 9, "stored": 3},
 )
 SAMPLE = re.compile(r'mdht_[a-z_]+\{([a-z]+="(\\.|[^"\\])*",?)+\} [0-9.]+')
@@ -29,7 +31,9 @@ def test_every_line_is_help_type_or_a_sample_and_each_metric_is_announced_once()
     samples = [line for line in lines if not line.startswith("#")]
     assert len(announced) == len(set(announced))
     assert all(SAMPLE.fullmatch(line) for line in samples), samples
-    assert {line.partition("{")[0] for line in samples} == set(announced)
+    parts = ("_bucket", "_sum", "_count")
+    histogram = {f"mdht_lookup_seconds{part}" for part in parts}
+    assert {line.partition("{")[0] for line in samples} == set(announced) - {"mdht_lookup_seconds"} | histogram
 
 
 def test_the_numbers_are_those_of_the_status() -> None:
@@ -39,6 +43,10 @@ def test_the_numbers_are_those_of_the_status() -> None:
         f"mdht_members{{{labels}}} 2",
         f"mdht_nodes{{{labels}}} 4",
         f"mdht_uptime_seconds{{{labels}}} 12.346",
+        f'mdht_lookup_seconds_bucket{{{labels},le="0.05"}} 3',
+        f'mdht_lookup_seconds_bucket{{{labels},le="+Inf"}} 4',
+        f"mdht_lookup_seconds_sum{{{labels}}} 0.25",
+        f"mdht_lookup_seconds_count{{{labels}}} 4",
         f'mdht_events_total{{{labels},event="stored"}} 3',
     ):
         assert f"\n{line}\n" in text

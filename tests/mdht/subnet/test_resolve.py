@@ -33,6 +33,7 @@ def test_own_records_are_the_answer_at_once() -> None:
     assert get.result.outcome is Outcome.FOUND
     assert seqs(get.result) == {b"w": 4}
     assert not network.hosts[0].sent
+    assert network.hosts[0].resolver.took.within()[math.inf] == 0, "nothing was looked up"
 
 
 def test_the_first_by_rank_is_asked_alone() -> None:
@@ -71,6 +72,9 @@ def test_a_probable_holder_that_is_silent_costs_100_ms_and_the_next_is_tried() -
     assert network.sent(WhoHas) == [(pytest.approx(0.2), asker.number)], "two were enough"
     assert get.result.outcome is Outcome.FOUND
     assert asker.resolver.counters["fetch_timeouts"] == 2
+    took = asker.resolver.took
+    assert took.total_s == pytest.approx(get.took_s)
+    assert (took.within()[0.2], took.within()[0.5]) == (0, 1)
 
 
 def test_a_probable_holder_that_has_nothing_costs_one_round_trip() -> None:
