@@ -102,6 +102,19 @@ def test_what_does_not_fit_into_the_memory_is_refused_with_what_does(capsys: pyt
     assert fit * cli_scenario.BYTES_PER_NODE["kademlia"] < cli_scenario.available_bytes()
 
 
+def wait_until_it_heeds_signals(process: subprocess.Popen[str]) -> None:
+    """Until it has put a handler of its own at SIGTERM, which it does last before its work."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        (caught,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt")]
+        if caught >> (signal.SIGTERM - 1) & 1:
+            return
+        assert process.poll() is None, "it has ended"
+        assert time.monotonic() < deadline, "it does not begin"
+        time.sleep(0.02)
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dhtboot", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -110,7 +123,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_with_what_there_is(number: signal.Signals, status: int, tmp_path: Path) -> None:
     with start("run", "chord", "--nodes", "500", "--duration", "100000", "--out", str(tmp_path)) as process:
-        time.sleep(3.0)  # the run must be under way; nothing says so from outside
+        wait_until_it_heeds_signals(process)
         process.send_signal(number)
         text, err = process.communicate(timeout=30)
     assert process.returncode == status, err
@@ -179,7 +192,7 @@ def test_an_address_where_no_scheduler_is_is_named(capsys: pytest.CaptureFixture
 def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path) -> None:
     options = ["--nodes", "400", "--duration", "100000", "--protocol", "chord", "--jobs", "1", "--out", str(tmp_path)]
     with start("sweep", *options) as process:
-        time.sleep(4.0)  # the worker must be under way; nothing says so from outside
+        wait_until_it_heeds_signals(process)
         process.send_signal(signal.SIGINT)
         _text, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -200,7 +213,7 @@ def test_live_nodes_do_what_the_simulator_says(capsys: pytest.CaptureFixture[str
 
 def test_live_nodes_say_goodbye_on_a_signal() -> None:
     with start("live", "--nodes", "10", "--duration", "1000") as process:
-        time.sleep(3.0)
+        wait_until_it_heeds_signals(process)
         process.send_signal(signal.SIGTERM)
         _text, err = process.communicate(timeout=30)
     assert process.returncode == 143
