@@ -135,7 +135,7 @@ async def _command(options: argparse.Namespace) -> int:
                 return await _report(options, records, await records.remove(options.key, options.name), "removed")
         case "get":
             async with _open_records(options, control) as records:
-                return _show_found(options, await records.get(options.key))
+                return _show_found(options, await records.get(options.key, fresh=options.fresh))
         case "listen":
             async with _open_records(options, control) as records:
                 return await _listen(options, records)
@@ -322,6 +322,11 @@ def _found_fields(found: Found) -> dict[str, Any]:
     }
 
 
+def _hits(counters: dict[str, int]) -> str:
+    own, siblings, misses = (counters.get(f"cache_{name}", 0) for name in ("own_hits", "sibling_hits", "misses"))
+    return f"{own} gets answered here, {siblings} by siblings, {misses} by other nodes"
+
+
 def _status_text(status: Status) -> str:
     lines = (
         ("node", status.node or "none yet"),
@@ -335,5 +340,6 @@ def _status_text(status: Status) -> str:
         ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
         ("records", f"{status.records}, {status.record_bytes} bytes"),
+        ("cached", f"{status.cached} keys of other nodes, {status.cached_bytes} bytes; {_hits(status.counters)}"),
     )
     return "\n".join(f"{name + ':':<12}{value}" for name, value in lines)

@@ -141,7 +141,7 @@ def make_host(
         return SubnetHost(membership, founding, make_part)
     verify = Verifier()
 
-    def make_records(part: NodePart, held: list[Copy]) -> Keeper:
-        return Keeper(membership, part, addresses, keeping, verify, rng, held)
+    def make_records(part: NodePart, held: list[Copy], now: float) -> Keeper:
+        return Keeper(membership, part, addresses, keeping, verify, rng, now, held)
 
     return SubnetHost(membership, founding, make_part, make_records, former, now)

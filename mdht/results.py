@@ -106,4 +106,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     host holds itself is not looked up."""
     lookups_s: float
     "That all of them took together."
+    cached: int
+    "Keys of other nodes that it has cached."
+    cached_bytes: int
     counters: dict[str, int]

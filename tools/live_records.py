@@ -115,6 +115,6 @@ def _client(host: Host) -> ControlClient:
 
 async def _finds(host: Host, number: int) -> bool:
     try:
-        return [found.value for found in await _client(host).get(_key(number))] == [b"%d" % number]
+        return [found.value for found in await _client(host).get(_key(number), fresh=True)] == [b"%d" % number]
     except MdhtError:  # the host was killed
         return False

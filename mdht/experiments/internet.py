@@ -25,7 +25,7 @@ from mdht.subnet.effects import Effect, Multicast, Settled, Unicast
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet, named
 from mdht.subnet.membership_config import MembershipConfig
-from mdht.subnet.messages import AckStatus, Message, State
+from mdht.subnet.messages import AckStatus, Fetch, Message, State
 from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.store_effects import BulkTo
@@ -249,7 +249,7 @@ class Internet:
                 case Settled(subnet=Subnet() as subnet):
                     host.kept = subnet, self.now
                 case FetchBulk(hid=hid, to=to, message=fetch):
-                    self._bulk(host, to, hid, fetch.qid, key=fetch.key)
+                    self._bulk(host, to, hid, fetch.qid, fetch=fetch)
                 case BulkTo(hid=hid, to=to, qid=qid, records=records):
                     self._bulk(host, to, hid, qid, records=records)
         self._note_ready(host, ready=core.membership.state is State.READY)
@@ -280,7 +280,14 @@ class Internet:
         return header, message, multicast
 
     def _bulk(
-        self, host: SimHost, to: Address, hid: bytes, qid: bytes, *, key: bytes = b"", records: tuple[bytes, ...] = ()
+        self,
+        host: SimHost,
+        to: Address,
+        hid: bytes,
+        qid: bytes,
+        *,
+        fetch: Fetch | None = None,
+        records: tuple[bytes, ...] = (),
     ) -> None:
         """Over the channel for what is too large for datagrams: there and back takes as long as two of them."""
         core = host.core
@@ -290,8 +297,9 @@ class Internet:
             served = None if other is None else other.core
             if core is None or host.core is not core:
                 return
-            if key:
-                found = () if served is None else served.records(key, self.now)
+            if fetch is not None:
+                cached = bool(fetch.cached)
+                found = () if served is None else served.records(fetch.key, self.now, cached=cached)
                 self.perform(host, core.on_bulk(qid, hid, found, self.now))
                 return
             statuses: tuple[AckStatus, ...] = ()

@@ -63,8 +63,8 @@ def make_core(
     if keeping is None:
         return SubnetHost(membership, founding, make_part)
 
-    def make_records(part: NodePart, former: list[Copy]) -> Keeper:
+    def make_records(part: NodePart, former: list[Copy], now: float) -> Keeper:
         # To check all signatures would take the time of the whole simulation.
-        return Keeper(membership, part, lambda: (host.address,), keeping, lawful, rng, former)
+        return Keeper(membership, part, lambda: (host.address,), keeping, lawful, rng, now, former)
 
     return SubnetHost(membership, founding, make_part, make_records, now=now)

@@ -3,6 +3,7 @@
 import msgspec
 
 from mdht.record_table import TableConfig
+from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.store_config import StoreConfig
 
 
@@ -48,6 +49,8 @@ class KeepingConfig(msgspec.Struct, frozen=True, kw_only=True):
     "A neighbour hands over all it holds for us at once after a restart: some thousand records."
     policy: str = "fixed:3"
     "How many copies the hosts of this node make among themselves; see `mdht.subnet.policies.policy_from`."
+    cache: InventoryConfig | None = InventoryConfig()
+    "What this host caches of other nodes' records, and for how long; None caches nothing, nor asks siblings for that."
     siblings: StoreConfig = StoreConfig()
     table: TableConfig = TableConfig()
 
