@@ -196,6 +196,8 @@ class Mdht:
             contacts=host.contacts,
             neighbours=tuple(self._name(node) for node in host.neighbours),
             structural_changes=0 if part is None else part.step.state.changes.made,
+            policy=host.policy,
+            policy_adopted=host.policy_adopted,
             records=len(table),
             record_bytes=table.bytes_held,
             lookups={f"{bound:g}": count for bound, count in took.within().items()},

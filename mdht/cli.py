@@ -156,7 +156,7 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
         if not hosts:
             early.append(event)  # the first line says who this host is
         elif isinstance(event, Settled):
-            lines.settled(event.subnet)
+            lines.settled(event.subnet, hosts[0].policy, adopted=hosts[0].policy_adopted)
         elif options.json or options.verbose:
             member = hosts[0].core.membership.view.get(event.hid)
             lines.members([] if member is None else [member], trio.current_time())
@@ -339,6 +339,7 @@ def _status_text(status: Status) -> str:
         ("members", ", ".join(status.members) or "none beside this host"),
         ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
+        ("policy", f"{status.policy or 'none yet'}{' (adopted with the subnet)' if status.policy_adopted else ''}"),
         ("records", f"{status.records}, {status.record_bytes} bytes"),
         ("cached", f"{status.cached} keys of other nodes, {status.cached_bytes} bytes; {_hits(status.counters)}"),
     )

@@ -124,6 +124,18 @@ class RunningHost:
         cache = keeper.inventory.cache
         return len(cache.keys(trio.current_time())), cache.bytes_kept
 
+    @property
+    def policy(self) -> str:
+        """The replication policy in force, that is, the subnet's; empty while this host is in none."""
+        keeper = self.core.keeper
+        return keeper.policy if isinstance(keeper, Keeper) else ""
+
+    @property
+    def policy_adopted(self) -> bool:
+        """Whether this host was given another one."""
+        keeper = self.core.keeper
+        return isinstance(keeper, Keeper) and keeper.policy_adopted
+
     def address_of(self, node: NodeRef) -> Address | None:
         """Of one host of a node, None where none is known."""
         part = self.core.part

@@ -18,6 +18,7 @@ from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import parse
 from mdht.subnet.inventory_config import InventoryConfig
+from mdht.subnet.policies import policy_from
 
 REPLICAS_MAX: Final = 16
 "Of nodes that hold a record: with Chord no more are known to a lookup."
@@ -140,7 +141,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
         overlay=options.overlay,
-        keeping=_keeping(options.replicas, options.cache),
+        keeping=_keeping(options),
     )
 
 
@@ -187,6 +188,14 @@ def _common_options() -> argparse.ArgumentParser:
         default=InventoryConfig().keep_s,
         metavar="SECONDS|off",
         help="how long to cache records of other nodes; the same for all hosts of a link (60)",
+    )
+    common.add_argument(
+        "--policy",
+        type=_policy,
+        default=KeepingConfig().policy,
+        metavar="NAME",
+        help="copies that the hosts of a subnet make of each record, if this host founds it: single, full, fixed:N, "
+        "fixed:N:receiver or adaptive:N:RATE (fixed:3)",
     )
     common.add_argument("--allow-private", action="store_true", help="tell other subnets private addresses always")
     common.add_argument("--port", type=_port, help="UDP port; must be free (27183, or another when it is taken)")
@@ -238,11 +247,23 @@ def _cache(text: str) -> float:
     return float(text)
 
 
-def _keeping(replicas: int, cache_s: float) -> KeepingConfig:
-    config = KeepingConfig()
-    cache = InventoryConfig(keep_s=cache_s) if cache_s else None
-    acks, quorum = min(config.acks, replicas), min(config.read_quorum, replicas)
-    return msgspec.structs.replace(config, replicas=replicas, acks=acks, read_quorum=quorum, cache=cache)
+def _policy(text: str) -> str:
+    try:
+        return str(policy_from(text))
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _keeping(options: argparse.Namespace) -> KeepingConfig:
+    config, replicas = KeepingConfig(), options.replicas
+    return msgspec.structs.replace(
+        config,
+        replicas=replicas,
+        acks=min(config.acks, replicas),
+        read_quorum=min(config.read_quorum, replicas),
+        cache=InventoryConfig(keep_s=options.cache) if options.cache else None,
+        policy=options.policy,
+    )
 
 
 def _port(text: str) -> int:

@@ -67,6 +67,7 @@ class Internet:
         to_server: packets to the bootstrap server.
         node_events: when nodes have died and been born: the time, the link, whether it was a birth.
         on_sent: is told each message that a host sends, with the header it has on a link.
+        keeping: settings of what keeps records, at hosts that are started from now on.
         loss: share of the messages between subnets that are lost.
         at_rest: whether each host of the overlay, which is Chord, has the right predecessor, successors and fingers,
             and none has found a change for a while. Until the next death or birth of a node nobody may find one from
@@ -100,7 +101,7 @@ class Internet:
         self._live: list[int] | None = None
         self._config = config
         self._membership = membership or MembershipConfig()
-        self._keeping = keeping
+        self.keeping = keeping
         self._tick = 0
         self._buckets: dict[int, list[Any]] = {}
         self._by_address: dict[Address, SimHost] = {}
@@ -139,7 +140,7 @@ class Internet:
     def _start(self, host: SimHost) -> None:
         if not self._ready[host.link]:
             self._disturb()
-        host.core = make_core(host, self.seed, self._config, self._membership, self._keeping, self.now)
+        host.core = make_core(host, self.seed, self._config, self._membership, self.keeping, self.now)
         self.hosts[host.number] = self._by_address[host.address] = host
         self.links.setdefault(host.link, {})[host.address] = host
         self.perform(host, host.core.start(self.now))

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from dhtboot.ids import Address
-from mdht.errors import RefusalCode
+from mdht.errors import LocalProtocolError, RefusalCode
 from mdht.keeping.answering import Answering
 from mdht.keeping.caches import Caches
 from mdht.keeping.config import KeepingConfig
@@ -31,7 +31,7 @@ from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import AckStatus, Changed, Message, Put, State
 from mdht.subnet.node_part import NodePart
-from mdht.subnet.policies import policy_from
+from mdht.subnet.policies import Policy, policy_from
 from mdht.subnet.push import Peer
 from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_effects import HandedOver
@@ -58,6 +58,7 @@ class Keeper:
         rng: all chance.
         now: the time.
         former: what this host held before it came to this subnet.
+        policy: name of the policy that the subnet was founded with, empty where that was not told.
 
     Attributes:
         store: this host's share of the node's records.
@@ -65,6 +66,8 @@ class Keeper:
         others: the other nodes.
         shelf: the records of this node.
         caches: what is cached on this link.
+        policy: name of the policy in force, which is that of the subnet.
+        policy_adopted: whether this host would have chosen another one.
         counters: of what was refused; those of the store are its own.
     """
 
@@ -78,6 +81,8 @@ class Keeper:
         rng: Random,
         now: float,
         former: Iterable[Copy] = (),
+        *,
+        policy: str = "",
     ) -> None:
         self.config = config
         self.rng = rng
@@ -88,7 +93,11 @@ class Keeper:
         self._out: list[Any] = []
         self._now = now
         table = RecordTable(config.table, verify)
-        self.store = SiblingStore(membership, policy_from(config.policy), table, verify, config.siblings, rng)
+        in_force = self._in_force(policy)
+        self.policy = str(in_force)
+        self.policy_adopted = self.policy != str(policy_from(config.policy))
+        membership.counters["policies_adopted"] += self.policy_adopted
+        self.store = SiblingStore(membership, in_force, table, verify, config.siblings, rng)
         self.inventory = Inventory(
             membership, TableHoldings(table, verify), config.cache or InventoryConfig(), rng, now
         )
@@ -246,6 +255,14 @@ class Keeper:
         self._subscribe(key, 0.0, now)
 
     # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _in_force(self, told: str) -> Policy:
+        """The policy of the subnet; this host's own, counted, where that is none that it knows."""
+        try:
+            return policy_from(told or self.config.policy)
+        except LocalProtocolError:
+            self._membership.counters["policies_unknown"] += 1
+            return policy_from(self.config.policy)
 
     def _collect(self) -> list[Any]:
         effects = self._out[:]

@@ -84,8 +84,8 @@ class Records(Protocol):
         """What has become of what was sent over it."""
 
 
-MakeRecords = Callable[[NodePart, list[Copy], float], Records]
-"Makes what keeps the records of a part's node, for a host that has held these copies in another one, at a time."
+MakeRecords = Callable[[Subnet, NodePart, list[Copy], float], Records]
+"Makes what keeps the records of a subnet's node, for a host that has held these copies in another one, at a time."
 
 
 class SubnetHost:
@@ -337,8 +337,8 @@ class SubnetHost:
         if self.keeper is not None:
             self._former, self._former_at = self.keeper.copies(now), now
         self.keeper, self._syncing = None, False
-        if self.part is not None and self._make_records is not None:
+        if subnet is not None and self.part is not None and self._make_records is not None:
             former = [Copy(copy.record, copy.remaining_s - (now - self._former_at)) for copy in self._former]
-            self.keeper = self._make_records(self.part, former, now)
+            self.keeper = self._make_records(subnet, self.part, former, now)
             self._former = []
         return [*effects, Settled(subnet), *self._become(State.JOINING, now)]

@@ -71,6 +71,8 @@ class MemoryNode:
             contacts=0,
             neighbours=(),
             structural_changes=0,
+            policy="fixed:3",
+            policy_adopted=False,
             records=len(self.values),
             record_bytes=0,
             lookups={"inf": 0},

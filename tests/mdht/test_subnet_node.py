@@ -2,6 +2,7 @@
 
 import os
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -104,5 +105,31 @@ def test_what_one_host_has_fetched_of_another_node_its_sibling_has_from_it() -> 
                 assert first.status().cached == 1
                 assert [found.value for found in await second.get(key, fresh=True)] == [value]
                 assert second.status().cached == 1
+
+    trio.run(test)
+
+
+def test_the_policy_is_that_of_the_host_that_came_first_and_stays_over_restarts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = msgspec.structs.replace(CONFIG, network=f"policy-{os.getpid()}")
+    full = msgspec.structs.replace(network, keeping=KeepingConfig(policy="full"), state_dir=tmp_path / "full")
+    single = msgspec.structs.replace(network, keeping=KeepingConfig(policy="single"), state_dir=tmp_path / "single")
+
+    async def test() -> None:
+        with trio.fail_after(30):
+            async with AsyncExitStack() as stack:
+                (first,) = await hosts(stack, 1, full)
+                second = await stack.enter_async_context(open_mdht(single, SigningKey.generate()))
+                await first.put(KEY, b"everywhere", ttl_s=60)
+                while second.status().records < 1:
+                    await trio.lowlevel.checkpoint()
+                assert (first.status().policy, first.status().policy_adopted) == ("full", False)
+                assert (second.status().policy, second.status().policy_adopted) == ("full", True)
+                assert second.status().counters["policies_adopted"] == 1
+                assert "founded with policy full, which holds instead of single" in caplog.text
+            async with AsyncExitStack() as stack:
+                (back,) = await hosts(stack, 1, single)
+                assert (back.status().policy, back.status().policy_adopted) == ("full", True)
 
     trio.run(test)
