@@ -19,6 +19,7 @@ from dhtboot.ids import NodeRef, format_address, id_bytes
 from dhtboot.overlay import Located
 from mdht import chunks
 from mdht.errors import MdhtError, MissingChunkError, RefusalCode, RemoteProtocolError
+from mdht.keeping.cached_get import CachedGet
 from mdht.keeping.get import GetOutcome, GetRun
 from mdht.keeping.keeper import Keeper
 from mdht.keeping.put import PutOutcome, PutRun
@@ -103,18 +104,23 @@ class Mdht:
         """
         lease_s = self._leases.pop((key, name), 0)
         if not lease_s:
-            held = await self._get(key)
+            held = await self._get(key, fresh=True)
             leases = (c.record.lease_s for c in held.copies if (c.record.writer, c.record.name) == self._slot(name))
             lease_s = max(leases, default=LEASE_MAX_S)
         return await self._put_record(key, name, b"", lease_s=lease_s, deleted=True, acks=None)
 
-    async def get(self, key: bytes) -> list[Found]:
+    async def get(self, key: bytes, *, fresh: bool = False) -> list[Found]:
         """Return all live records under a key, signatures verified, chunks joined.
 
         Anybody may write under a key, so a record that is not whole (a chunk is gone, or its bytes are none of ours)
         is left out, logged and counted; it must not keep the others from their readers.
+
+        Args:
+            key: 20 bytes.
+            fresh: ask the nodes that hold the key. Else the answer may be what this host or another one of its link
+                has cached, for a minute at most, of what others have written; what was put here meanwhile is seen.
         """
-        outcome = await self._get(key)
+        outcome = await self._get(key, fresh=fresh)
         found = [await self._whole(copy) for copy in outcome.copies if not copy.record.deleted]
         return [each for each in found if each is not None]
 
@@ -160,7 +166,7 @@ class Mdht:
     async def explain(self, key: bytes) -> Explanation:
         """Say how a key is reached and who holds what."""
         started = trio.current_time()
-        outcome = await self._get(key)
+        outcome = await self._get(key, fresh=True)
         return Explanation(
             key=key.hex(),
             elapsed_ms=(trio.current_time() - started) * 1000.0,
@@ -190,10 +196,14 @@ class Mdht:
             contacts=host.contacts,
             neighbours=tuple(self._name(node) for node in host.neighbours),
             structural_changes=0 if part is None else part.step.state.changes.made,
+            policy=host.policy,
+            policy_adopted=host.policy_adopted,
             records=len(table),
             record_bytes=table.bytes_held,
             lookups={f"{bound:g}": count for bound, count in took.within().items()},
             lookups_s=took.total_s,
+            cached=host.cached[0],
+            cached_bytes=host.cached[1],
             counters={
                 **host.totals(),
                 "stored": counted.stored,
@@ -215,7 +225,7 @@ class Mdht:
         outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=0)
         if any(code is RefusalCode.STALE for _address, code in outcome.refused):
             # Somebody holds a later number of ours: a clock set back, or a second process with this identity.
-            held = await self._get(key)
+            held = await self._get(key, fresh=True)
             mine = [c.record.seq for c in held.copies if (c.record.writer, c.record.name) == self._slot(name)]
             above = max(mine, default=0)
             outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=above)
@@ -248,9 +258,9 @@ class Mdht:
 
         return await self._run(start)
 
-    async def _get(self, key: bytes) -> GetOutcome:
+    async def _get(self, key: bytes, *, fresh: bool) -> GetOutcome:
         def start(keeper: Keeper, on_done: Callable[[GetOutcome, float], None]) -> None:
-            GetRun(keeper, key, on_copy=None, on_done=on_done).start(trio.current_time())
+            CachedGet(keeper, key, fresh=fresh, on_done=on_done).start(trio.current_time())
 
         return await self._run(start)
 
@@ -303,10 +313,11 @@ class Mdht:
             parts = [None] * len(keys)
 
             async def fetch(at: int) -> None:
-                outcome = await self._get(keys[at])
-                for candidate in outcome.copies:
-                    if candidate.record.writer == record.writer and not candidate.record.deleted:
-                        parts[at] = candidate.record.value
+                # A chunk never changes, so a cached one is as good; but this writer's may be younger than the copy.
+                outcome = await self._get(keys[at], fresh=False)
+                parts[at] = _chunk(outcome, record.writer)
+                if parts[at] is None and outcome.cached:
+                    parts[at] = _chunk(await self._get(keys[at], fresh=True), record.writer)
 
             await _side_by_side([_bind(fetch, at) for at in range(len(keys))])
         return chunks.join(record.value, parts)
@@ -348,6 +359,12 @@ def _bare(record: Record) -> Found:
     return Found(
         writer=record.writer, name=record.name, seq=record.seq, value=value, lease_s=record.lease_s, remaining_s=0.0
     )
+
+
+def _chunk(outcome: GetOutcome, writer: bytes) -> bytes | None:
+    """A writer's part of a value among those of all who have put the same value."""
+    found = [copy.record for copy in outcome.copies if copy.record.writer == writer and not copy.record.deleted]
+    return found[0].value if found else None
 
 
 def _bind(function: Callable[..., Awaitable[None]], *arguments: object) -> Callable[[], Awaitable[None]]:

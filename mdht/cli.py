@@ -135,7 +135,7 @@ async def _command(options: argparse.Namespace) -> int:
                 return await _report(options, records, await records.remove(options.key, options.name), "removed")
         case "get":
             async with _open_records(options, control) as records:
-                return _show_found(options, await records.get(options.key))
+                return _show_found(options, await records.get(options.key, fresh=options.fresh))
         case "listen":
             async with _open_records(options, control) as records:
                 return await _listen(options, records)
@@ -156,7 +156,7 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
         if not hosts:
             early.append(event)  # the first line says who this host is
         elif isinstance(event, Settled):
-            lines.settled(event.subnet)
+            lines.settled(event.subnet, hosts[0].policy, adopted=hosts[0].policy_adopted)
         elif options.json or options.verbose:
             member = hosts[0].core.membership.view.get(event.hid)
             lines.members([] if member is None else [member], trio.current_time())
@@ -322,6 +322,11 @@ def _found_fields(found: Found) -> dict[str, Any]:
     }
 
 
+def _hits(counters: dict[str, int]) -> str:
+    own, siblings, misses = (counters.get(f"cache_{name}", 0) for name in ("own_hits", "sibling_hits", "misses"))
+    return f"{own} gets answered here, {siblings} by siblings, {misses} by other nodes"
+
+
 def _status_text(status: Status) -> str:
     lines = (
         ("node", status.node or "none yet"),
@@ -334,6 +339,8 @@ def _status_text(status: Status) -> str:
         ("members", ", ".join(status.members) or "none beside this host"),
         ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
+        ("policy", f"{status.policy or 'none yet'}{' (adopted with the subnet)' if status.policy_adopted else ''}"),
         ("records", f"{status.records}, {status.record_bytes} bytes"),
+        ("cached", f"{status.cached} keys of other nodes, {status.cached_bytes} bytes; {_hits(status.counters)}"),
     )
     return "\n".join(f"{name + ':':<12}{value}" for name, value in lines)

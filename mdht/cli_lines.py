@@ -51,15 +51,23 @@ class Lines:
         if not self._as_json:
             print(f"{'host':<16}  {'state':<8} {'incarnation':>11}  {'heard':>7}  addresses", flush=True)
 
-    def settled(self, subnet: Subnet | None) -> None:
-        """Print which subnet this host is in from now on."""
+    def settled(self, subnet: Subnet | None, policy: str, *, adopted: bool) -> None:
+        """Print which subnet this host is in from now on, and the policy in force if that is not its own choice."""
         if subnet is None:
             self.line("in no subnet", event="settled", subnet=None)
             return
         node_id = f"{subnet.identity.node_id(self._network):040x}"
         kind = subnet.identity.kind.name.lower()
         tag = subnet.tag.hex()
-        self.line(f"in subnet {tag}, node {node_id}", event="settled", subnet=tag, node=node_id, identity=kind)
+        self.line(
+            f"in subnet {tag}, node {node_id}{f', whose policy is {policy}' if adopted else ''}",
+            event="settled",
+            subnet=tag,
+            node=node_id,
+            identity=kind,
+            policy=policy,
+            policy_adopted=adopted,
+        )
 
     def ended(self, counters: Mapping[str, int]) -> None:
         """Print what was counted."""

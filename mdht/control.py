@@ -65,7 +65,7 @@ class Records(Protocol):
         """Write or replace this writer's value."""
         ...
 
-    async def get(self, key: bytes) -> list[Found]:
+    async def get(self, key: bytes, *, fresh: bool = False) -> list[Found]:
         """Return the live values."""
         ...
 
@@ -193,8 +193,8 @@ class _Server:
         match request:
             case Put(key=key, value=value, ttl_s=ttl_s, name=name):
                 return [ReceiptLine(await self._node.put(key, value, ttl_s=ttl_s, name=name)), EndLine()]
-            case Get(key=key):
-                return [*map(FoundLine, await self._node.get(key)), EndLine()]
+            case Get(key=key, fresh=fresh):
+                return [*map(FoundLine, await self._node.get(key, fresh=fresh)), EndLine()]
             case Remove(key=key, name=name):
                 return [ReceiptLine(await self._node.remove(key, name)), EndLine()]
             case Explain(key=key):
@@ -234,9 +234,9 @@ class ControlClient:
         """As `Mdht.put`; the node's own identity signs."""
         return (await self._one(Put(key=key, value=value, ttl_s=ttl_s, name=name), ReceiptLine)).receipt
 
-    async def get(self, key: bytes) -> list[Found]:
+    async def get(self, key: bytes, *, fresh: bool = False) -> list[Found]:
         """As `Mdht.get`."""
-        async with self._ask(Get(key=key)) as replies:
+        async with self._ask(Get(key=key, fresh=fresh)) as replies:
             return [reply.found async for reply in replies if isinstance(reply, FoundLine)]
 
     async def remove(self, key: bytes, name: bytes = b"") -> Receipt:

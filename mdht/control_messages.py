@@ -24,6 +24,8 @@ class Get(msgspec.Struct, frozen=True, kw_only=True, tag_field="method", tag="ge
     """Read what lives under a key."""
 
     key: Key
+    fresh: bool = False
+    "Not from a cache."
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True, tag_field="method", tag="remove"):

@@ -65,8 +65,8 @@ class BulkCore(Protocol):
     def tag(self) -> bytes:
         """Of the subnet that this host is in."""
 
-    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
-        """What it holds under a key, as that travels."""
+    def records(self, key: bytes, now: float, *, cached: bool) -> tuple[bytes, ...]:
+        """What it holds under a key, or has cached, as that travels."""
 
     def take_bulk(self, hid: bytes, records: Sequence[bytes], now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
         """Store what a sibling sends: a status for each, none for a stranger, and what the host wants done."""
@@ -155,9 +155,9 @@ class BulkChannel:
         greeted_at = trio.current_time()
         await connection.say(Greeting(nonce=self._draw(NONCE_BYTES), hid=self._core.hid))
         match await connection.hear():
-            case Fetching(subnet_tag=tag, key=key):
+            case Fetching(subnet_tag=tag, key=key, cached=cached):
                 self._same_subnet(tag)
-                for page in pages(self._core.records(key, trio.current_time())):
+                for page in pages(self._core.records(key, trio.current_time(), cached=bool(cached))):
                     await connection.say(page)
                 self.counters["bulk_served"] += 1
             case Sending(subnet_tag=tag, hid=hid):
@@ -203,7 +203,8 @@ class BulkChannel:
     async def _fetch(self, connection: "_Connection", wanted: FetchBulk, _waited_s: float) -> tuple[bytes, ...]:
         """All records of a key that the host holds."""
         fetch = wanted.message
-        await connection.say(Fetching(subnet_tag=self._core.tag, hid=self._core.hid, qid=fetch.qid, key=fetch.key))
+        tag, hid = self._core.tag, self._core.hid
+        await connection.say(Fetching(subnet_tag=tag, hid=hid, qid=fetch.qid, key=fetch.key, cached=fetch.cached))
         found: list[bytes] = []
         await connection.hear_records(found.extend)
         return tuple(found)

@@ -30,6 +30,7 @@ from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.overlay_wire import MAGIC, OverlayCodec
+from mdht.subnet.policies import policy_from
 from mdht.subnet.search import EntryPoints
 
 Protocol = Literal["kademlia", "chord"]
@@ -134,6 +135,8 @@ def make_host(
         )
 
     founding_config = FoundingConfig() if server else AT_ENTRY_POINTS
+    if keeping is not None:
+        founding_config = msgspec.structs.replace(founding_config, policy=str(policy_from(keeping.policy)))
     if settings.alone:
         founding_config = msgspec.structs.replace(founding_config, window_s=ALONE_S)
     founding = Founding(hid, derive, kept, founding_config, rng)
@@ -141,7 +144,7 @@ def make_host(
         return SubnetHost(membership, founding, make_part)
     verify = Verifier()
 
-    def make_records(part: NodePart, held: list[Copy]) -> Keeper:
-        return Keeper(membership, part, addresses, keeping, verify, rng, held)
+    def make_records(subnet: Subnet, part: NodePart, held: list[Copy], now: float) -> Keeper:
+        return Keeper(membership, part, addresses, keeping, verify, rng, now, held, policy=subnet.policy)
 
     return SubnetHost(membership, founding, make_part, make_records, former, now)

@@ -115,6 +115,27 @@ class RunningHost:
         keeper = self.core.keeper
         return keeper.store.resolver.took if isinstance(keeper, Keeper) else Durations()
 
+    @property
+    def cached(self) -> tuple[int, int]:
+        """Keys of other nodes that this host has cached, and the bytes of their records as they travel."""
+        keeper = self.core.keeper
+        if not isinstance(keeper, Keeper):
+            return 0, 0
+        cache = keeper.inventory.cache
+        return len(cache.keys(trio.current_time())), cache.bytes_kept
+
+    @property
+    def policy(self) -> str:
+        """The replication policy in force, that is, the subnet's; empty while this host is in none."""
+        keeper = self.core.keeper
+        return keeper.policy if isinstance(keeper, Keeper) else ""
+
+    @property
+    def policy_adopted(self) -> bool:
+        """Whether this host was given another one."""
+        keeper = self.core.keeper
+        return isinstance(keeper, Keeper) and keeper.policy_adopted
+
     def address_of(self, node: NodeRef) -> Address | None:
         """Of one host of a node, None where none is known."""
         part = self.core.part
@@ -135,4 +156,5 @@ class RunningHost:
             found += part.face.counters + part.face.nodes.counters
         if isinstance(keeper, Keeper):
             found += keeper.counters + keeper.store.counters + keeper.store.resolver.counters
+            found += Counter({f"cache_{name}": count for name, count in keeper.inventory.counters.items()})
         return {name.replace(" ", "_"): count for name, count in sorted(found.items())}

@@ -33,7 +33,7 @@ from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory
 from mdht.state_keeping import StateKeeping
 from mdht.subnet.effects import MemberChanged, Settled
-from mdht.subnet.identity import derive
+from mdht.subnet.identity import Subnet, derive
 from mdht.subnet.kept import recalled
 from mdht.subnet.messages import HID_BYTES, State
 from mdht.subnet.query import FetchBulk
@@ -289,8 +289,17 @@ class _Running:
                 log.info("host %s is %s", hid.hex(), state.name.lower())
             case Settled(subnet=subnet) if subnet is not None:
                 log.info("in subnet %s", subnet.tag.hex())
+                self._tell_policy(subnet)
             case _:
                 pass
+
+    def _tell_policy(self, subnet: Subnet) -> None:
+        """The founder's choice is not always this host's."""
+        if self.host.policy_adopted:
+            own = self._config.keeping.policy
+            log.warning("the subnet was founded with policy %s, which holds instead of %s", self.host.policy, own)
+        elif subnet.policy not in {"", self.host.policy}:
+            log.warning("the subnet's policy %r is not known here; going by %s", subnet.policy, self.host.policy)
 
     async def leave(self) -> None:
         """Write what is held, hand records over, say goodbye."""

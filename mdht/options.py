@@ -17,9 +17,13 @@ from mdht.keeping.config import KeepingConfig
 from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import parse
+from mdht.subnet.inventory_config import InventoryConfig
+from mdht.subnet.policies import policy_from
 
 REPLICAS_MAX: Final = 16
 "Of nodes that hold a record: with Chord no more are known to a lookup."
+CACHE_MAX_S: Final = 3600
+"As long a copy may be out of date; the lease of a record by default."
 EPHEMERAL_PORT: Final = 0
 "A command that lives for a second leaves the well-known port to the node that stays."
 
@@ -83,6 +87,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if command == "put":
             sub.add_argument("value", metavar="VALUE", help="text, or - to read standard input; at most 16 KiB")
             sub.add_argument("--ttl", type=_ttl, default=3600.0, metavar="S", help="lifetime in seconds (3600)")
+        if command == "get":
+            sub.add_argument("--fresh", action="store_true", help="ask the nodes that hold it, whatever is cached here")
         if command == "status":
             sub.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
         if command in ("put", "remove"):
@@ -135,7 +141,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
         overlay=options.overlay,
-        keeping=_keeping(options.replicas),
+        keeping=_keeping(options),
     )
 
 
@@ -175,6 +181,21 @@ def _common_options() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--replicas", type=_replicas, default=KeepingConfig().replicas, metavar="N", help="nodes that hold a record (8)"
+    )
+    common.add_argument(
+        "--cache",
+        type=_cache,
+        default=InventoryConfig().keep_s,
+        metavar="SECONDS|off",
+        help="how long to cache records of other nodes; the same for all hosts of a link (60)",
+    )
+    common.add_argument(
+        "--policy",
+        type=_policy,
+        default=KeepingConfig().policy,
+        metavar="NAME",
+        help="copies that the hosts of a subnet make of each record, if this host founds it: single, full, fixed:N, "
+        "fixed:N:receiver or adaptive:N:RATE (fixed:3)",
     )
     common.add_argument("--allow-private", action="store_true", help="tell other subnets private addresses always")
     common.add_argument("--port", type=_port, help="UDP port; must be free (27183, or another when it is taken)")
@@ -217,10 +238,32 @@ def _replicas(text: str) -> int:
     return int(text)
 
 
-def _keeping(replicas: int) -> KeepingConfig:
-    config = KeepingConfig()
-    acks, quorum = min(config.acks, replicas), min(config.read_quorum, replicas)
-    return msgspec.structs.replace(config, replicas=replicas, acks=acks, read_quorum=quorum)
+def _cache(text: str) -> float:
+    """Seconds; 0 for off."""
+    if text == "off":
+        return 0.0
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= CACHE_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither off nor within 1..{CACHE_MAX_S} seconds")
+    return float(text)
+
+
+def _policy(text: str) -> str:
+    try:
+        return str(policy_from(text))
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _keeping(options: argparse.Namespace) -> KeepingConfig:
+    config, replicas = KeepingConfig(), options.replicas
+    return msgspec.structs.replace(
+        config,
+        replicas=replicas,
+        acks=min(config.acks, replicas),
+        read_quorum=min(config.read_quorum, replicas),
+        cache=InventoryConfig(keep_s=options.cache) if options.cache else None,
+        policy=options.policy,
+    )
 
 
 def _port(text: str) -> int:

@@ -14,6 +14,8 @@ def exposition(status: Status) -> str:
         ("nodes", "gauge", "Other nodes, that is subnets, known.", status.contacts),
         ("records", "gauge", "Records that this host holds.", status.records),
         ("record_bytes", "gauge", "Names and values of them.", status.record_bytes),
+        ("cached_keys", "gauge", "Keys of other nodes that this host has cached.", status.cached),
+        ("cached_bytes", "gauge", "Their records, as they travel.", status.cached_bytes),
         ("structural_changes_total", "counter", "Found by this host in the overlay.", status.structural_changes),
     ):
         lines += [f"# HELP mdht_{name} {text}", f"# TYPE mdht_{name} {kind}", f"mdht_{name}{{{labels}}} {value}"]

@@ -98,6 +98,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     "Those next to this one, by the address of a host each."
     structural_changes: int
     "Of nodes in this host's tables, found by itself: hosts that come and go cause none while their node lives."
+    policy: str
+    "How many copies its hosts make: what the subnet was founded with; empty while the host is in none."
+    policy_adopted: bool
+    "Whether this host was told another policy, which it would have founded the subnet with."
     records: int
     "That this host holds."
     record_bytes: int
@@ -106,4 +110,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     host holds itself is not looked up."""
     lookups_s: float
     "That all of them took together."
+    cached: int
+    "Keys of other nodes that it has cached."
+    cached_bytes: int
     counters: dict[str, int]

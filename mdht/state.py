@@ -103,6 +103,7 @@ class _KeptSubnet(msgspec.Struct, frozen=True, array_like=True):
     founded_at: float
     left_at: float
     "Wall clock."
+    policy: str
 
 
 class StateDirectory:
@@ -314,7 +315,7 @@ def _read_kept(data: bytes | None, wall_s: float) -> Iterator[Kept]:
         return
     for entry in entries:
         try:
-            subnet = Subnet(Identity(Kind(entry.kind), entry.data, entry.salt), entry.tag)
+            subnet = Subnet(Identity(Kind(entry.kind), entry.data, entry.salt), entry.tag, entry.policy)
         except ValueError:
             continue  # of a later version
         left_s = max(0.0, wall_s - entry.left_at)  # a wall clock may have been set back
@@ -332,6 +333,7 @@ def _kept_subnet(kept: Kept, wall_s: float) -> _KeptSubnet:
         kept.fingerprint,
         left_at - kept.founded_s,
         left_at,
+        kept.subnet.policy,
     )
 
 

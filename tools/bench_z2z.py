@@ -182,7 +182,7 @@ async def measure(work: Work, figures: Figures) -> None:
         for _ in range(work.operations):
             at, api = rng.randrange(len(keys)), rng.choice(lab.members).api
             gets.start()
-            found = await api.get(keys[at])
+            found = await api.get(keys[at], fresh=True)
             gets.stop()
             figures.missing += [each.value for each in found] != [values[at]]
         figures.get_p50, figures.get_p99 = gets.percentile_ms(0.5), gets.percentile_ms(0.99)
@@ -200,7 +200,7 @@ async def measure(work: Work, figures: Figures) -> None:
             await rng.choice(lab.members).api.put(rng.choice(keys), rng.randbytes(work.value_bytes), ttl_s=TTL_S)
 
         async def get_again() -> None:
-            await rng.choice(lab.members).api.get(rng.choice(keys))
+            await rng.choice(lab.members).api.get(rng.choice(keys), fresh=True)
 
         # Gets first: the puts leave several records under a key, which the other contestants have not.
         figures.gets_per_s = await rate(get_again, work)
@@ -246,7 +246,7 @@ async def measure_more(work: Work, figures: Figures) -> None:
         missed = 0
         for key in keys:
             gets.start()
-            missed += not await rng.choice(lab.members).api.get(key)
+            missed += not await rng.choice(lab.members).api.get(key, fresh=True)
             gets.stop()
         extra["half_dead_p50"], extra["half_dead_p99"] = gets.percentile_ms(0.5), gets.percentile_ms(0.99)
         extra["half_dead_missed"], extra["half_dead_gone"] = missed, gone
@@ -287,7 +287,7 @@ async def _delivery(lab: Laboratory, keys: list[bytes], rng: Random) -> float:
     async def get(key: bytes) -> None:
         nonlocal found
         with trio.move_on_after(DELIVERED_S):
-            found += bool(await rng.choice(lab.members).api.get(key))
+            found += bool(await rng.choice(lab.members).api.get(key, fresh=True))
 
     async with trio.open_nursery() as nursery:
         for key in keys:
@@ -304,7 +304,7 @@ async def _hundred_values(lab: Laboratory, rng: Random, work: Work) -> float:
     gets = Stopwatch()
     for _ in range(20):
         gets.start()
-        found = await rng.choice(lab.members).api.get(key)
+        found = await rng.choice(lab.members).api.get(key, fresh=True)
         gets.stop()
         if len(found) != 100:
             raise SystemExit(f"{len(found)} of 100 values under one key")
@@ -339,10 +339,10 @@ async def _expiry(lab: Laboratory, rng: Random) -> float:
         await rng.choice(lab.members).api.put(key, b"x", ttl_s=ttl_s)
         started = trio.current_time()
         reader = rng.choice(lab.members).api
-        found = await reader.get(key)
+        found = await reader.get(key, fresh=True)
         while found:
             await trio.sleep(0.01)
-            found = await reader.get(key)
+            found = await reader.get(key, fresh=True)
         errors.append(abs(trio.current_time() - started - ttl_s))
     return statistics.fmean(errors)
 

@@ -65,7 +65,7 @@ class LiveRecords:
         trio.run(self._each, self._count_lookups, hosts, range(len(hosts)))
 
     async def _count_lookups(self, hosts: Sequence[Host], number: int) -> None:
-        self.looked_up.update((await _client(hosts[number]).status()).lookups)
+        self.looked_up.update((await client(hosts[number]).status()).lookups)
 
     async def _each(self, work: Work, hosts: Sequence[Host], numbers: Iterable[int]) -> None:
         limit = trio.CapacityLimiter(AT_ONCE)
@@ -84,7 +84,7 @@ class LiveRecords:
             limit.release_on_behalf_of(token)
 
     async def _put(self, hosts: Sequence[Host], number: int) -> None:
-        receipt = await _client(hosts[number % len(hosts)]).put(_key(number), b"%d" % number, ttl_s=TTL_S)
+        receipt = await client(hosts[number % len(hosts)]).put(key_of(number), b"%d" % number, ttl_s=TTL_S)
         if not receipt.stored:
             raise MdhtError(f"record {number} was not stored: {receipt}")
 
@@ -102,11 +102,13 @@ class LiveRecords:
         self.lost += 1
 
 
-def _key(number: int) -> bytes:
+def key_of(number: int) -> bytes:
+    """The key of a record."""
     return sha1(b"live record %d" % number, usedforsecurity=False).digest()
 
 
-def _client(host: Host) -> ControlClient:
+def client(host: Host) -> ControlClient:
+    """Programs' door to the `mdht run` of a host."""
     home = host.directory
     return ControlClient(
         control_path(home / "state" / "mdht" / "net-z2z", {"XDG_RUNTIME_DIR": os.fspath(home / "run")})
@@ -115,6 +117,6 @@ def _client(host: Host) -> ControlClient:
 
 async def _finds(host: Host, number: int) -> bool:
     try:
-        return [found.value for found in await _client(host).get(_key(number))] == [b"%d" % number]
+        return [found.value for found in await client(host).get(key_of(number), fresh=True)] == [b"%d" % number]
     except MdhtError:  # the host was killed
         return False

@@ -25,7 +25,7 @@ from mdht.subnet.effects import Effect, Multicast, Settled, Unicast
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet, named
 from mdht.subnet.membership_config import MembershipConfig
-from mdht.subnet.messages import AckStatus, Message, State
+from mdht.subnet.messages import AckStatus, Fetch, Message, State
 from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.store_effects import BulkTo
@@ -67,6 +67,7 @@ class Internet:
         to_server: packets to the bootstrap server.
         node_events: when nodes have died and been born: the time, the link, whether it was a birth.
         on_sent: is told each message that a host sends, with the header it has on a link.
+        keeping: settings of what keeps records, at hosts that are started from now on.
         loss: share of the messages between subnets that are lost.
         at_rest: whether each host of the overlay, which is Chord, has the right predecessor, successors and fingers,
             and none has found a change for a while. Until the next death or birth of a node nobody may find one from
@@ -100,7 +101,7 @@ class Internet:
         self._live: list[int] | None = None
         self._config = config
         self._membership = membership or MembershipConfig()
-        self._keeping = keeping
+        self.keeping = keeping
         self._tick = 0
         self._buckets: dict[int, list[Any]] = {}
         self._by_address: dict[Address, SimHost] = {}
@@ -139,7 +140,7 @@ class Internet:
     def _start(self, host: SimHost) -> None:
         if not self._ready[host.link]:
             self._disturb()
-        host.core = make_core(host, self.seed, self._config, self._membership, self._keeping, self.now)
+        host.core = make_core(host, self.seed, self._config, self._membership, self.keeping, self.now)
         self.hosts[host.number] = self._by_address[host.address] = host
         self.links.setdefault(host.link, {})[host.address] = host
         self.perform(host, host.core.start(self.now))
@@ -249,7 +250,7 @@ class Internet:
                 case Settled(subnet=Subnet() as subnet):
                     host.kept = subnet, self.now
                 case FetchBulk(hid=hid, to=to, message=fetch):
-                    self._bulk(host, to, hid, fetch.qid, key=fetch.key)
+                    self._bulk(host, to, hid, fetch.qid, fetch=fetch)
                 case BulkTo(hid=hid, to=to, qid=qid, records=records):
                     self._bulk(host, to, hid, qid, records=records)
         self._note_ready(host, ready=core.membership.state is State.READY)
@@ -280,7 +281,14 @@ class Internet:
         return header, message, multicast
 
     def _bulk(
-        self, host: SimHost, to: Address, hid: bytes, qid: bytes, *, key: bytes = b"", records: tuple[bytes, ...] = ()
+        self,
+        host: SimHost,
+        to: Address,
+        hid: bytes,
+        qid: bytes,
+        *,
+        fetch: Fetch | None = None,
+        records: tuple[bytes, ...] = (),
     ) -> None:
         """Over the channel for what is too large for datagrams: there and back takes as long as two of them."""
         core = host.core
@@ -290,8 +298,9 @@ class Internet:
             served = None if other is None else other.core
             if core is None or host.core is not core:
                 return
-            if key:
-                found = () if served is None else served.records(key, self.now)
+            if fetch is not None:
+                cached = bool(fetch.cached)
+                found = () if served is None else served.records(fetch.key, self.now, cached=cached)
                 self.perform(host, core.on_bulk(qid, hid, found, self.now))
                 return
             statuses: tuple[AckStatus, ...] = ()

@@ -126,7 +126,8 @@ class Reader(CacheHost):
         while self._arrivals and self._arrivals[0][0] <= now:
             _, key, remaining_s = heapq.heappop(self._arrivals)
             record = self._link.content.records[key]
-            effects += self.inventory.put(record.key, [msgspec.msgpack.encode(Copy(record, remaining_s))], now)
+            data = [msgspec.msgpack.encode(Copy(record, remaining_s))]
+            effects += self.inventory.put(record.key, data, now, asked_at=now)
             self.latency_s[OVERLAY] += [now - asked_at for asked_at in self.on_its_way.pop(key)]
         while self.wanted and self.wanted[0].at <= now:
             effects += self._read(self.wanted.popleft(), now)

@@ -51,7 +51,8 @@ def make_core(
     if host.kept is not None:
         subnet, since = host.kept
         kept = Kept(subnet=subnet, fingerprint=b"", founded_s=host.ended_at - since, left_s=now - host.ended_at)
-    founding = Founding(hid, lambda: identity, kept, FoundingConfig(), rng)
+    founding_config = FoundingConfig(policy="" if keeping is None else keeping.policy)
+    founding = Founding(hid, lambda: identity, kept, founding_config, rng)
 
     def make_part(subnet: Subnet, now: float) -> NodePart:
         def make_client(on_contact: OnContact) -> BootstrapClient:
@@ -63,8 +64,9 @@ def make_core(
     if keeping is None:
         return SubnetHost(membership, founding, make_part)
 
-    def make_records(part: NodePart, former: list[Copy]) -> Keeper:
+    def make_records(subnet: Subnet, part: NodePart, former: list[Copy], now: float) -> Keeper:
         # To check all signatures would take the time of the whole simulation.
-        return Keeper(membership, part, lambda: (host.address,), keeping, lawful, rng, former)
+        addresses, policy = (host.address,), subnet.policy
+        return Keeper(membership, part, lambda: addresses, keeping, lawful, rng, now, former, policy=policy)
 
     return SubnetHost(membership, founding, make_part, make_records, now=now)

@@ -2,7 +2,10 @@
 
 import msgspec
 
+from mdht.errors import LocalProtocolError
 from mdht.record_table import TableConfig
+from mdht.subnet.inventory_config import InventoryConfig
+from mdht.subnet.policies import policy_from
 from mdht.subnet.store_config import StoreConfig
 
 
@@ -47,7 +50,10 @@ class KeepingConfig(msgspec.Struct, frozen=True, kw_only=True):
     questions_burst: float = 5000.0
     "A neighbour hands over all it holds for us at once after a restart: some thousand records."
     policy: str = "fixed:3"
-    "How many copies the hosts of this node make among themselves; see `mdht.subnet.policies.policy_from`."
+    """How many copies the hosts of a subnet that this host founds make among themselves; see
+    `mdht.subnet.policies.policy_from`. Where another host has founded it, its choice holds."""
+    cache: InventoryConfig | None = InventoryConfig()
+    "What this host caches of other nodes' records, and for how long; None caches nothing, nor asks siblings for that."
     siblings: StoreConfig = StoreConfig()
     table: TableConfig = TableConfig()
 
@@ -56,3 +62,7 @@ class KeepingConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("acks must be within 1..replicas")
         if min(self.listen_lease_s, self.hand_over_delay_s, self.leave_s, self.keys_per_s, self.questions_per_s) <= 0:
             raise ValueError("times and rates must be above 0")
+        try:
+            policy_from(self.policy)
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from error

@@ -25,6 +25,8 @@ class GetOutcome(msgspec.Struct, frozen=True, kw_only=True):
     located: Located
     holders: tuple[NodeRef, ...]
     "Nodes that held something; this one has address ('', 0)."
+    cached: bool = False
+    "It comes from a cache of this link, and nobody was located or held something."
 
 
 class GetRun:

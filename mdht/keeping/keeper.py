@@ -12,8 +12,9 @@ from random import Random
 from typing import Any, Final
 
 from dhtboot.ids import Address
-from mdht.errors import RefusalCode
+from mdht.errors import LocalProtocolError, RefusalCode
 from mdht.keeping.answering import Answering
+from mdht.keeping.caches import Caches
 from mdht.keeping.config import KeepingConfig
 from mdht.keeping.keeper_base import Watcher
 from mdht.keeping.others import Others
@@ -24,10 +25,13 @@ from mdht.keeping.subscriptions import Subscriptions, introduces
 from mdht.messages import Note
 from mdht.record_table import RecordTable
 from mdht.records import Copy, Record
+from mdht.subnet.holdings import TableHoldings
+from mdht.subnet.inventory import Inventory
+from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import AckStatus, Changed, Message, Put, State
 from mdht.subnet.node_part import NodePart
-from mdht.subnet.policies import policy_from
+from mdht.subnet.policies import Policy, policy_from
 from mdht.subnet.push import Peer
 from mdht.subnet.sibling_store import SiblingStore
 from mdht.subnet.store_effects import HandedOver
@@ -52,12 +56,18 @@ class Keeper:
         config: settings.
         verify: says whether a record has lawful fields and its writer's signature.
         rng: all chance.
+        now: the time.
         former: what this host held before it came to this subnet.
+        policy: name of the policy that the subnet was founded with, empty where that was not told.
 
     Attributes:
         store: this host's share of the node's records.
+        inventory: what is cached of other nodes' records; those are no part of the store.
         others: the other nodes.
         shelf: the records of this node.
+        caches: what is cached on this link.
+        policy: name of the policy in force, which is that of the subnet.
+        policy_adopted: whether this host would have chosen another one.
         counters: of what was refused; those of the store are its own.
     """
 
@@ -69,7 +79,10 @@ class Keeper:
         config: KeepingConfig,
         verify: Callable[[Record], bool],
         rng: Random,
+        now: float,
         former: Iterable[Copy] = (),
+        *,
+        policy: str = "",
     ) -> None:
         self.config = config
         self.rng = rng
@@ -78,11 +91,19 @@ class Keeper:
         self._membership = membership
         self._addresses = addresses
         self._out: list[Any] = []
-        self._now = 0.0
+        self._now = now
         table = RecordTable(config.table, verify)
-        self.store = SiblingStore(membership, policy_from(config.policy), table, verify, config.siblings, rng)
+        in_force = self._in_force(policy)
+        self.policy = str(in_force)
+        self.policy_adopted = self.policy != str(policy_from(config.policy))
+        membership.counters["policies_adopted"] += self.policy_adopted
+        self.store = SiblingStore(membership, in_force, table, verify, config.siblings, rng)
+        self.inventory = Inventory(
+            membership, TableHoldings(table, verify), config.cache or InventoryConfig(), rng, now
+        )
         self.others = Others(part, self._out)
         self.shelf = Shelf(self.store, verify, lambda: self._now, self._out)
+        self.caches = Caches(self.inventory, self.others, config, lambda: self._now, self._out)
         self._replication = Replication(self, self.store)
         self._subscriptions = Subscriptions(
             self.others.me, membership.hid, config, self.others.tell, self._out, self.counters
@@ -124,6 +145,8 @@ class Keeper:
     def receive(self, header: Header, message: Message, source: Address, now: float, *, multicast: bool) -> list[Any]:
         """Act on one message of the link."""
         self._now = now
+        if self.inventory.takes(message):
+            return self._finished(self.inventory.receive(header, message, source, now, multicast=multicast), now)
         if self._membership.view.get(header.hid) is not None:
             self._subscriptions.receive(message, now)
             if isinstance(message, Changed) or (isinstance(message, Put) and self._watchers):
@@ -134,7 +157,7 @@ class Keeper:
     def on_member(self, hid: bytes, state: State, now: float) -> list[Any]:
         """A member, this host perhaps, has become something else."""
         self._now = now
-        effects = self.store.on_member(hid, state, now)
+        effects = [*self.store.on_member(hid, state, now), *self.inventory.on_member(hid, state, now)]
         me = self._membership.hid
         if hid == me and state is State.READY:
             self._look_at = now
@@ -148,6 +171,8 @@ class Keeper:
         effects: list[Any] = []
         if now >= self.store.next_deadline():
             effects += self._filtered(self.store.tick(now), now)
+        if now >= self.inventory.next_deadline():
+            effects += self.inventory.tick(now)
         if now >= self._look_at:
             self._look(now)
         if now >= self._replication.next_deadline():
@@ -165,7 +190,7 @@ class Keeper:
         watchers = itertools.chain.from_iterable(self._watchers.values())
         watched_at = min((watcher.next_deadline() for watcher in watchers), default=math.inf)
         due_at = min(self.store.next_deadline(), self._look_at, self._replication.next_deadline())
-        return min(due_at, watched_at, self._leave_by)
+        return min(due_at, watched_at, self.inventory.next_deadline(), self._leave_by)
 
     def collect(self, now: float) -> list[Any]:
         """What is to be done after an operation was started here, or a packet of the overlay has come."""
@@ -178,13 +203,15 @@ class Keeper:
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
 
-    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
-        """See `SiblingStore.records`."""
-        return self.store.records(key, now)
+    def records(self, key: bytes, now: float, *, cached: bool) -> tuple[bytes, ...]:
+        """See `SiblingStore.records` and `Inventory.cached`; neither ever gives what is the other's."""
+        return self.inventory.cached(key, now) if cached else self.store.records(key, now)
 
     def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Any]:
-        """See `SiblingStore.on_bulk`."""
+        """See `SiblingStore.on_bulk` and `Inventory.on_bulk`."""
         self._now = now
+        if self.inventory.awaits(qid):
+            return self._finished(self.inventory.on_bulk(qid, hid, records, now), now)
         return self._finished(self.store.on_bulk(qid, hid, records, now), now)
 
     def take_bulk(self, hid: bytes, records: Sequence[bytes], now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
@@ -229,6 +256,14 @@ class Keeper:
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
+    def _in_force(self, told: str) -> Policy:
+        """The policy of the subnet; this host's own, counted, where that is none that it knows."""
+        try:
+            return policy_from(told or self.config.policy)
+        except LocalProtocolError:
+            self._membership.counters["policies_unknown"] += 1
+            return policy_from(self.config.policy)
+
     def _collect(self) -> list[Any]:
         effects = self._out[:]
         self._out.clear()
@@ -244,6 +279,7 @@ class Keeper:
 
     def _arrived(self, copy: Copy, now: float) -> None:
         """A record has come to this node by this host."""
+        self.caches.drop(copy.record.key)
         self._replication.on_stored(copy.record, now)
         for mine in self._subscriptions.push(copy, now):
             self._tell_watchers(mine, now)
@@ -262,6 +298,7 @@ class Keeper:
         if copy.record.key not in self._watchers:
             self.counters["unasked_pushes"] += 1
         elif self.verify(copy.record):
+            self.caches.seen(copy.record, now)
             self._tell_watchers(copy, now)
 
     def _tell_watchers(self, copy: Copy, now: float) -> None:

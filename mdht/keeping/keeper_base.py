@@ -6,6 +6,7 @@ from random import Random
 from typing import Protocol
 
 from mdht.errors import RefusalCode
+from mdht.keeping.caches import Caches
 from mdht.keeping.config import KeepingConfig
 from mdht.keeping.others import Others
 from mdht.keeping.shelf import Shelf
@@ -36,6 +37,7 @@ class Base(Protocol):
     counters: Counter[str]
     others: Others
     shelf: Shelf
+    caches: Caches
     verify: Callable[[Record], bool]
 
     def store_copy(self, copy: Copy, now: float, on_done: Callable[[RefusalCode | None, float], None]) -> None:

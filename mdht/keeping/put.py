@@ -46,6 +46,7 @@ class PutRun:
 
     def start(self, now: float) -> None:
         """Find the nearest nodes, then store."""
+        self._base.caches.seen(self._copy.record, now)
         self._base.others.locate(self._copy.record.key, self._base.config.locate_width, now, self._on_located)
 
     def _on_located(self, found: Located, now: float) -> None:
@@ -88,6 +89,7 @@ class PutRun:
     def _check(self, now: float) -> None:
         if self._on_done is None or (self._under_way and len(self._stored) < self._acks):
             return
+        self._base.caches.seen(self._copy.record, now)  # again: some nodes may have answered from before until now
         on_done, self._on_done = self._on_done, None
         on_done(PutOutcome(stored=tuple(self._stored), refused=tuple(self._refused), unanswered=self._unanswered), now)
 

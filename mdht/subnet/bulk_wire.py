@@ -67,6 +67,8 @@ class Fetching(msgspec.Struct, frozen=True, kw_only=True):
     qid: bytes
     "8 bytes, drawn for this transfer."
     key: bytes
+    cached: bool | None = None
+    "As in `Fetch`."
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +98,7 @@ Said = Greeting | Fetching | Sending | Records | Statuses
 
 BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Greeting: (1, numbered(("nonce", exactly(NONCE_BYTES)), ("hid", _HID))),
-    Fetching: (2, numbered(("subnet_tag", _TAG), ("hid", _HID), ("qid", _QID), ("key", exactly(20)))),
+    Fetching: (2, numbered(("subnet_tag", _TAG), ("hid", _HID), ("qid", _QID), ("key", exactly(20)), ("cached", FLAG))),
     Sending: (3, numbered(("subnet_tag", _TAG), ("hid", _HID), ("qid", _QID))),
     Records: (4, numbered(("more", FLAG), ("records", blob(PAGE_BYTES), COPIES_MAX))),
     Statuses: (5, numbered(("statuses", one_of(AckStatus), COPIES_MAX))),

@@ -24,7 +24,8 @@ class _Entry:
         self.copies = copies
         self.at = at
         "When the remaining times were those of the copies."
-        self.ends_at = at + min(keep_s, max(copy.remaining_s for copy in copies.values()))
+        self.ends_at = at + min(keep_s, max(copy.remaining_s for copy in copies.values() if not copy.record.deleted))
+        "When no record lives any more, whatever tombstones there are: that there is nothing is not kept."
         self.size = sum(map(copy_bytes, copies.values()))
 
     def living(self, now: float) -> list[Copy]:

@@ -197,8 +197,8 @@ class Founding:
             case Hello(addresses=addresses) if addresses and self.stage in COLD:
                 # Who names no address only listens, and founds nothing.
                 self._election.heard(header.hid, header.subnet_tag, now)
-            case Here(state=State.READY, identity=Identity() as identity, founded_s=founded_s):
-                self._on_sibling(Subnet(identity, header.subnet_tag), founded_s or 0, now)
+            case Here(state=State.READY, identity=Identity() as identity, founded_s=founded_s, policy=policy):
+                self._on_sibling(Subnet(identity, header.subnet_tag, policy or ""), founded_s or 0, now)
             case Here(state=State.READY):
                 self._on_silent_sibling(header.subnet_tag, now)
             case Here(state=State.JOINING, identity=Identity()):
@@ -338,7 +338,7 @@ class Founding:
     def _found(self, now: float) -> None:
         """Be the founder: of the subnet that was on this link before, if one is remembered."""
         if self._kept is None:
-            self.subnet, self.founded_at = Subnet(self._derive(), new_tag(self._rng)), now
+            self.subnet, self.founded_at = Subnet(self._derive(), new_tag(self._rng), self._config.policy), now
         else:
             self.subnet, self.founded_at = self._kept.subnet, now - self._kept.left_s - self._kept.founded_s
         self._retry_s = self._config.retry_min_s

@@ -21,6 +21,8 @@ class FoundingConfig(msgspec.Struct, frozen=True, kw_only=True):
     retry_min_s: float = 30.0
     "A ring of one looks for the overlay again, after twice the time each time."
     retry_max_s: float = 600.0
+    policy: str = ""
+    "Name of the replication policy of a subnet that this host founds; it is its hosts' from then on."
     hosts_max: int = 1024
     "Cold hosts that are remembered during an election."
 

@@ -69,8 +69,8 @@ class Records(Protocol):
     def copies(self, now: float) -> list[Copy]:
         """What this host holds."""
 
-    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
-        """What a sibling gets over the bulk channel."""
+    def records(self, key: bytes, now: float, *, cached: bool) -> tuple[bytes, ...]:
+        """What a sibling gets over the bulk channel: what this host holds, or what it has cached."""
 
     def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> Sequence[Any]:
         """What has come over it."""
@@ -84,8 +84,8 @@ class Records(Protocol):
         """What has become of what was sent over it."""
 
 
-MakeRecords = Callable[[NodePart, list[Copy]], Records]
-"Makes what keeps the records of a part's node, for a host that has held these copies in another one."
+MakeRecords = Callable[[Subnet, NodePart, list[Copy], float], Records]
+"Makes what keeps the records of a subnet's node, for a host that has held these copies in another one, at a time."
 
 
 class SubnetHost:
@@ -226,9 +226,9 @@ class SubnetHost:
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
 
-    def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
-        """What a sibling gets that asks over the bulk channel."""
-        return () if self.keeper is None else self.keeper.records(key, now)
+    def records(self, key: bytes, now: float, *, cached: bool) -> tuple[bytes, ...]:
+        """What a sibling gets that asks over the bulk channel, for what is held or for what is cached."""
+        return () if self.keeper is None else self.keeper.records(key, now, cached=cached)
 
     def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Effect]:
         """What came of a `FetchBulk`; nothing when the transfer has failed."""
@@ -337,8 +337,8 @@ class SubnetHost:
         if self.keeper is not None:
             self._former, self._former_at = self.keeper.copies(now), now
         self.keeper, self._syncing = None, False
-        if self.part is not None and self._make_records is not None:
+        if subnet is not None and self.part is not None and self._make_records is not None:
             former = [Copy(copy.record, copy.remaining_s - (now - self._former_at)) for copy in self._former]
-            self.keeper = self._make_records(self.part, former)
+            self.keeper = self._make_records(subnet, self.part, former, now)
             self._former = []
         return [*effects, Settled(subnet), *self._become(State.JOINING, now)]

@@ -22,6 +22,8 @@ TAG_BYTES: Final = 8
 "Drawn at each founding, so that two subnets that derive the same identity are told apart."
 NO_TAG: Final = bytes(TAG_BYTES)
 "Of a host that is in no subnet yet."
+POLICY_MAX: Final = 40
+"Characters of a policy's name: the longest has 38."
 OVERLAY_MAX: Final = 63
 "Bytes of an overlay's name."
 _DOMAIN: Final = b"mdht1"
@@ -91,14 +93,19 @@ class Subnet(msgspec.Struct, frozen=True):
     identity: Identity
     tag: bytes
     "8 bytes, spread with the identity."
+    policy: str = ""
+    """Name of the replication policy that its founder has chosen for all its hosts, spread with the identity; empty
+    where none was told."""
 
     def __post_init__(self) -> None:
         if len(self.tag) != TAG_BYTES or self.tag == NO_TAG:
             raise ValueError(f"a tag is {TAG_BYTES} bytes, not all of them 0")
+        if len(self.policy) > POLICY_MAX:
+            raise ValueError(f"the name of a policy has at most {POLICY_MAX} characters")
 
     def salted(self) -> "Subnet":
-        """The same after a conflict in which it gave way: hosts and tag stay, the identifier is another one."""
-        return Subnet(self.identity.salted(self.tag), self.tag)
+        """The same after a conflict in which it gave way: all but the identifier stays."""
+        return Subnet(self.identity.salted(self.tag), self.tag, self.policy)
 
 
 def new_tag(rng: Random) -> bytes:

@@ -98,7 +98,7 @@ class Inventory:
         own = self.cache.get(key, now)
         question = self._wanted.get(key)
         if own:
-            self.counters["own"] += 1
+            self._hit("own_hits", 1, own)
             self._tell([on_done], key, own)
         elif self._waiting >= self._config.gets_max:
             self.counters["busy"] += 1
@@ -112,19 +112,22 @@ class Inventory:
                 question.waiting.append(on_done)
         return self._collect(now)
 
-    def put(self, key: bytes, records: Iterable[bytes], now: float) -> list[Action]:
+    def put(self, key: bytes, records: Iterable[bytes], now: float, *, asked_at: float) -> list[Action]:
         """Cache what the overlay has answered, in full, and let the siblings know.
 
         Args:
             key: 20 bytes; of a node that is not this one.
             records: as they travel.
             now: the time.
+            asked_at: when the overlay was asked; not cached is what may be older than a record that was `seen`.
 
         Raises:
             LocalProtocolError: the key has another length.
         """
         _check(key)
-        if self.cache.put(key, self._holdings.merged(key, records), now):
+        if asked_at < self._replaced.get(key, -math.inf) + self._config.settle_s:
+            self.counters["unsettled"] += 1
+        elif self.cache.put(key, self._holdings.merged(key, records), now):
             self._announcing.add(key)
         return self._collect(now)
 
@@ -135,7 +138,7 @@ class Inventory:
         """
         if self.cache.lacks(record, now):
             self.cache.drop(record.key)
-            remember(self._replaced, record.key, now + self._config.keep_s, self._config.keys_max)
+            remember(self._replaced, record.key, now, self._config.keys_max)
 
     # ---- driver's side -----------------------------------------------------------------------------------------------
 
@@ -180,6 +183,10 @@ class Inventory:
         """What a sibling gets that asks by `FetchBulk` for what is cached."""
         return self.cache.get(key, now)
 
+    def awaits(self, qid: bytes) -> bool:
+        """Whether a transfer in bulk of that number is one of this."""
+        return qid in self._questions
+
     def on_bulk(self, qid: bytes, hid: bytes, records: tuple[bytes, ...], now: float) -> list[Action]:
         """What came of a `FetchBulk`: records, or none when the transfer has failed; of others' it is ignored."""
         question = self._questions.get(qid)
@@ -215,7 +222,7 @@ class Inventory:
         self._questions.pop(question.qid, None)
         member = self._next(question, now)
         if member is None:
-            self.counters["not_here"] += 1
+            self.counters["misses"] += len(question.waiting)
             self._end(question)
             return
         question.tried.add(member.hid)
@@ -226,7 +233,8 @@ class Inventory:
         self._effects.append(Unicast(member.addresses[0], self._fetch(question)))
 
     def _next(self, question: _Question, now: float) -> Member | None:
-        if len(question.tried) >= self._config.siblings_max or self._replaced.get(question.key, -math.inf) > now:
+        replaced = now < self._replaced.get(question.key, -math.inf) + self._config.keep_s
+        if replaced or len(question.tried) >= self._config.siblings_max:
             return None
         return self._siblings.first_answerer(self._announced.holders(question.key, now), question.tried)
 
@@ -250,7 +258,7 @@ class Inventory:
     def _take(self, question: _Question, records: tuple[bytes, ...], now: float) -> None:
         lawful = self._holdings.merged(question.key, records)
         if lawful:
-            self.counters["siblings"] += 1
+            self._hit("sibling_hits", len(question.waiting), lawful)
             self._end(question, lawful)
         else:
             self.counters["unlawful"] += bool(records)
@@ -261,6 +269,10 @@ class Inventory:
         del self._wanted[question.key]
         self._waiting -= len(question.waiting)
         self._tell(question.waiting, question.key, records)
+
+    def _hit(self, where: str, times: int, records: tuple[bytes, ...]) -> None:
+        self.counters[where] += times
+        self.counters["bytes_saved"] += times * sum(map(len, records))
 
     def _tell(self, waiting: list[OnDone], key: bytes, records: tuple[bytes, ...] = ()) -> None:
         outcome = Outcome.FOUND if records else Outcome.NOT_FOUND

@@ -24,6 +24,9 @@ class InventoryConfig(msgspec.Struct, frozen=True, kw_only=True):
     filter_s: float = 60.0
     changes_s: float = 1.0
     "Between two announcements of what has been added."
+    settle_s: float = 2.0
+    "What the overlay is asked so soon after a newer record was seen it may still answer from before, as not all nodes "
+    "have that record yet."
     rto_s: float = 0.1
     "Patience with one sibling that has probably cached the key."
     siblings_max: int = 2

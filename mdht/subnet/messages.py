@@ -159,6 +159,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     "Of the sender's subnet, which a joiner adopts."
     founded_s: int | None = None
     "Seconds since its founding, told with the identity."
+    policy: str | None = None
+    "Name of its replication policy, told with the identity."
 
 
 class Bye(msgspec.Struct, frozen=True, kw_only=True):

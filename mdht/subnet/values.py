@@ -11,7 +11,7 @@ from dhtboot.compact import pack_address, unpack_address
 from dhtboot.errors import RemoteProtocolError as AddressError
 from dhtboot.ids import ID_BYTES, Address
 from mdht.subnet.errors import WireError
-from mdht.subnet.identity import TAG_BYTES, Identity, Kind
+from mdht.subnet.identity import POLICY_MAX, TAG_BYTES, Identity, Kind
 from mdht.subnet.messages import (
     HASH_BYTES,
     HID_BYTES,
@@ -134,6 +134,15 @@ def _decode_identity(reader: Reader) -> Identity:
         raise WireError(str(error)) from error
 
 
+def _decode_policy(reader: Reader) -> str:
+    if not 1 <= len(reader) <= POLICY_MAX:
+        raise WireError(f"{len(reader)} bytes in the name of a policy, {POLICY_MAX} are allowed")
+    name = reader.rest()
+    if not name.isascii() or not name.decode("ascii").isprintable():
+        raise WireError(f"{name!r} is no name of a policy")
+    return name.decode("ascii")
+
+
 def _encode_host(host: HostRef) -> bytes:
     counts = _HOST.pack(min(host.age_s, 0xFFFF), min(host.fails, 0xFF), min(host.rtt_ms, 0xFFFF))
     return host.hid + counts + pack_address(host.address)
@@ -218,6 +227,7 @@ def _decode_key(reader: Reader) -> KeyEntry:
 
 
 IDENTITY: Final[Form[Identity]] = Form(_encode_identity, _decode_identity)
+POLICY: Final[Form[str]] = Form(lambda name: name.encode("ascii"), _decode_policy)
 FLAG: Final[Form[bool]] = Form(lambda value: bytes((value,)), _decode_flag)
 ADDRESS: Final[Form[Address]] = Form(pack_address, _decode_address)
 ENTRY: Final[Form[NodeEntry]] = Form(_encode_entry, _decode_entry)

@@ -73,5 +73,6 @@ class Voice:
             last_put=self._report.last_put,
             identity=None if told is None else told.identity,
             founded_s=None if told is None else int(now - self._founded_at),
+            policy=None if told is None else told.policy or None,
         )
         return Multicast(here)

@@ -30,6 +30,7 @@ class MemoryNode:
         self.values: dict[tuple[bytes, bytes], bytes] = {}
         self.watchers: list[trio.MemorySendChannel[Change]] = []
         self.error: MdhtError | None = None
+        self.asked_fresh: list[bool] = []
 
     def _tell(self, change: Change) -> None:
         for watcher in self.watchers:
@@ -43,9 +44,10 @@ class MemoryNode:
         refusal = Refusal(node="192.0.2.1:27183", code=RefusalCode.STORE_FULL)
         return Receipt(stored=3, refused=(refusal,), expires_in_s=ttl_s)
 
-    async def get(self, key: bytes) -> list[Found]:
+    async def get(self, key: bytes, *, fresh: bool = False) -> list[Found]:
         if self.error is not None:
             raise self.error
+        self.asked_fresh.append(fresh)
         return [found(value, name) for (at, name), value in self.values.items() if at == key]
 
     async def remove(self, key: bytes, name: bytes = b"") -> Receipt:
@@ -69,10 +71,14 @@ class MemoryNode:
             contacts=0,
             neighbours=(),
             structural_changes=0,
+            policy="fixed:3",
+            policy_adopted=False,
             records=len(self.values),
             record_bytes=0,
             lookups={"inf": 0},
             lookups_s=0.0,
+            cached=0,
+            cached_bytes=0,
             counters={},
         )
 
@@ -111,7 +117,8 @@ def test_records_go_through_the_socket(tmp_path: Path) -> None:
         assert [each.value for each in await client.get(KEY)] == values
         assert await client.get(bytes([1]) * 20) == []
         assert (await client.remove(KEY, b"\0")).stored == 1
-        assert len(await client.get(KEY)) == 2
+        assert len(await client.get(KEY, fresh=True)) == 2
+        assert node.asked_fresh == [False, False, True]
         assert await client.status() == node.status()
         assert await client.explain(KEY) == await node.explain(KEY)
 

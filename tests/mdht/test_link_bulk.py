@@ -32,12 +32,13 @@ class Host:
     def __init__(self, tag: bytes = b"tagtagta", held: tuple[bytes, ...] = MANY) -> None:
         self.tag = tag
         self.held = held
+        self.cached = held[:2]
         self.taken: list[bytes] = []
         self.knows_callers = True
         self.told: list[Any] = []
 
-    def records(self, key: bytes, _now: float) -> tuple[bytes, ...]:
-        return self.held if key == KEY else ()
+    def records(self, key: bytes, _now: float, *, cached: bool) -> tuple[bytes, ...]:
+        return () if key != KEY else self.cached if cached else self.held
 
     def take_bulk(self, _hid: bytes, records: Sequence[bytes], _now: float) -> tuple[tuple[AckStatus, ...], list[Any]]:
         if not self.knows_callers:
@@ -87,9 +88,11 @@ async def served(by: BulkChannel) -> AsyncIterator[Address]:
         nursery.cancel_scope.cancel()
 
 
-async def fetch(by: BulkChannel, address: Address, key: bytes = KEY, hid: bytes = Host.hid) -> tuple[bytes, ...]:
+async def fetch(
+    by: BulkChannel, address: Address, key: bytes = KEY, hid: bytes = Host.hid, *, cached: bool | None = None
+) -> tuple[bytes, ...]:
     """What comes of a wish to fetch."""
-    await by.transfer(FetchBulk(hid, address, Fetch(qid=b"qidqidqi", key=key)))
+    await by.transfer(FetchBulk(hid, address, Fetch(qid=b"qidqidqi", key=key, cached=cached)))
     _qid, _hid, records = told(by).pop()
     return records  # type: ignore[no-any-return]
 
@@ -126,12 +129,13 @@ def test_a_thousand_records_come_over_and_go_over(keys: tuple[bytes, ...]) -> No
         async with served(there) as address:
             assert await fetch(here, address) == MANY
             assert await fetch(here, address, b"x" * 20) == ()
+            assert await fetch(here, address, cached=True) == MANY[:2], "what is cached is asked for apart"
             assert await send(here, address, MANY[:300]) == (AckStatus.STORED,) * 300
             assert server.taken == [*MANY[:300]]
             frames = len(there.performed)  # type: ignore[attr-defined]
             assert frames == len(pages(MANY[:300])) > 1, "stored a frame at a time"
             assert idle(here)
-            assert (there.counters["bulk_served"], there.counters["bulk_taken"]) == (2, 1)
+            assert (there.counters["bulk_served"], there.counters["bulk_taken"]) == (3, 1)
 
     run(test)
 

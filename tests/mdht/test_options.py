@@ -43,6 +43,10 @@ def test_any_other_text_is_a_key(text: str) -> None:
         (["run", "--port", "65536"], "not within 1..65535"),
         (["run", "--bootstrap", "host:port"], "port 'port'"),
         (["run", "--network", ""], "1 to 64 printable"),
+        (["run", "--policy", "twice"], "there are single, full, fixed:N"),
+        (["run", "--policy", "fixed:0"], "1 to 255 replicas"),
+        (["run", "--cache", "0"], "neither off nor within 1..3600 seconds"),
+        (["run", "--cache", "on"], "neither off nor within 1..3600 seconds"),
     ],
 )
 def test_wrong_usage_is_told_and_exits_with_2(
@@ -59,6 +63,19 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         parse_arguments(["--help"])
     assert caught.value.code == 0
     assert "mdht put office" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "keep_s"), [([], 60.0), (["--cache", "5"], 5.0), (["--cache", "off"], None)])
+def test_records_of_others_are_cached_for_a_minute_or_as_told(arguments: list[str], keep_s: float | None) -> None:
+    cache = config_of(parse_arguments(["run", *arguments]), lasting=True).keeping.cache
+    assert (None if cache is None else cache.keep_s) == keep_s
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy"), [([], "fixed:3"), (["--policy", "adaptive:02:1.50"], "adaptive:2:1.5")]
+)
+def test_a_subnet_that_is_founded_has_three_copies_or_what_is_told(arguments: list[str], policy: str) -> None:
+    assert config_of(parse_arguments(["run", *arguments]), lasting=True).keeping.policy == policy
 
 
 def test_a_lasting_node_keeps_state_and_port_and_a_passing_one_does_not() -> None:

@@ -16,10 +16,14 @@ STATUS = Status(
     contacts=4,
     neighbours=(),
     structural_changes=1,
+    policy="full",
+    policy_adopted=False,
     records=7,
     record_bytes=700,
     lookups={"0.005": 2, "0.05": 3, "inf": 4},
     lookups_s=0.25,
+    cached=2,
+    cached_bytes=300,
     counters={"sent": 9, "stored": 3},
 )
 SAMPLE = re.compile(r'mdht_[a-z_]+\{([a-z]+="(\\.|[^"\\])*",?)+\} [0-9.]+')
@@ -42,6 +46,8 @@ def test_the_numbers_are_those_of_the_status() -> None:
     for line in (
         f"mdht_members{{{labels}}} 2",
         f"mdht_nodes{{{labels}}} 4",
+        f"mdht_cached_keys{{{labels}}} 2",
+        f"mdht_cached_bytes{{{labels}}} 300",
         f"mdht_uptime_seconds{{{labels}}} 12.346",
         f'mdht_lookup_seconds_bucket{{{labels},le="0.05"}} 3',
         f'mdht_lookup_seconds_bucket{{{labels},le="+Inf"}} 4',

@@ -56,9 +56,9 @@ class OverlayStore:
         return receipt
 
     async def get(self, key: bytes) -> list[StoredValue]:
-        """Return the live values under a key."""
+        """Return the live values under a key: not from a cache, as services that are gone must go from the link."""
         try:
-            return [_stored(found) for found in await self.node.get(key)]
+            return [_stored(found) for found in await self.node.get(key, fresh=True)]
         except MdhtError as error:
             raise StoreError(str(error)) from error
 

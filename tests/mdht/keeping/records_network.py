@@ -4,6 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from dhtboot.chord.config import ChordConfig
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import OverlayConfig
@@ -56,6 +58,16 @@ class RecordsNetwork:
                     self.net.run(0.3)
         self.net.run(30.0)
         assert all(host.ready for host in self.net.hosts.values())
+
+    def add(self, link: int, policy: str) -> SimHost:
+        """Start a host that is told another policy, and wait until it is READY."""
+        assert self.net.keeping is not None
+        former = self.net.keeping
+        self.net.keeping = msgspec.structs.replace(former, policy=policy)
+        host = self.net.add(link)
+        self.net.keeping = former
+        self.run_until(lambda: host.ready)
+        return host
 
     def hosts(self, link: int) -> list[SimHost]:
         return list(self.net.links.get(link, {}).values())

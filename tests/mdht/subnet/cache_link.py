@@ -30,11 +30,11 @@ class CacheLink(CacheLinkOf[CacheHost]):
             number, membership, lambda member, holdings: Inventory(member, holdings, self.settings, rng, self.now)
         )
 
-    def put(self, number: int, *records: Record, remaining_s: float = 300.0) -> None:
-        """One host has fetched records of one key from the overlay."""
+    def put(self, number: int, *records: Record, remaining_s: float = 300.0, asked_s: float = 0.0) -> None:
+        """One host has fetched records of one key from the overlay, which it had asked so long ago."""
         host = self.hosts[number]
         data = [msgspec.msgpack.encode(Copy(record, remaining_s)) for record in records]
-        self.perform(host, host.inventory.put(records[0].key, data, self.now))
+        self.perform(host, host.inventory.put(records[0].key, data, self.now, asked_at=self.now - asked_s))
 
     def get(self, number: int, key: bytes) -> list[tuple[float, Resolved]]:
         """A host looks for a key; the result comes into the list, with the time it took."""

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from mdht.subnet.identity import Identity, Kind
+from mdht.subnet.identity import POLICY_MAX, Identity, Kind
 from mdht.subnet.messages import (
     Ack,
     AckStatus,
@@ -97,6 +97,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         last_put=u32,
         identity=st.none() | identities,
         founded_s=st.none() | u32,
+        policy=st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=POLICY_MAX),
     ),
     st.builds(Bye, handed_over=st.booleans()),
     st.builds(Suspect, target=eights, incarnation=u32, silent_ds=u16),
@@ -218,6 +219,7 @@ EXAMPLES_IN_FULL: Final[dict[str, Message]] = {
         last_put=17,
         identity=Identity(Kind.NAME, b"lab", b"saltsalt"),
         founded_s=86_400,
+        policy="fixed:3",
     ),
     "NodeState told on": NodeState(
         ring_id=b"ringring",

@@ -29,7 +29,7 @@ from tests.mdht.subnet.link_messages import eights, exactly, keys, tuples
 KEY, OTHER = b"k" * 16, b"o" * 16
 sayings: st.SearchStrategy[Said] = st.one_of(
     st.builds(Greeting, nonce=exactly(16), hid=eights),
-    st.builds(Fetching, subnet_tag=eights, hid=eights, qid=eights, key=keys),
+    st.builds(Fetching, subnet_tag=eights, hid=eights, qid=eights, key=keys, cached=st.none() | st.booleans()),
     st.builds(Sending, subnet_tag=eights, hid=eights, qid=eights),
     st.builds(Records, records=tuples(st.binary(max_size=300), 8), more=st.booleans()),
     st.builds(Statuses, statuses=tuples(st.sampled_from(AckStatus), 20)),

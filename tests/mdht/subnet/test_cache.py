@@ -86,6 +86,15 @@ def test_a_tombstone_stays_beside_records_that_live() -> None:
     assert (version.records, version.newest) == (2, 2)
 
 
+def test_a_tombstone_alone_is_not_served_as_that_there_is_nothing_is_not_kept() -> None:
+    cache = Cache(InventoryConfig())
+    other = record(1, writer=OTHER_WRITER, deleted=True)
+    cache.put(KEY, sent(record(1), remaining_s=10.0) + sent(other, remaining_s=300.0), 0.0)
+    assert len(found(cache, KEY, 9.0)) == 2
+    assert not found(cache, KEY, 10.0)
+    assert (len(cache), cache.bytes_kept) == (0, 0)
+
+
 def test_of_too_many_keys_the_one_unused_for_longest_goes() -> None:
     cache = cache_of(record(1), record(2), record(3), keys_max=3)
     assert found(cache, key_of(1), 1.0)

@@ -32,7 +32,7 @@ HELLO = Hello(addresses=ADDRESSES, overlay_hash=bytes(20))
 WINDOW_S, PATIENCE_S = 1.25, 5.0
 
 
-def here(state: State = State.READY, *, introduce: bool = True, founded_s: int = 0) -> Here:
+def here(state: State = State.READY, *, introduce: bool = True, founded_s: int = 0, policy: str | None = None) -> Here:
     return Here(
         state=state,
         addresses=ADDRESSES,
@@ -46,14 +46,15 @@ def here(state: State = State.READY, *, introduce: bool = True, founded_s: int =
         last_put=0,
         identity=THEIRS if introduce else None,
         founded_s=founded_s if introduce else None,
+        policy=policy,
     )
 
 
 class Subject:
     """One host's founding, and what it has wanted."""
 
-    def __init__(self, kept: Kept | None = None) -> None:
-        self.founding = Founding(ME, lambda: OURS, kept, FoundingConfig(), Random(1))
+    def __init__(self, kept: Kept | None = None, policy: str = "") -> None:
+        self.founding = Founding(ME, lambda: OURS, kept, FoundingConfig(policy=policy), Random(1))
         self.now = 0.0
         self.effects = list(self.founding.start(0.0))
 
@@ -261,6 +262,36 @@ def test_who_remembers_a_subnet_founds_before_smaller_names_and_takes_it_up_agai
     other.hear(9, HELLO, HIGH_TAG)
     other.run(WINDOW_S)
     assert other.stage is Stage.WAITING
+
+
+# ---- replication policy ----------------------------------------------------------------------------------------------
+
+
+def test_a_founder_chooses_the_policy_and_a_joiner_adopts_it_with_the_subnet() -> None:
+    founder = Subject(policy="full")
+    founder.run(WINDOW_S)
+    (found, _look) = founder.take()
+    assert isinstance(found, Found)
+    assert found.subnet.policy == "full"
+    joiner = Subject(policy="single")
+    joiner.hear(9, here(policy="full"), HIGH_TAG)
+    assert joiner.take() == [Adopt(Subnet(THEIRS, HIGH_TAG, "full"), 0.0)]
+
+
+def test_a_subnet_that_is_taken_up_again_has_the_policy_that_it_had() -> None:
+    kept = Kept(subnet=Subnet(THEIRS, HIGH_TAG, "fixed:2"), fingerprint=b"linklink", founded_s=1000.0, left_s=50.0)
+    subject = Subject(kept, policy="full")
+    subject.run(WINDOW_S)
+    assert subject.take()[0] == Found(kept.subnet, WINDOW_S - 1050.0)
+
+
+def test_who_yields_to_another_subnet_takes_over_its_policy() -> None:
+    subject = Subject(policy="full")
+    subject.run(WINDOW_S)
+    subject.founding.unreached(subject.now)
+    subject.take()
+    subject.hear(9, here(founded_s=1000, policy="fixed:2"), HIGH_TAG)
+    assert subject.take() == [Adopt(Subnet(THEIRS, HIGH_TAG, "fixed:2"), subject.now - 1000.0)]
 
 
 # ---- overlay ---------------------------------------------------------------------------------------------------------

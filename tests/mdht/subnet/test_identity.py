@@ -55,8 +55,8 @@ def test_two_identities_have_two_identifiers(first: Identity, second: Identity) 
 
 
 def test_a_salted_subnet_keeps_its_tag() -> None:
-    subnet = Subnet(named("lab"), b"tagtagta")
-    assert subnet.salted() == Subnet(named("lab").salted(b"tagtagta"), b"tagtagta")
+    subnet = Subnet(named("lab"), b"tagtagta", "full")
+    assert subnet.salted() == Subnet(named("lab").salted(b"tagtagta"), b"tagtagta", "full")
 
 
 @pytest.mark.parametrize("tag", [b"", b"short", bytes(8), b"too long a tag"])

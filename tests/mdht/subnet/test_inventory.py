@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdht.experiments.link_run import DELAY_S, hid_of
+from mdht.records import Copy
 from mdht.subnet.bloom import Bloom
 from mdht.subnet.effects import Unicast
 from mdht.subnet.inventory_config import InventoryConfig
@@ -314,6 +315,34 @@ def test_a_newer_version_that_passes_drops_the_copy_and_those_of_siblings_are_no
     assert records_of(link.get(0, KEY)) == []
     link.put(0, record(1, 2))
     assert records_of(link.get(0, KEY)) == [record(1, 2)]
+
+
+@pytest.mark.parametrize(("asked_s", "is_cached"), [(2.1, False), (1.1, False), (0.9, True)])
+def test_what_was_asked_before_or_just_after_a_newer_version_passed_is_not_cached(
+    asked_s: float, is_cached: bool
+) -> None:
+    link = CacheLink(2, CALM)
+    host = link.hosts[0]
+    host.inventory.seen(record(1, 2), link.now)
+    link.run(3.0)
+    link.put(0, record(1, 1), asked_s=asked_s)
+    assert bool(host.inventory.cached(KEY, link.now)) == is_cached
+    assert host.inventory.counters["unsettled"] == (not is_cached)
+
+
+def test_hits_are_counted_by_where_and_with_the_bytes_that_others_need_not_send() -> None:
+    link = CacheLink(2)
+    link.put(0, record(1))
+    link.run(0.1)
+    link.get(0, KEY)
+    for _ in range(2):
+        link.get(1, KEY)
+    link.run(0.1)
+    link.get(1, key_of(2))
+    size = len(msgspec.msgpack.encode(Copy(record(1), 300.0)))
+    here, there = (host.inventory.counters for host in link.hosts)
+    assert (here["own_hits"], here["bytes_saved"]) == (1, size)
+    assert (there["sibling_hits"], there["bytes_saved"], there["misses"]) == (2, 2 * size, 1)
 
 
 # ---- the seam to the store -------------------------------------------------------------------------------------------

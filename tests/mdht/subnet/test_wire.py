@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdht.subnet.errors import WireError
-from mdht.subnet.identity import Identity, Kind
+from mdht.subnet.identity import POLICY_MAX, Identity, Kind
 from mdht.subnet.messages import Bye, Message, Ping, View
 from mdht.subnet.wire import BODIES, DATAGRAM_MAX, Header, LinkCodec
 from tests.mdht.subnet.link_messages import EXAMPLES, EXAMPLES_IN_FULL, HEADER, headers, messages
@@ -86,9 +86,23 @@ def test_a_field_of_a_later_version_is_skipped() -> None:
 def test_a_heartbeat_with_all_it_can_have_fits_a_datagram() -> None:
     here = EXAMPLES_IN_FULL["Here with its subnet"]
     full = msgspec.structs.replace(
-        here, addresses=(("2001:db8::7", 27183),) * 4, identity=Identity(Kind.NAME, b"x" * 64, b"saltsalt")
+        here,
+        addresses=(("2001:db8::7", 27183),) * 4,
+        identity=Identity(Kind.NAME, b"x" * 64, b"saltsalt"),
+        policy="x" * POLICY_MAX,
     )
     assert len(LinkCodec("office", [KEY]).encode(HEADER, full)) < 400
+
+
+@pytest.mark.parametrize("name", [b"", b"x" * 41, b"full\n", b"f\xc3\xbcll"])
+def test_what_cannot_be_the_name_of_a_policy_is_refused(name: bytes) -> None:
+    codec = LinkCodec("office")
+    data = bytearray(codec.encode(HEADER, EXAMPLES_IN_FULL["Here with its subnet"]))
+    at = data.index(b"fixed:3")
+    data[at - 2 :] = len(name).to_bytes(2, "big") + name
+    data[6:8] = (len(data) - 36).to_bytes(2, "big")
+    with pytest.raises(WireError, match="policy"):
+        codec.decode(bytes(data))
 
 
 def test_a_message_of_a_later_version_is_counted() -> None:
