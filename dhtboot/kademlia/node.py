@@ -332,9 +332,10 @@ class KademliaNode(Caller):
         if added and self.joining.phase is Phase.JOINED:
             if heard is Heard.FIRST:
                 self.upkeep.look_up_self(now)
+                self.set_timers()
             elif self.joining.remembers(node.address):
                 self.upkeep.look_up_self_soon(now)
-            self.set_timers()
+                self.set_timers()
 
     def ping(self, node: NodeRef, now: float) -> None:
         """See whether a node is there: it enters the table if it is, and leaves it if not."""
@@ -395,3 +396,4 @@ class KademliaNode(Caller):
                 self.lookup(self.id, now, on_done=ignore, width=self._config.siblings, seeds=result.closest)
             self.upkeep.settle(now)
             self.upkeep.refresh_farther(result.answered[0], now)
+        self.set_timers()
