@@ -52,5 +52,10 @@ if os.environ.get("Z2Z_COMPILE") == "1":
     # Without the settings for checking in pyproject.toml, which say that COMPILED is false (dhtboot/address.py).
     options = ["--config-file=", "--ignore-missing-imports", "--always-true=COMPILED"]
     extensions = mypycify([*options, *(f"dhtboot/{name}.py" for name in HOT)], opt_level="3")
+    if os.name == "posix":
+        for extension in extensions:
+            # Else each call within the library goes through a table, for another library might replace what is called,
+            # and the compiler puts no function in the place of its call.
+            extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
 
 setup(ext_modules=extensions)

@@ -20,7 +20,7 @@ class CookieJar:
         self._rotation_s = rotation_s
         self._rotate_at = now + rotation_s
         self._secret = self._former = rng.randbytes(16)
-        self._received: OrderedDict[Address, bytes] = OrderedDict()
+        self._received: OrderedDict[Address, bytes] | None = None  # until there is one: many nodes never get any
 
     def make(self, asker: Address, now: float) -> bytes:
         """The cookie for an asker at this address."""
@@ -39,14 +39,17 @@ class CookieJar:
         """Remember what a peer wants to see with our next request."""
         if len(cookie) != COOKIE_BYTES:
             return
-        self._received[giver] = cookie
-        self._received.move_to_end(giver)
-        if len(self._received) > PEERS_MAX:
-            self._received.popitem(last=False)
+        received = self._received
+        if received is None:
+            received = self._received = OrderedDict()
+        received[giver] = cookie
+        received.move_to_end(giver)
+        if len(received) > PEERS_MAX:
+            received.popitem(last=False)
 
     def for_peer(self, peer: Address) -> bytes:
         """The cookie to show to a peer, empty at first contact."""
-        return self._received.get(peer, b"") if self._received else b""
+        return b"" if self._received is None else self._received.get(peer, b"")
 
 
 def _mac(secret: bytes, address: Address) -> bytes:

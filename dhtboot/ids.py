@@ -12,6 +12,7 @@ PREFIX_BITS: Final = 62
 """Upper bits that tell most identifiers apart. A number of so many bits is a plain machine word in compiled code, while
 one of 160 is an object, which each step of a computation makes anew."""
 PREFIX_SHIFT: Final = ID_BITS - PREFIX_BITS
+_int_from_bytes: Final = int.from_bytes  # looked up once: each time makes an object
 
 
 @final
@@ -74,4 +75,4 @@ def id_bytes(identifier: int) -> bytes:
 
 def id_from(data: bytes) -> int:
     """The identifier in 20 big-endian bytes."""
-    return int.from_bytes(data, "big")
+    return _int_from_bytes(data, "big")

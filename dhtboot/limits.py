@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import Final
 
 
 class TokenBuckets:
@@ -44,3 +45,11 @@ class TokenBuckets:
         if len(levels) > self._members_max:
             levels.popitem(last=False)
         return wait_s
+
+
+_UNLIMITED: Final = TokenBuckets(rate_per_s=0.0, burst=0.0)
+
+
+def token_buckets(*, rate_per_s: float, burst: float) -> TokenBuckets:
+    """Token buckets of one node; without a limit the same ones for all nodes, since they remember nothing."""
+    return TokenBuckets(rate_per_s=rate_per_s, burst=burst) if rate_per_s else _UNLIMITED

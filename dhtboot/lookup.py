@@ -5,7 +5,6 @@ longer counts as under way, so its silence costs one timeout, not the whole look
 contacts that did not fail have answered.
 """
 
-from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
@@ -156,22 +155,22 @@ class Lookup:
         self.patient = False
         self.over = False
 
-    def add(self, nodes: Iterable[NodeRef], *, hops: int = 1) -> None:
+    def add(self, nodes: tuple[NodeRef, ...], *, hops: int = 1) -> None:
         """Take in contacts heard of, `hops` replies away."""
         if self._handed_out:  # a result stays as it is
             self._nodes, self._hops, self._states = self._nodes[:], self._hops[:], self._states[:]
             self._handed_out = False
-        known = self._nodes
+        known, states = self._nodes, self._states
         at = 0
         for node in nodes:  # closest first, mostly: so the place of one is looked for from that of the one before
             at = self._place(node, at)
-            if at < len(known) and (known[at] is node or known[at].id == node.id):
+            if at < len(known) and _same(known[at], node):
                 continue
             if at == self._candidates_max or (node.prefix == self._my_prefix and node.id == self._me):
                 continue
             known.insert(at, node)
             self._hops.insert(at, hops)
-            self._states.insert(at, _NEW)
+            states.insert(at, _NEW)
             if len(known) > self._candidates_max:
                 self._forget_farthest()
 
@@ -195,7 +194,7 @@ class Lookup:
         """Where a contact stands, -1 when it is unknown."""
         at = self._place(node, 0)
         known = self._nodes
-        return at if at < len(known) and (known[at] is node or known[at].id == node.id) else -1
+        return at if at < len(known) and _same(known[at], node) else -1
 
     def _forget_farthest(self) -> None:
         # Nobody waits for it any more; being the farthest for good, it does not come back.
@@ -233,7 +232,7 @@ class Lookup:
             self.over = True
         return chosen
 
-    def answered(self, node: NodeRef, nodes: Iterable[NodeRef]) -> None:
+    def answered(self, node: NodeRef, nodes: tuple[NodeRef, ...]) -> None:
         """Take in the reply of a contact."""
         at = self._leave(node, _ANSWERED)
         self.add(nodes, hops=1 if at < 0 else self._hops[at] + 1)
@@ -263,3 +262,8 @@ class Lookup:
         """The outcome so far."""
         self._handed_out = True
         return LookupResult(self._nodes, self._hops, self._states, width=self._width, requests=self._requests)
+
+
+def _same(known: NodeRef, node: NodeRef) -> bool:
+    """Whether two contacts are of one identifier."""
+    return known is node or (known.prefix == node.prefix and known.id == node.id)

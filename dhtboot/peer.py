@@ -37,7 +37,7 @@ class Peer(Core):
         traffic: runs above the node.
     """
 
-    __slots__ = ("_others_at", "_waiting", "client", "node", "traffic")
+    __slots__ = ("_client_at", "_others_at", "_waiting", "client", "node", "traffic")
 
     def __init__(
         self, node: OverlayNode, make_client: Callable[[OnContact], BootstrapClient], traffic: Traffic
@@ -46,6 +46,7 @@ class Peer(Core):
         self.client = make_client(self._on_contact)
         self.traffic = traffic
         self._waiting: list[Effect] = []
+        self._client_at = math.inf
         self._others_at = math.inf
 
     def start(self, now: float) -> list[Effect]:
@@ -69,7 +70,9 @@ class Peer(Core):
             if self.traffic.due_at <= now:
                 self.traffic.tick(now)
                 effects += self.node.collect()
-            effects += self._after_client(self.client.tick(now))
+                self._others_at = min(self._client_at, self.traffic.due_at)
+            if self._client_at <= now:
+                effects += self._after_client(self.client.tick(now))
         return effects
 
     def next_deadline(self) -> float:
@@ -94,7 +97,8 @@ class Peer(Core):
 
     def _after_client(self, effects: list[Effect]) -> list[Effect]:
         """The client's effects, and those of the node that it has given a contact."""
-        self._others_at = min(self.client.next_deadline(), self.traffic.due_at)
+        self._client_at = self.client.next_deadline()
+        self._others_at = min(self._client_at, self.traffic.due_at)
         if self._waiting:
             effects = effects + self._waiting
             self._waiting = []

@@ -120,19 +120,19 @@ class RpcTable:
     __slots__ = (
         "_attempts",
         "_deadlines",
+        "_death_min_s",
         "_fixed_s",
         "_in_turn",
         "_pending",
         "_pending_max",
         "_rng",
-        "_timeouts",
         "due_at",
         "rtt",
     )
 
     def __init__(self, timeouts: TimeoutConfig, *, attempts: int, pending_max: int, rng: Random) -> None:
         self.rtt = RttEstimator(timeouts)
-        self._timeouts = timeouts
+        self._death_min_s = timeouts.death_min_s
         self._fixed_s = timeouts.max_s if timeouts.fixed else 0.0  # nothing to be estimated then
         self._attempts = attempts
         self._pending_max = pending_max
@@ -175,8 +175,8 @@ class RpcTable:
 
     def _schedule(self, pending: Pending, now: float, timeout_s: float) -> None:
         pending.attempt += 1
-        if pending.attempt == self._attempts:
-            timeout_s = max(timeout_s, self._timeouts.death_min_s)
+        if pending.attempt == self._attempts and timeout_s < self._death_min_s:
+            timeout_s = self._death_min_s
         pending.gives_up_at = now + timeout_s
         wait_s = timeout_s
         if pending.attempt == 1 and pending.hedged and not self._in_turn:

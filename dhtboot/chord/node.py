@@ -40,7 +40,7 @@ from dhtboot.chord.stabilize import Neighbours
 from dhtboot.chord.walk import HOPS, MINE, SUCCESSORS, Walk
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
-from dhtboot.limits import TokenBuckets
+from dhtboot.limits import token_buckets
 from dhtboot.rpc import IGNORED, REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
 
 
@@ -101,7 +101,7 @@ class ChordNode(Router):
         self._rng = rng
         self._application = application
         self.rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
-        self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
+        self._limiter = token_buckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
         self._fix_period = Period(
             config.fix_fingers_min_s, config.fix_fingers_max_s, config.fix_fingers_quiet_s, config, rng
         )
@@ -115,11 +115,11 @@ class ChordNode(Router):
 
     def receive(self, packet: Packet[Any], source: Address, now: float) -> list[Effect]:
         """Act on one packet from the network."""
-        message = packet.message
-        if len(packet.sender) != ID_BYTES:
+        message, sender_id = packet.message, packet.sender
+        if len(sender_id) != ID_BYTES:
             self.counters["without_sender"] += 1
         elif type(message) in _RESPONSES:
-            sender = id_from(packet.sender)
+            sender = id_from(sender_id)
             pending = self.rpc.match(packet.request_id, sender, source, now)
             if pending is not None:
                 # Of an entry point only the address was known.

@@ -72,26 +72,27 @@ class Walk(Asker):
 
     def take(self, answer: Successors, sender: NodeRef | None, now: float) -> None:
         """Go on with an answer; `sender` is None for what the own node knows."""
-        if answer.step is MINE:
+        step, nodes = answer.step, answer.nodes
+        if step is MINE:
             if sender is None:
-                self._end(Outcome(answer.nodes, mine=True, failed=False, hops=0), now)
+                self._end(Outcome(nodes, mine=True, failed=False, hops=0), now)
             else:
-                self._end(Outcome((sender, *answer.nodes), mine=False, failed=False, hops=self.hops), now)
+                self._end(Outcome((sender, *nodes), mine=False, failed=False, hops=self.hops), now)
         elif self._confirming and sender is not None:
             # Not its own, but what came between has not been heard of where we asked: it is next to the right one.
             self._end(Outcome((sender, *self._spares), mine=False, failed=False, hops=self.hops), now)
-        elif answer.step is HOPS:
+        elif step is HOPS:
             if sender is not None:
                 self._at, self._last = sender.id, sender
             # Nodes before the target, closest first: what earlier hops offered is farther and waits behind.
-            self._spares = answer.nodes + self._spares if self._spares else answer.nodes
+            self._spares = nodes + self._spares if self._spares else nodes
             self.ask_next(now)
-        elif self._persistent and answer.nodes:
+        elif self._persistent and nodes:
             self._confirming = True
-            self._spares = answer.nodes
+            self._spares = nodes
             self.ask_next(now)
         else:
-            self._end(Outcome(answer.nodes, mine=False, failed=not answer.nodes, hops=self.hops + 1), now)
+            self._end(Outcome(nodes, mine=False, failed=not nodes, hops=self.hops + 1), now)
 
     def ask_next(self, now: float) -> None:
         """Ask the best node that is closer than the last one that answered; without one the lookup has failed."""

@@ -147,7 +147,11 @@ class Joining:
 
     def remembers(self, address: Address) -> bool:
         """Whether an entry point or a lost sibling was at an address."""
-        return any(contact.address == address for contact in self.contacts)
+        for known in (self.entries, self.lost):
+            for contact in known:
+                if contact.address == address:
+                    return True
+        return False
 
     def on_input(self, event: JoinInput, now: float) -> None:
         """Take the step that the table has for this."""

@@ -36,7 +36,7 @@ from dhtboot.kademlia.search import OnAnswer, OnDone, Search
 from dhtboot.kademlia.siblings import SiblingList, merged
 from dhtboot.kademlia.upkeep import Upkeep, ignore
 from dhtboot.kademlia.witnesses import Witnesses
-from dhtboot.limits import TokenBuckets
+from dhtboot.limits import token_buckets
 from dhtboot.lookup import Lookup, LookupResult
 from dhtboot.rpc import Asker, OnReply, OnSilence, Overdue, Pending, RpcTable, Then
 
@@ -77,7 +77,7 @@ class KademliaNode(Caller):
         self.siblings = SiblingList(identifier, config.siblings)
         self.rpc = RpcTable(config.timeouts, attempts=config.attempts, pending_max=config.pending_max, rng=rng)
         self._cookies = CookieJar(rng, rotation_s=config.cookie_rotation_s, now=now)
-        self._limiter = TokenBuckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
+        self._limiter = token_buckets(rate_per_s=config.requests_per_s, burst=config.requests_burst)
         self._outside: list[NodeRef] = []
         self._effects: list[Effect] = []
         self._pings: set[Address] = set()
@@ -233,8 +233,8 @@ class KademliaNode(Caller):
             on_done=on_done,
         )
         self.table.looked(target, now)
-        search.lookup.add(self.closest(target, max(width, self._config.k)))
-        search.lookup.add(seeds)
+        search.lookup.add(tuple(self.closest(target, max(width, self._config.k))))
+        search.lookup.add(tuple(seeds))
         search.advance(now)
 
     def ask(self, node: NodeRef, question: Any, now: float, *, on_reply: OnReply, on_fail: OnSilence) -> None:
@@ -268,11 +268,12 @@ class KademliaNode(Caller):
         self._effects.append(Send(address, packet))
 
     def _on_request(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
+        sender_id = packet.sender
         verified = not self._verify or self._cookies.check(packet.cookie, source, now)
-        if not (verified or packet.sender or type(message) is FindNode):
+        if not (verified or sender_id or type(message) is FindNode):
             self.counters["anonymous_requests"] += 1  # so short that any answer is more than three times as long
             return
-        sender = self._senders.of(packet.sender, source)
+        sender = self._senders.of(sender_id, source)
         wait_s = self._limiter.take(source, now)
         response: Any
         if wait_s:
@@ -283,13 +284,13 @@ class KademliaNode(Caller):
             response = answer(message, sender, self, self._application, config=self._config, cookie=cookie, now=now)
         if response is not None:
             self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
-        if packet.sender and not wait_s:
+        if sender_id and not wait_s:
             self._heard(sender, now, verified=verified)
 
     def _on_response(self, packet: Packet[Any, Any, Any], message: Any, source: Address, now: float) -> None:
         # A response without sender would put identifier 0 into the table.
-        sender_id = id_from(packet.sender)
-        pending = self.rpc.match(packet.request_id, sender_id, source, now) if packet.sender else None
+        sender_id = packet.sender
+        pending = self.rpc.match(packet.request_id, id_from(sender_id), source, now) if sender_id else None
         if pending is None:
             self.counters["unexpected_responses"] += 1
             return
@@ -301,7 +302,7 @@ class KademliaNode(Caller):
             if again is not None:
                 self._transmit(again)
                 return
-        node = pending.node if pending.node.id else self._senders.of(packet.sender, source)
+        node = pending.node if pending.node.id else self._senders.of(sender_id, source)
         self._heard(node, now, verified=True)
         if kind is Challenge:  # it does not accept its own cookie
             pending.asker.on_fail(node, now)
@@ -332,9 +333,10 @@ class KademliaNode(Caller):
         if added and self.joining.phase is Phase.JOINED:
             if heard is Heard.FIRST:
                 self.upkeep.look_up_self(now)
+                self.set_timers()
             elif self.joining.remembers(node.address):
                 self.upkeep.look_up_self_soon(now)
-            self.set_timers()
+                self.set_timers()
 
     def ping(self, node: NodeRef, now: float) -> None:
         """See whether a node is there: it enters the table if it is, and leaves it if not."""
@@ -395,3 +397,4 @@ class KademliaNode(Caller):
                 self.lookup(self.id, now, on_done=ignore, width=self._config.siblings, seeds=result.closest)
             self.upkeep.settle(now)
             self.upkeep.refresh_farther(result.answered[0], now)
+        self.set_timers()

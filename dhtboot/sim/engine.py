@@ -225,6 +225,7 @@ class Engine:
             host: Host = bucket[at]
             packet = bucket[at + 1]
             source = bucket[at + 2]
+            bucket[at + 1] = None  # so that it is let go of before the next one, while it is still in the cache
             at += 3
             core = host.core
             if core is None:

@@ -44,9 +44,12 @@ class Census:
         at = bisect_left(identifiers, key)
         neighbours = [identifiers[at - 1], identifiers[at if at < len(identifiers) else 0]]
         shift = min([(identifier ^ key).bit_length() for identifier in neighbours])
-        first = key >> shift << shift
-        low = bisect_left(identifiers, first, 0, at)
-        high = bisect_left(identifiers, first + (1 << shift), at)
+        upper = key >> shift
+        low = high = at  # the others with as many bits in common stand beside it, and are few
+        while low and identifiers[low - 1] >> shift == upper:
+            low -= 1
+        while high < len(identifiers) and identifiers[high] >> shift == upper:
+            high += 1
         return min([identifier ^ key for identifier in identifiers[low:high]]) ^ key
 
 

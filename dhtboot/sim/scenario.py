@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from dhtboot.sim.config import Scenario
+from dhtboot.sim.huge_pages import use_huge_pages
 from dhtboot.sim.result import Interval, RunResult
 from dhtboot.sim.simulation import Simulation
 
@@ -16,6 +17,8 @@ SLICE_S: Final = 0.1
 "Virtual seconds between two looks at `stop`; of 128,000 nodes they take a second or two."
 REPORT_S: Final = 0.2
 "Real seconds between two reports of progress."
+HUGE_PAGES_S: Final = 1.0
+"Real seconds between two requests for large pages, which take a millisecond."
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +50,7 @@ def simulate(
     wall_from, cpu_from = time.perf_counter(), time.process_time()
     simulation = Simulation(scenario)
     ended = "duration"
-    reported = wall_from
+    reported = moved = wall_from
     # Nothing that dies in a run of a stable overlay is part of a cycle; looking for cycles would take a third of it.
     gc.collect()
     gc.freeze()
@@ -62,6 +65,9 @@ def simulate(
                 ended = "interrupted"
                 break
             now = time.perf_counter()
+            if now - moved >= HUGE_PAGES_S:
+                moved = now
+                use_huge_pages()
             if progress is not None and now - reported >= REPORT_S:
                 reported = now
                 progress(_progress(simulation, now - wall_from))

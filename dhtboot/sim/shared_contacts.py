@@ -14,6 +14,6 @@ class SharedContacts(Contacts):
     def of(self, sender: bytes, address: Address) -> NodeRef:
         """The contact that a packet comes from."""
         known = self._known.get(sender)
-        if known is None or known.address != address:
+        if known is None or (known.address is not address and known.address != address):
             known = self._known[sender] = NodeRef(id_from(sender), address)
         return known

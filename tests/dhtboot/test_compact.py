@@ -30,6 +30,14 @@ def test_the_bytes_are_those_of_bep_5() -> None:
     assert pack_node(NodeRef(0xFF, ("192.0.2.1", 1))) == bytes(19) + bytes.fromhex("ff c00002010001")
 
 
+@pytest.mark.parametrize(
+    "address", [("localhost", 1), ("300.0.2.1", 1), ("192.0.2", 1), ("192.0.2.1", 65_536), ("fe80", 1)]
+)
+def test_what_is_no_address_has_no_bytes(address: Address) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - each has words of its own, Python's
+        pack_address(address)
+
+
 @given(st.binary(max_size=45))
 def test_any_bytes_are_an_address_or_are_refused(data: bytes) -> None:
     with suppress(RemoteProtocolError):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtboot.limits import TokenBuckets
+from dhtboot.limits import TokenBuckets, token_buckets
 
 
 def test_a_member_spends_its_burst_then_earns_its_rate() -> None:
@@ -54,3 +54,16 @@ def test_nobody_gets_more_than_burst_and_rate(takes: list[tuple[int, float]]) ->
         now += pause
         admitted[member] += buckets.take(member, now) == 0.0
         assert admitted[member] <= 4.0 + 3.0 * now + 1e-6
+
+
+def test_nodes_without_a_limit_share_buckets_that_remember_nobody() -> None:
+    unlimited = token_buckets(rate_per_s=0.0, burst=5.0)
+    assert unlimited is token_buckets(rate_per_s=0.0, burst=1.0)
+    assert [unlimited.take("a", 0.0, wanted=1000.0) for _ in range(3)] == [0.0] * 3
+    assert len(unlimited) == 0
+
+
+def test_nodes_with_a_limit_have_buckets_of_their_own() -> None:
+    one, other = (token_buckets(rate_per_s=1.0, burst=1.0) for _ in range(2))
+    assert one.take("a", 0.0) == other.take("a", 0.0) == 0.0
+    assert one.take("a", 0.0) > 0

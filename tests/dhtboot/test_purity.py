@@ -9,7 +9,7 @@ import pytest
 import dhtboot
 
 ROOT = Path(dhtboot.__file__).parent
-SHELL = re.compile(r"(udp|cli|cli_\w+|__main__|scenario|live|jobs|jobs_dask|results|results_arrow|plotting)\.py")
+SHELL = re.compile(r"(udp|cli|cli_\w+|__main__|scenario|huge_pages|live|jobs(_dask)?|results(_arrow)?|plotting)\.py")
 CORES = [path for path in sorted(ROOT.rglob("*.py")) if not SHELL.fullmatch(path.name)]
 FORBIDDEN = {
     "asyncio",

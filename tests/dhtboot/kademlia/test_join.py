@@ -9,6 +9,7 @@ from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.join import TRANSITIONS, JoinAction, JoinInput, Phase
 from dhtboot.kademlia.messages import FindNode, Nodes, Packet, Ping, Pong
 from dhtboot.kademlia.node import KademliaNode
+from dhtboot.rtt import TimeoutConfig
 from tests.dhtboot.memory_network import Network
 
 ENTRY = NodeRef(0, ("10.0.0.9", 1))
@@ -58,6 +59,17 @@ def test_every_phase_can_be_reached_and_left() -> None:
 def test_a_lone_node_is_joined_at_once() -> None:
     node = new_node(Phase.NEW)
     assert node.join([], 0.0) == [Joined(0)]
+
+
+def test_a_node_that_has_joined_is_woken_in_time_to_look_itself_up_again() -> None:
+    patient = TimeoutConfig(initial_s=9.0, min_s=9.0, max_s=9.0)  # no request is due before
+    node = KademliaNode(5, KademliaConfig(timeouts=patient), Network(1).rng("join"), 0.0)
+    (find,) = node.join([NodeRef(7, ENTRY.address)], 0.0)
+    assert isinstance(find, Send)
+    node.receive(Packet(id_bytes(7), find.packet.request_id, Nodes(())), ENTRY.address, 0.1)
+    assert node.phase is Phase.JOINED
+    assert 4.6 <= node.upkeep.due_at <= 5.6
+    assert node.next_deadline() == node.upkeep.due_at
 
 
 def test_a_joiner_contacts_looks_up_and_reports() -> None:
