@@ -22,13 +22,14 @@ from mdht.cli_lines import Lines, OverlayLines
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
+from mdht.link_driver import Event
 from mdht.link_running import RunningHost
 from mdht.node import open_mdht
 from mdht.options import config_of, default_state_dir, parse_arguments
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.signing import SigningKey
-from mdht.subnet.effects import MemberChanged, Settled
+from mdht.subnet.effects import LinkModeChanged, Settled
 
 log = logging.getLogger(__name__)
 
@@ -150,13 +151,15 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
     writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
     lines = Lines(options.network, as_json=options.json)
     hosts: list[RunningHost] = []
-    early: list[MemberChanged | Settled] = []
+    early: list[Event] = []
 
-    def on_event(event: MemberChanged | Settled) -> None:
+    def on_event(event: Event) -> None:
         if not hosts:
             early.append(event)  # the first line says who this host is
         elif isinstance(event, Settled):
             lines.settled(event.subnet, hosts[0].policy, adopted=hosts[0].policy_adopted)
+        elif isinstance(event, LinkModeChanged):
+            lines.link_mode(event)
         elif options.json or options.verbose:
             member = hosts[0].core.membership.view.get(event.hid)
             lines.members([] if member is None else [member], trio.current_time())
@@ -327,6 +330,17 @@ def _hits(counters: dict[str, int]) -> str:
     return f"{own} gets answered here, {siblings} by siblings, {misses} by other nodes"
 
 
+def _link_mode_text(status: Status) -> str:
+    text = status.link_mode
+    if status.emulated:
+        text += f", by unicast copies with {status.emulated} of {len(status.members)} members"
+    if status.without_copies:
+        text += f"; {status.without_copies} of them get none, as there are too many"
+    if status.link_mode == "multicast" and not status.members:
+        text += ", nobody is heard; where it may be filtered, name a host with --peer"
+    return text
+
+
 def _status_text(status: Status) -> str:
     lines = (
         ("node", status.node or "none yet"),
@@ -337,6 +351,7 @@ def _status_text(status: Status) -> str:
         ("addresses", ", ".join(status.addresses)),
         ("up for", f"{status.uptime_s:.0f} s"),
         ("members", ", ".join(status.members) or "none beside this host"),
+        ("link mode", _link_mode_text(status)),
         ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
         ("policy", f"{status.policy or 'none yet'}{' (adopted with the subnet)' if status.policy_adopted else ''}"),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dhtboot.ids import format_address
+from mdht.subnet.effects import LinkModeChanged
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet
 from mdht.subnet.view import Member
@@ -67,6 +68,19 @@ class Lines:
             identity=kind,
             policy=policy,
             policy_adopted=adopted,
+        )
+
+    def link_mode(self, changed: LinkModeChanged) -> None:
+        """Print how what is for all gets to the others from now on."""
+        self.line(
+            f"link mode: {changed.mode.value} ({changed.emulated} of {changed.members} members by unicast copies)",
+            event="link_mode",
+            mode=changed.mode.value,
+            members=changed.members,
+            emulated=changed.emulated,
+            unheard=changed.unheard,
+            deaf=changed.deaf,
+            without_copies=changed.left_out,
         )
 
     def ended(self, counters: Mapping[str, int]) -> None:

@@ -5,7 +5,10 @@ from typing import Literal
 
 import msgspec
 
+from dhtboot.ids import Address
+from mdht.errors import LocalProtocolError
 from mdht.keeping.config import KeepingConfig
+from mdht.subnet.peers import PEERS_MAX
 
 Overlay = Literal["kademlia", "chord"]
 
@@ -22,6 +25,8 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     port_required: bool = False
     bootstrap: tuple[str, ...] = ()
     "Entry points, hosts of the overlay: `HOST:PORT`, `[v6]:PORT`, or a domain with SRV records `_mdht._udp`."
+    peers: tuple[Address, ...] = ()
+    "Hosts of the link, where multicast may not find them; at most `mdht.subnet.peers.PEERS_MAX`."
     server: str | None = None
     "A bootstrap server, `HOST:PORT`."
     interfaces: tuple[str, ...] = ()
@@ -37,3 +42,9 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     overlay: Overlay = "kademlia"
     "Protocol between subnets."
     keeping: KeepingConfig = KeepingConfig()
+
+    def __post_init__(self) -> None:
+        if len(self.peers) > PEERS_MAX:
+            raise LocalProtocolError(f"{len(self.peers)} peers, at most {PEERS_MAX} can be named; one is enough")
+        if self.peers and not self.presence:
+            raise LocalProtocolError("peers are hosts of the link, and without presence this host is on none")

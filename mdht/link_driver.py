@@ -1,7 +1,8 @@
 """Drives a protocol core over a link: datagrams into calls, effects into datagrams.
 
 As in `dhtboot.udp` one task per socket takes all that has arrived and sends without a checkpoint in between. What comes
-twice, because a host sends by IPv4 and by IPv6, reaches the core once.
+twice, because a host sends by IPv4 and by IPv6, reaches the core once. So does a copy by unicast of what came by
+multicast, which is the same datagram: it says by itself that it is meant for all.
 """
 
 import logging
@@ -18,7 +19,7 @@ from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Send
 from dhtboot.errors import DhtbootError
 from dhtboot.ids import Address, format_address
-from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, Settled, Unicast
+from mdht.subnet.effects import Effect, LinkModeChanged, MemberChanged, Multicast, Reincarnated, Settled, Unicast
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.messages import Hello, Here, Message, View
@@ -53,7 +54,13 @@ class Core(Protocol):
     def receive(
         self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
     ) -> list[Effect]:
-        """Act on one message."""
+        """Act on one message; `multicast` says that it is meant for all, by whichever way it has come."""
+
+    def heard_by_group(self, hid: bytes, now: float) -> None:
+        """A datagram of another host has come by multicast, though perhaps not for the first time."""
+
+    def copies(self, now: float) -> Sequence[Address]:
+        """Where copies of what is sent to all go by unicast."""
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
@@ -62,6 +69,7 @@ class Core(Protocol):
         """When to call `tick`; `math.inf` for never."""
 
 
+Event = LinkModeChanged | MemberChanged | Settled
 AwayPacket = OverlayDatagram | BootstrapPacket
 "What goes to a host of another subnet, or to the bootstrap server, and comes from there."
 
@@ -187,7 +195,7 @@ class LinkDriver:
         *,
         keyed: bool,
         keep: Callable[[int], None],
-        on_event: Callable[[MemberChanged | Settled], None],
+        on_event: Callable[[Event], None],
         away: Away | None = None,
         on_transfer: Callable[[FetchBulk | BulkTo], None] | None = None,
         faults: Faults | None = None,
@@ -202,7 +210,6 @@ class LinkDriver:
         self._away = away
         self._on_transfer = on_transfer
         self._faults = faults or Faults()
-        self._chance = Random(self._faults.seed)
         self._windows = ReplayWindows()
         self._seq = 0
         self._timer = trio.CancelScope()
@@ -228,7 +235,7 @@ class LinkDriver:
     def perform(self, effects: Iterable[Effect | FetchBulk | BulkTo]) -> None:
         """Carry out what the core wants; call it with whatever a call of the core returned."""
         wanted = list(effects)
-        events: list[MemberChanged | Settled] = []
+        events: list[Event] = []
         for effect in wanted:
             if isinstance(effect, Reincarnated):
                 self._keep(effect.incarnation)  # before any datagram has it
@@ -236,11 +243,11 @@ class LinkDriver:
             match effect:
                 case Multicast(message=message):
                     self._send(message, None)
-                case Unicast(to=to, message=message):
-                    self._send(message, to)
+                case Unicast(to=to, message=message, to_all=to_all):
+                    self._send(message, to, to_all=to_all)
                 case Send(to=to, packet=packet):
                     self._send_away(packet, to)
-                case MemberChanged() | Settled():
+                case LinkModeChanged() | MemberChanged() | Settled():
                     events.append(effect)
                 case FetchBulk() | BulkTo() if self._on_transfer is not None:
                     self._on_transfer(effect)
@@ -293,10 +300,10 @@ class LinkDriver:
         if found is None:
             return  # the codec counts it
         header, message = found
-        if header.hid != self._core.hid and not (self._is_fresh(header) and self._arrives(datagram)):
+        if header.hid != self._core.hid and not self._is_news(header, now, by_group=datagram.multicast):
             return
         reachable = self._reachable(message)
-        self.perform(self._core.receive(header, reachable, datagram.source, now, multicast=datagram.multicast))
+        self.perform(self._core.receive(header, reachable, datagram.source, now, multicast=header.to_all))
 
     def _receive_away(self, away: Away, datagram: Datagram, now: float) -> None:
         try:
@@ -335,42 +342,50 @@ class LinkDriver:
     def _reached(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
         return tuple([address for address in addresses if self._link.reaches(address)])
 
-    def _is_fresh(self, header: Header) -> bool:
+    def _is_news(self, header: Header, now: float, *, by_group: bool) -> bool:
+        """Whether a datagram is for the core; that one came by multicast counts though a copy may have come before."""
+        if by_group:
+            if self._is_lost(header):
+                return False
+            self._core.heard_by_group(header.hid, now)
         seen = self._windows.look(header.hid, header.incarnation, header.seq)
         if seen is Seen.DUPLICATE or (self._keyed and seen is Seen.OLD):
             self.counters["replayed" if seen is Seen.OLD else "duplicate"] += 1
             return False
         return True
 
-    def _arrives(self, datagram: Datagram) -> bool:
-        if not datagram.multicast:
-            return True
-        lost = self._faults.ignore_multicast or (
-            self._faults.multicast_loss > 0 and self._chance.random() < self._faults.multicast_loss
-        )
+    def _is_lost(self, header: Header) -> bool:
+        """Whether a fault takes a multicast, by whichever family it comes."""
+        faults, lost = self._faults, self._faults.ignore_multicast
+        if faults.multicast_loss > 0:
+            chance = Random(f"{faults.seed} {header.hid.hex()} {header.incarnation} {header.seq}")
+            lost = lost or chance.random() < faults.multicast_loss
         self.counters["lost_on_purpose"] += lost
-        return not lost
+        return lost
 
-    def _send(self, message: Message, to: Address | None) -> None:
+    def _send(self, message: Message, to: Address | None, *, to_all: bool = False) -> None:
         if isinstance(message, Hello | Here) and message.addresses:
             # The sockets know best: an interface may have got another address since the core was made.
             message = msgspec.structs.replace(message, addresses=self._link.addresses)
         try:
-            data = self._codec.encode(self._next_header(), message)
+            data = self._codec.encode(self._next_header(to_all=to_all or to is None), message)
         except (ValueError, OverflowError, struct.error) as error:
             self.counters["unsendable"] += 1
             log.warning("did not send a %s: %s", type(message).__name__, error)
             return
-        if to is None:
-            self._link.multicast(data)
-        else:
+        if to is not None:
             self._link.unicast(data, to)
+            return
+        self._link.multicast(data)
+        for member in self._core.copies(trio.current_time()):
+            self.counters["copies"] += 1
+            self._link.unicast(data, member)
 
-    def _next_header(self) -> Header:
+    def _next_header(self, *, to_all: bool) -> Header:
         if self._seq == SEQ_MAX:
             self._keep(self._core.incarnation + 1)
             self._core.incarnation += 1
             self._seq = 0
         self._seq += 1
         core = self._core
-        return Header(subnet_tag=core.tag, hid=core.hid, incarnation=core.incarnation, seq=self._seq)
+        return Header(subnet_tag=core.tag, hid=core.hid, incarnation=core.incarnation, seq=self._seq, to_all=to_all)

@@ -18,6 +18,7 @@ GLANCE_S: Final = 0.02
 "Between two looks whether a host that starts is READY."
 LOOK_S: Final = 0.25
 "Between two looks whether a host has come to another subnet, while something is under way."
+NO_LINK: Final = "no link"
 NO_RECORDS: Final = RecordTable(TableConfig(), lambda _record: False)
 
 
@@ -85,6 +86,11 @@ class RunningHost:
     def interfaces(self) -> tuple[str, ...]:
         """Those in use now."""
         return self._link.interfaces
+
+    @property
+    def link_mode(self) -> str:
+        """How what is for all gets to the other hosts."""
+        return self.core.membership.reach.mode.mode.value if self._link.interfaces else NO_LINK
 
     @property
     def members(self) -> list[Address]:

@@ -24,18 +24,18 @@ from mdht.config import MdhtConfig
 from mdht.entry_points import EntryPoints
 from mdht.errors import LocalProtocolError, UnreachableError
 from mdht.link_bulk import BulkChannel
-from mdht.link_config import LinkConfig
-from mdht.link_driver import Away, Faults, LinkDriver
+from mdht.link_config import GROUP_PORT, LinkConfig
+from mdht.link_driver import Away, Event, Faults, LinkDriver
 from mdht.link_host import AwayCodec, HostSettings, make_host
 from mdht.link_io import UdpLink, open_link
 from mdht.link_running import RunningHost
 from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory
 from mdht.state_keeping import StateKeeping
-from mdht.subnet.effects import MemberChanged, Settled
+from mdht.subnet.effects import LinkMode, LinkModeChanged, MemberChanged, Settled
 from mdht.subnet.identity import Subnet, derive
 from mdht.subnet.kept import recalled
-from mdht.subnet.messages import HID_BYTES, State
+from mdht.subnet.messages import COPIES_MAX, HID_BYTES, State
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.store_effects import BulkTo
 from mdht.subnet.wire import LinkCodec
@@ -45,7 +45,7 @@ __all__ = ["Mdht", "MdhtConfig", "open_mdht"]
 
 log = logging.getLogger(__name__)
 
-OnEvent: TypeAlias = Callable[[MemberChanged | Settled], None]
+OnEvent: TypeAlias = Callable[[Event], None]
 
 LEAVE_S: Final = 3.0
 "For handing records over; a user who pressed Ctrl-C waits no longer."
@@ -70,7 +70,8 @@ async def open_mdht(
     Args:
         config: settings.
         writer: signs what is put through this host.
-        on_event: is told of members that come and go, and of subnets that this host comes to.
+        on_event: is told of members that come and go, of subnets that this host comes to, and of multicast that
+            does not pass.
         faults: what goes wrong on purpose, for tests.
 
     Raises:
@@ -163,6 +164,7 @@ class _Running:
             alone=not interfaces,
             keeping=msgspec.structs.replace(config.keeping, table=table),
         )
+        self._kept = None if saved is None else recalled(saved.kept, fingerprint)
         core = make_host(
             settings,
             _name(saved),
@@ -171,7 +173,7 @@ class _Running:
             lambda: derive([], self._rng),
             self._rng,
             entry_points=lambda: self._entry_points.others([*link.addresses, *self._siblings()]),
-            kept=None if saved is None else recalled(saved.kept, fingerprint),
+            kept=self._kept,
             former=() if saved is None else saved.copies,
             now=trio.current_time(),
         )
@@ -210,11 +212,20 @@ class _Running:
             self._transfers.start_soon(self._bulk.transfer, wanted)
 
     def start(self) -> None:
-        """Say hello; entry points that are given as numbers are known at once."""
+        """Say hello; entry points and peers that are given as numbers are known at once."""
         for text in self._config.bootstrap:
             entry = rendezvous.parse(text)
             if entry.numeric:
-                self._entry_points.add((entry.host, entry.port or rendezvous.DEFAULT_PORT))
+                address = entry.host, entry.port or rendezvous.DEFAULT_PORT
+                self._entry_points.add(address)
+                self._greet(address, lasting=True)
+        for address in self._config.peers:
+            if not self._link.reaches(address):
+                where = format_address(address)
+                log.warning("peer %s is no address of the link; hosts elsewhere are named with --bootstrap", where)
+            self._greet(address, lasting=True)
+        for address in () if self._kept is None else self._kept.hosts:
+            self._greet(address)
         self._driver.perform(self._core.start(trio.current_time()))
 
     async def follow_entry_point(self, text: str) -> None:
@@ -249,7 +260,13 @@ class _Running:
                     for address in peer.addresses[:1]:
                         self._learn(address)
 
+    def _greet(self, address: Address, *, lasting: bool = False) -> None:
+        """A host of the link may be there: it gets a hello that needs no multicast."""
+        if self._link.reaches(address) and address not in self._link.addresses:
+            self._core.membership.peers.add(address, trio.current_time(), lasting=lasting)
+
     def _learn(self, address: Address) -> None:
+        self._greet(address)
         if self._entry_points.add(address) and address not in self.host.members:
             log.debug("entry point %s", format_address(address))
             self._core.look_soon(trio.current_time())
@@ -281,7 +298,7 @@ class _Running:
         if self._state is not None:
             self._state.keep_incarnation(incarnation)
 
-    def _on_event(self, event: MemberChanged | Settled) -> None:
+    def _on_event(self, event: Event) -> None:
         if self._told_of is not None:
             self._told_of(event)
         match event:
@@ -290,6 +307,8 @@ class _Running:
             case Settled(subnet=subnet) if subnet is not None:
                 log.info("in subnet %s", subnet.tag.hex())
                 self._tell_policy(subnet)
+            case LinkModeChanged():
+                _tell_of_link(event)
             case _:
                 pass
 
@@ -318,6 +337,21 @@ class _Running:
             if math.isinf(self._core.next_deadline()):
                 return
             await trio.sleep(GLANCE_S)
+
+
+def _tell_of_link(now: LinkModeChanged) -> None:
+    """What is in use from now on, why, and what to do about it."""
+    if now.mode is LinkMode.MULTICAST:
+        log.info("multicast passes between this host and all %d others of the subnet", now.members)
+        return
+    log.warning(
+        "multicast does not pass with %d of %d other hosts (%d are not heard, %d do not hear this one): unicast copies "
+        "take its place; look for switch ports or a firewall that filter it (UDP port %d), client isolation of a "
+        "wireless network, and IGMP or MLD snooping without a querier",
+        *(now.emulated, now.members, now.unheard, now.deaf, GROUP_PORT),
+    )
+    if now.left_out:
+        log.warning("%d of them get no copies, as there are more than %d; repair multicast", now.left_out, COPIES_MAX)
 
 
 def _name(saved: Saved | None) -> bytes:

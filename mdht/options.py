@@ -10,13 +10,14 @@ from typing import Final
 
 import msgspec
 
+from dhtboot.ids import Address
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.keeping.config import KeepingConfig
 from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
-from mdht.rendezvous import parse
+from mdht.rendezvous import DEFAULT_PORT, parse
 from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.policies import policy_from
 
@@ -31,6 +32,7 @@ _EXAMPLES: Final = """\
 examples:
   mdht run                                     take part; hosts of the link's subnet are found by themselves
   mdht run --bootstrap peer.example.org:27183  join nodes elsewhere
+  mdht run --peer 192.0.2.7                    on a link whose multicast is filtered: one host of it is enough
   mdht run --bootstrap example.org             join by the SRV records _mdht._udp.example.org
   mdht put office "meeting at ten"             write under a key, for an hour
   date | mdht put office - --ttl 60            write what comes on stdin, for a minute
@@ -135,6 +137,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         port_required=options.port is not None,
         bootstrap=tuple(options.bootstrap),
         interfaces=tuple(options.interface),
+        peers=tuple(options.peer),
         server=options.server,
         presence=not options.no_presence,
         allow_private=options.allow_private,
@@ -163,6 +166,14 @@ def _common_options() -> argparse.ArgumentParser:
         type=_entry_point,
         metavar="WHERE",
         help="HOST:PORT, [v6]:PORT, or a domain with SRV records _mdht._udp; repeatable",
+    )
+    common.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        type=_peer,
+        metavar="ADDRESS[:PORT]",
+        help="host of this link, which is greeted by unicast where multicast may not find it; repeatable",
     )
     common.add_argument("--server", metavar="HOST:PORT", help="bootstrap server of the overlay: see dhtboot serve")
     common.add_argument(
@@ -278,3 +289,11 @@ def _entry_point(text: str) -> str:
     except LocalProtocolError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _peer(text: str) -> Address:
+    _entry_point(text)
+    entry = parse(text)
+    if not entry.numeric:
+        raise argparse.ArgumentTypeError(f"{text!r}: a host of the link is named by its address")
+    return entry.host, entry.port or DEFAULT_PORT

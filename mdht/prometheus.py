@@ -1,6 +1,11 @@
 """A host's state as Prometheus reads it: text exposition format 0.0.4."""
 
+from typing import Final
+
 from mdht.results import Status
+from mdht.subnet.effects import LinkMode
+
+MODES: Final = (*[mode.value for mode in LinkMode], "no link")
 
 
 def exposition(status: Status) -> str:
@@ -11,6 +16,8 @@ def exposition(status: Status) -> str:
         ("uptime_seconds", "gauge", "Since the program was started.", round(status.uptime_s, 3)),
         ("joined", "gauge", "Whether this host answers for its subnet.", int(status.phase == "joined")),
         ("members", "gauge", "Other hosts of the subnet.", len(status.members)),
+        ("emulated_members", "gauge", "Of them those to or from which multicast does not pass.", status.emulated),
+        ("members_without_copies", "gauge", "Of those the ones left out, as there are many.", status.without_copies),
         ("nodes", "gauge", "Other nodes, that is subnets, known.", status.contacts),
         ("records", "gauge", "Records that this host holds.", status.records),
         ("record_bytes", "gauge", "Names and values of them.", status.record_bytes),
@@ -19,6 +26,9 @@ def exposition(status: Status) -> str:
         ("structural_changes_total", "counter", "Found by this host in the overlay.", status.structural_changes),
     ):
         lines += [f"# HELP mdht_{name} {text}", f"# TYPE mdht_{name} {kind}", f"mdht_{name}{{{labels}}} {value}"]
+    lines += ["# HELP mdht_link_mode How what is for all gets to the other hosts.", "# TYPE mdht_link_mode gauge"]
+    for mode in MODES:
+        lines.append(f'mdht_link_mode{{{labels},mode="{mode}"}} {int(status.link_mode == mode)}')
     name = "mdht_lookup_seconds"
     lines += [f"# HELP {name} Lookups among the hosts of the subnet.", f"# TYPE {name} histogram"]
     for bound, count in status.lookups.items():

@@ -92,6 +92,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     members: tuple[str, ...]
     "Addresses of the other hosts of the subnet."
+    link_mode: str
+    """`multicast`, `partly emulated`, `emulated` (unicast copies take its place with some members, with all), or
+    `no link`."""
+    emulated: int
+    "Members to or from which multicast does not pass."
+    without_copies: int
+    "Of them those that get no copies though they need some, as there are too many."
     contacts: int
     "Other nodes known."
     neighbours: tuple[str, ...]

@@ -19,7 +19,7 @@ from mdht.errors import LocalProtocolError
 from mdht.records import Copy, Record, lawful, life_s
 from mdht.signing import SEED_BYTES, SigningKey
 from mdht.subnet.identity import Identity, Kind, Subnet
-from mdht.subnet.kept import Kept
+from mdht.subnet.kept import HOSTS_MAX, Kept
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class _KeptSubnet(msgspec.Struct, frozen=True, array_like=True):
     left_at: float
     "Wall clock."
     policy: str
+    hosts: tuple[tuple[str, int], ...]
 
 
 class StateDirectory:
@@ -320,7 +321,13 @@ def _read_kept(data: bytes | None, wall_s: float) -> Iterator[Kept]:
             continue  # of a later version
         left_s = max(0.0, wall_s - entry.left_at)  # a wall clock may have been set back
         founded_s = max(0.0, entry.left_at - entry.founded_at)
-        yield Kept(subnet=subnet, fingerprint=entry.fingerprint, founded_s=founded_s, left_s=left_s)
+        yield Kept(
+            subnet=subnet,
+            fingerprint=entry.fingerprint,
+            founded_s=founded_s,
+            left_s=left_s,
+            hosts=entry.hosts[:HOSTS_MAX],
+        )
 
 
 def _kept_subnet(kept: Kept, wall_s: float) -> _KeptSubnet:
@@ -334,6 +341,7 @@ def _kept_subnet(kept: Kept, wall_s: float) -> _KeptSubnet:
         left_at - kept.founded_s,
         left_at,
         kept.subnet.policy,
+        kept.hosts,
     )
 
 

@@ -7,13 +7,13 @@ from typing import Final
 
 import trio
 
-from dhtboot.ids import id_bytes
+from dhtboot.ids import Address, id_bytes
 from mdht.errors import LocalProtocolError
 from mdht.link_running import RunningHost
 from mdht.records import Copy
 from mdht.state import Batch, SavedContact, StateDirectory
 from mdht.subnet.identity import Subnet
-from mdht.subnet.kept import Kept, remembered
+from mdht.subnet.kept import HOSTS_MAX, Kept, recalled, remembered
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class StateKeeping:
         self._saved: dict[tuple[bytes, bytes, bytes], int] = {}
         self._saved_contacts: frozenset[bytes] = frozenset()
         self._saved_subnet: Subnet | None = None
+        former = recalled(kept, fingerprint)
+        self._saved_hosts: frozenset[Address] = frozenset(() if former is None else former.hosts)
         self._contacts_at = self._subnet_at = -math.inf
 
     async def run(self) -> None:
@@ -74,14 +76,21 @@ class StateKeeping:
             log.warning("state not saved: %s", error)
 
     def _keep_subnet(self, wall_s: float) -> None:
-        """Remember the subnet, with the time, as often as the contacts; when it is another one at once."""
+        """Remember the subnet, with the time, as often as the contacts; when it or its hosts are others at once.
+
+        With nobody there, those that were there before are kept.
+        """
         subnet = self._host.core.subnet
         now = trio.current_time()
-        if subnet is None or (subnet == self._saved_subnet and now < self._subnet_at + CONTACTS_SAVE_S):
+        hosts = frozenset(sorted(self._host.members)[:HOSTS_MAX]) or self._saved_hosts
+        same = subnet == self._saved_subnet and hosts == self._saved_hosts
+        if subnet is None or (same and now < self._subnet_at + CONTACTS_SAVE_S):
             return
-        self._saved_subnet, self._subnet_at = subnet, now
+        self._saved_subnet, self._saved_hosts, self._subnet_at = subnet, hosts, now
         founded_s = max(0.0, now - self._host.core.founded_at)
-        kept = Kept(subnet=subnet, fingerprint=self._fingerprint, founded_s=founded_s, left_s=0.0)
+        kept = Kept(
+            subnet=subnet, fingerprint=self._fingerprint, founded_s=founded_s, left_s=0.0, hosts=tuple(sorted(hosts))
+        )
         self._kept = remembered(self._kept, kept)
         self._state.keep_subnets(self._kept, wall_s)
 

@@ -65,6 +65,7 @@ class Subnet:
         self.namespace = f"{lab.name}-{name}"
         self.networks: list[Network] = [ipaddress.ip_network(net) for net in (ipv4, ipv6) if net is not None]
         self.hosts: list[Host] = []
+        self._switches: set[int] = set()
         self.gateways: list[Interface] = []
         "Addresses of the first router, one per family."
         self._free = {net: itertools.count(2) for net in self.networks}  # number 1 is kept for the first router
@@ -75,6 +76,25 @@ class Subnet:
     def link(self, up: bool) -> None:
         """Let the switch of this subnet work or fail: no frame passes between any two hosts, though links stay up."""
         self._lab.ip(f"link set br0 {'up' if up else 'down'}", self.namespace)
+
+    def filter_multicast(self, host: "Host", *, to_host: bool, from_host: bool) -> None:
+        """Let no multicast pass to a host, or from it; unicast and broadcast do.
+
+        A bridge filters what leaves it by a port. So the host gets a switch of its own, which hangs on the other one.
+        """
+        number = self.hosts.index(host) + 1
+        switch, near, far = f"sw{number}", f"u{number}", f"d{number}"
+        if number not in self._switches:
+            self._switches.add(number)
+            self._lab.ip(
+                f"link add {switch} type bridge mcast_snooping 0 forward_delay 0\nlink set {switch} up\n"
+                f"link add {near} type veth peer name {far}\nlink set {near} master {switch}\nlink set {near} up\n"
+                f"link set {far} master br0\nlink set {far} up\nlink set p{number} master {switch}",
+                self.namespace,
+            )
+        for port, filters in ((far, to_host), (near, from_host)):
+            flood = "off" if filters else "on"
+            self._lab.ip(f"link set {port} type bridge_slave mcast_flood {flood}", self.namespace)
 
     def attach(self, host: "Host", interface: str) -> list[Interface]:
         """Plug a host in; return the addresses it is to take."""

@@ -240,8 +240,8 @@ class Internet:
             match effect:
                 case Multicast(message=message):
                     self._send_here(host, core, message, None)
-                case Unicast(to=to, message=message):
-                    self._send_here(host, core, message, to)
+                case Unicast(to=to, message=message, to_all=to_all):
+                    self._send_here(host, core, message, to, to_all=to_all)
                 case Send(to=to, packet=packet):
                     host.sent_away += 1
                     if self.on_sent is not None:
@@ -259,9 +259,11 @@ class Internet:
             return
         self._wake_at(host, core.next_deadline())
 
-    def _send_here(self, host: SimHost, core: SubnetHost, message: Message, to: Address | None) -> None:
-        """To one host of the link, or to all others."""
-        packet = self._packet(host, core, message, multicast=to is None)
+    def _send_here(
+        self, host: SimHost, core: SubnetHost, message: Message, to: Address | None, *, to_all: bool = False
+    ) -> None:
+        """To one host of the link, or to all others, where multicast always passes."""
+        packet = self._header(host, core, message, to_all=to_all or to is None), message, to is None
         link = self.links[host.link]
         if to is None:
             for other in link.values():
@@ -270,15 +272,13 @@ class Internet:
         elif (receiver := link.get(to)) is not None:
             self._schedule(self._tick + LINK_TICKS, receiver, packet, host.address)
 
-    def _packet(
-        self, host: SimHost, core: SubnetHost, message: Message, *, multicast: bool
-    ) -> tuple[Header, Message, bool]:
+    def _header(self, host: SimHost, core: SubnetHost, message: Message, *, to_all: bool) -> Header:
         host.seq += 1
         host.sent_here += 1
-        header = Header(subnet_tag=core.tag, hid=core.hid, incarnation=core.incarnation, seq=host.seq)
+        header = Header(subnet_tag=core.tag, hid=core.hid, incarnation=core.incarnation, seq=host.seq, to_all=to_all)
         if self.on_sent is not None:
             self.on_sent(host, message, header)
-        return header, message, multicast
+        return header
 
     def _bulk(
         self,
@@ -368,8 +368,10 @@ class Internet:
                 host.wakes_at = NEVER
                 self.perform(host, core.tick(now) if core.next_deadline() <= now else ())
         elif type(packet) is tuple:
-            header, message, multicast = packet
-            self.perform(host, core.receive(header, message, source, now, multicast=multicast))
+            header, message, by_group = packet
+            if by_group:
+                core.heard_by_group(header.hid, now)
+            self.perform(host, core.receive(header, message, source, now, multicast=header.to_all))
         else:
             self.perform(host, core.receive_overlay(packet, source, now))
 

@@ -2,12 +2,12 @@
 
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Generic, TypeVar
 
 from dhtboot.ids import Address
-from mdht.subnet.effects import MemberChanged, Multicast, Reincarnated, Settled, Unicast
+from mdht.subnet.effects import LinkMode, LinkModeChanged, MemberChanged, Multicast, Reincarnated, Settled, Unicast
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
@@ -17,6 +17,7 @@ from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Message, State
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.replay import ReplayWindows, Seen
 from mdht.subnet.wire import Header, LinkCodec
 
 DELAY_S: Final = 0.0005
@@ -36,8 +37,10 @@ class Host:
         alive: whether it listens and acts.
         tag: of its subnet, put into each of its packets.
         hears_multicast: else it gets unicast only.
+        speaks_multicast: else what it sends by multicast reaches nobody.
         side: hosts of different sides do not reach each other.
         changes: of members, with their times.
+        modes: of the link, with their times, when they have changed.
         sent: all messages, with their times.
         wake_at: its next deadline, looked up after each call: whatever changes a host goes through `perform`.
     """
@@ -48,10 +51,12 @@ class Host:
         self.address = address_of(number)
         self.alive = True
         self.tag = TAG
-        self.hears_multicast = True
+        self.hears_multicast = self.speaks_multicast = True
+        self.windows = ReplayWindows()
         self.side = 0
         self.seq = 0
         self.changes: list[tuple[float, bytes, State]] = []
+        self.modes: list[tuple[float, LinkMode]] = []
         self.sent: list[tuple[float, Message]] = []
         self.wake_at = 0.0
 
@@ -130,8 +135,15 @@ class LinkOf(Generic[H]):
         """Hosts that have not crashed."""
         return [host for host in self.hosts if host.alive]
 
-    def add(self, *, incarnation: int = 1, number: int | None = None, epoch: int = 0) -> H:
-        """Start a host."""
+    def add(
+        self,
+        *,
+        incarnation: int = 1,
+        number: int | None = None,
+        epoch: int = 0,
+        prepare: Callable[[H], None] | None = None,
+    ) -> H:
+        """Start a host, which may be prepared for what it is to meet."""
         number = len(self.hosts) if number is None else number
         membership = Membership(
             hid_of(number),
@@ -144,6 +156,8 @@ class LinkOf(Generic[H]):
         )
         host = self.make(number, membership)
         self.hosts.append(host)
+        if prepare is not None:
+            prepare(host)
         self.perform(host, host.start(self.now))
         return host
 
@@ -156,20 +170,22 @@ class LinkOf(Generic[H]):
         self.run(3.0)
         return hosts
 
-    def restart(self, host: H) -> H:
+    def restart(self, host: H, prepare: Callable[[H], None] | None = None) -> H:
         """The host at the same address with the next incarnation."""
         host.alive = False
         self.hosts.remove(host)
-        return self.add(incarnation=host.membership.incarnation + 1, number=host.number)
+        return self.add(incarnation=host.membership.incarnation + 1, number=host.number, prepare=prepare)
 
     def perform(self, host: H, effects: Sequence[object]) -> None:
         """Do what a host wants done."""
         for effect in effects:
             match effect:
                 case Multicast(message=message):
-                    self._send(host, message, [other for other in self.hosts if other is not host], multicast=True)
-                case Unicast(to=to, message=message):
-                    self._send(host, message, [other for other in self.hosts if other.address == to], multicast=False)
+                    self._multicast(host, message)
+                case Unicast(to=to, message=message, to_all=to_all):
+                    self._send(host, message, self._at(to), multicast=False, to_all=to_all)
+                case LinkModeChanged(mode=mode):
+                    host.modes.append((self.now, mode))
                 case MemberChanged(hid=hid, state=state):
                     host.changes.append((self.now, hid, state))
                 case Reincarnated():
@@ -178,23 +194,43 @@ class LinkOf(Generic[H]):
                     self.special(host, effect)
         host.wake_at = host.next_deadline()
 
-    def _send(self, host: H, message: Message, to: list[H], *, multicast: bool) -> None:
+    def _at(self, address: Address) -> list[H]:
+        return [host for host in self.hosts if host.address == address]
+
+    def _multicast(self, host: H, message: Message) -> None:
+        """To all, and as copies to those that need some."""
+        header = self._send(host, message, [other for other in self.hosts if other is not host], multicast=True)
+        for address in host.membership.reach.copies(self.now):
+            self._pass(host, header, message, self._at(address), multicast=False)
+
+    def _send(self, host: H, message: Message, to: list[H], *, multicast: bool, to_all: bool = False) -> Header:
         host.seq += 1
         me = host.membership
-        header = Header(subnet_tag=host.tag, hid=me.hid, incarnation=me.incarnation, seq=host.seq)
+        header = Header(
+            subnet_tag=host.tag,
+            hid=me.hid,
+            incarnation=me.incarnation,
+            seq=host.seq,
+            to_all=to_all or multicast,
+        )
+        self._pass(host, header, message, to, multicast=multicast)
+        return header
+
+    def _pass(self, host: H, header: Header, message: Message, to: list[H], *, multicast: bool) -> None:
         data = self.codec.encode(header, message)
         self.on_sent(host, message, len(data), multicast=multicast)
         found = self.codec.decode(data)  # the same to all, who change nothing in it
         if found != (header, message):
             raise AssertionError(f"the codec makes {found} of {header, message}")
         for other in to:
-            if other.side == host.side and not self._loses(other, multicast=multicast):
+            if other.side == host.side and not self._loses(host, other, multicast=multicast):
                 arrival = (self.now + DELAY_S, next(self._order), other, header, message, host.address, multicast)
                 heapq.heappush(self._queue, arrival)
 
-    def _loses(self, to: H, *, multicast: bool) -> bool:
+    def _loses(self, host: H, to: H, *, multicast: bool) -> bool:
         if multicast:
-            return not to.hears_multicast or self._rng.random() < self.multicast_loss
+            passes = host.speaks_multicast and to.hears_multicast
+            return not passes or self._rng.random() < self.multicast_loss
         return self.unicast_loss > 0.0 and self._rng.random() < self.unicast_loss
 
     def run(self, seconds: float) -> None:
@@ -217,8 +253,12 @@ class LinkOf(Generic[H]):
 
     def _deliver(self) -> None:
         self.now, _, host, header, message, source, multicast = heapq.heappop(self._queue)
-        if host.alive:
-            self.perform(host, host.receive(header, message, source, self.now, multicast=multicast))
+        if not host.alive:
+            return
+        if multicast:
+            host.membership.reach.heard_by_group(header.hid, self.now)
+        if host.windows.look(header.hid, header.incarnation, header.seq) is not Seen.DUPLICATE:
+            self.perform(host, host.receive(header, message, source, self.now, multicast=header.to_all))
 
 
 class WholeHost(Host):
@@ -289,6 +329,24 @@ class WholeLink(LinkOf[WholeHost]):
         subnet = living[0].core.subnet
         names = sorted((host.core.hid, host.core.incarnation) for host in living)
         return subnet is not None and all(host.core.subnet == subnet and _known_to(host) == names for host in living)
+
+    @property
+    def served(self) -> bool:
+        """Whether what each host tells all gets to all others, by multicast or as copies."""
+        return all(
+            (host.speaks_multicast and other.hears_multicast) or other.address in host.membership.reach.copies(self.now)
+            for host in self.living
+            for other in self.living
+            if other is not host
+        )
+
+    @property
+    def by_multicast(self) -> bool:
+        """Whether nobody sends copies, or takes anybody for unheard."""
+        return all(
+            host.membership.reach.mode.mode is LinkMode.MULTICAST and not host.membership.reach.copies(self.now)
+            for host in self.living
+        )
 
     def run_until_agreed(self, most_s: float, step_s: float = 0.1) -> float | None:
         """How long that takes; None if it takes longer than `most_s`."""

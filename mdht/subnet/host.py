@@ -165,7 +165,15 @@ class SubnetHost:
     def receive(
         self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
     ) -> list[Effect]:
-        """Act on one message of the link."""
+        """Act on one message of the link.
+
+        Args:
+            header: says who has sent it.
+            message: what he says.
+            source: where he is.
+            now: the time.
+            multicast: whether it is meant for all, though it may have come as a copy by unicast.
+        """
         wanted = self._founding.receive(header, message, now, multicast=multicast)
         effects = self._carry_out(wanted, now)
         effects += self._noted(self.membership.receive(header, message, source, now, multicast=multicast), now)
@@ -175,10 +183,20 @@ class SubnetHost:
             effects += self._sorted(self.keeper.receive(header, message, source, now, multicast=multicast), now)
         return effects
 
+    def heard_by_group(self, hid: bytes, now: float) -> None:
+        """A datagram of another host has come by multicast, though perhaps not for the first time."""
+        self.membership.reach.heard_by_group(hid, now)
+
+    def copies(self, now: float) -> list[Address]:
+        """Where copies of what is told to all go by unicast."""
+        return self.membership.reach.copies(now)
+
     def receive_overlay(self, packet: OverlayDatagram | BootstrapPacket, source: Address, now: float) -> list[Effect]:
         """Act on one datagram of a host of another subnet, or of the bootstrap server."""
         if self.part is None or self.membership.state is State.LEFT:
             return []
+        if isinstance(packet, OverlayDatagram) and packet.tag == self.tag and packet.hid != self.hid:
+            self.membership.peers.add(source, now)  # a sibling, which may not be known as such
         return self._sorted(self.part.receive_overlay(packet, source, now), now) + self.collect(now)
 
     def collect(self, now: float) -> list[Effect]:
@@ -324,7 +342,7 @@ class SubnetHost:
                 case JoinRing() if self.part is not None:
                     effects += self._sorted(self.part.join(now), now)
                 case SayHello():
-                    effects += self.membership.hello()
+                    effects += self.membership.hello(now)
         return effects
 
     def _settle(self, subnet: Subnet | None, founded_at: float, now: float) -> list[Effect]:

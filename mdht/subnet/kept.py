@@ -5,9 +5,12 @@ from typing import Final
 
 import msgspec
 
+from dhtboot.ids import Address
 from mdht.subnet.identity import Subnet
 
 KEPT_S: Final = 7 * 86_400.0
+HOSTS_MAX: Final = 16
+"Addresses remembered of one subnet."
 LINKS_MAX: Final = 16
 "Links remembered by one host; of more, those left longest ago are forgotten."
 
@@ -22,6 +25,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     "Seconds since its founding."
     left_s: float
     "Seconds since this host was in it."
+    hosts: tuple[Address, ...] = ()
+    "Where other hosts of it were last, for when multicast does not reach them."
 
 
 def recalled(kept: Iterable[Kept], fingerprint: bytes) -> Kept | None:

@@ -10,13 +10,14 @@ from mdht.subnet.checks import Checks
 from mdht.subnet.effects import Effect, MemberChanged, Reincarnated, Unicast
 from mdht.subnet.epochs import refutation
 from mdht.subnet.greetings import Greetings, Word
+from mdht.subnet.hearsay import Hearsay
+from mdht.subnet.hellos import Hellos
 from mdht.subnet.identity import Subnet
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import (
     Bye,
     Hello,
     Here,
-    MemberEntry,
     Message,
     Ping,
     PingRequest,
@@ -27,6 +28,7 @@ from mdht.subnet.messages import (
 )
 from mdht.subnet.messages import View as ViewMessage
 from mdht.subnet.patrol import Patrol
+from mdht.subnet.reach import Reach
 from mdht.subnet.report import Report
 from mdht.subnet.silence import Silence
 from mdht.subnet.strangers import Stranger, Strangers
@@ -35,8 +37,8 @@ from mdht.subnet.voice import Voice
 from mdht.subnet.wire import Header
 
 HEARTBEAT_JITTER: Final = 0.1
-DIFFERENCES: Final = 2
-"Heartbeats in a row with another view, after which views are compared."
+PLACES_MAX: Final = 8
+"An asker that hears nobody does not see who else answers; that must not keep it waiting among many."
 _INPUTS: Final = {State.JOINING: Input.JOINS, State.READY: Input.IS_READY, State.LEAVING: Input.LEAVES}
 
 
@@ -56,6 +58,8 @@ class Membership:
         state: what this host is; `READY` is set by `ready`.
         view: the others.
         report: what heartbeats tell beside this.
+        reach: with whom multicast does not pass; a driver tells it what comes by multicast, and sends the copies.
+        peers: where hosts of this link may be who are no members.
         counters: of what was refused.
     """
 
@@ -89,6 +93,10 @@ class Membership:
         )
         self._silence = Silence(hid, self.view, config)
         self._patrol = Patrol(self.view, self._checks, config, rng)
+        self.reach = Reach(hid, self.view, self._silence, config)
+        self._hellos = Hellos(hid, self.view, self._voice, self.reach, config)
+        self.peers = self._hellos.peers
+        self._hearsay = Hearsay(hid, self.view, self._checks, self._meet, self._hellos.present)
         self._refute_by: dict[bytes, float] = {}
         self._greetings = Greetings(answers=config.answers, answer_step_s=config.answer_step_s)
         self._heartbeat_at = math.inf
@@ -99,6 +107,7 @@ class Membership:
     def start(self, now: float) -> list[Effect]:
         """Say hello."""
         self.state = State.JOINING
+        self._hellos.start(now)
         self._greetings.come(now, self._rng)
         self._heartbeat_at = now + self._silence.period_s() * self._rng.random()
         self._patrol.start(now)
@@ -116,9 +125,9 @@ class Membership:
         """This host is in a subnet from now on, or in none: who is in another one is no sibling, but gets answers."""
         self._voice.settle(subnet, founded_at)
 
-    def hello(self) -> list[Effect]:
+    def hello(self, now: float) -> list[Effect]:
         """Ask all who are there to introduce their subnet."""
-        self._effects.append(self._voice.hello())
+        self._effects += self._hellos.say(now)
         return self._collect()
 
     def leave(self, now: float, *, handed_over: bool) -> list[Effect]:
@@ -147,6 +156,7 @@ class Membership:
             case Hello():
                 self._on_hello(header, message, now)
             case Here() if multicast:
+                self.reach.heard(header.hid, now)
                 if self._voice.subnet is None or message.identity is not None:
                     self._greetings.heard()
                 if member is None:
@@ -168,7 +178,10 @@ class Membership:
         if self.state is State.LEFT:
             return self._collect()
         if now >= self._heartbeat_at:
+            self._effects += self.reach.look(now)
             self._heartbeat(now)
+        if now >= self.peers.next_deadline():
+            self._effects += self._hellos.to_peers(now)
         self._effects += self._patrol.tick(now)
         if now >= self._silence.next_deadline():
             self._look_for_silent(now)
@@ -192,6 +205,7 @@ class Membership:
             self._silence.next_deadline(),
             self._checks.next_deadline(),
             self._greetings.next_deadline(),
+            self.peers.next_deadline(),
             *self._refute_by.values(),
             self._strangers.next_deadline(),
         )
@@ -203,7 +217,7 @@ class Membership:
         return sorted([*self.view.ready, *([self.hid] if self.state is State.READY else [])])
 
     def heard(self, now: float) -> int:
-        """Live members that are heard by multicast; fewer than the live ones where multicast does not pass."""
+        """Live members whose words to all come, by multicast or as copies; fewer than the live ones until they do."""
         return self.view.heard_since(now - self._silence.limit_s())
 
     # ---- others --------------------------------------------------------------------------------------------------
@@ -216,7 +230,9 @@ class Membership:
         match message:
             case Here(state=state, addresses=addresses):
                 what = _INPUTS.get(state, Input.SIGN_OF_LIFE)
-                self._compare(member, message.view_hash, now)
+                mine = self.view.hash(self.hid, self.incarnation)
+                self._effects += self._hearsay.compare(member, message.view_hash, mine, now)
+                self.reach.on_here(member.hid, message)
                 if addresses and addresses != member.addresses:
                     self._meet(header.hid, header.incarnation, addresses, state, now)
             case Hello() if header.incarnation > member.incarnation:
@@ -241,14 +257,16 @@ class Membership:
     def _on_other_subnet(self, header: Header, message: Message, source: Address, now: float) -> None:
         """Somebody of another subnet of this link is told where he is if he asks, and nothing else is believed."""
         match message:
-            case Hello():
-                self._answer(header, message, now)
+            case Hello(want=want, addresses=addresses):
+                if self._answer(header, message, now) and Want.COPY in want and addresses:
+                    self.peers.add(addresses[0], now)  # ask back, as one of the two subnets may have to give way
             case Ping(nonce=nonce):
                 self._effects.append(Unicast(source, Pong(nonce=nonce)))
             case _:
                 self.counters["other_subnet"] += 1
 
     def _on_hello(self, header: Header, message: Hello, now: float) -> None:
+        self.reach.heard(header.hid, now)
         if self._answer(header, message, now) and self.view.get(header.hid) is None:
             self._meet(header.hid, header.incarnation, message.addresses, State.JOINING, now)
 
@@ -260,8 +278,12 @@ class Membership:
         ready = self.ready_hids()
         if Want.ANSWER not in message.want:
             return True
+        most = len(ready)
+        if Want.COPY in message.want and message.addresses:
+            self.reach.on_asker(header.hid, message.addresses[0], now)
+            most = PLACES_MAX
         if self.hid in ready:
-            self._greetings.answer(header.hid, rank(header.hid, ready).index(self.hid), now)
+            self._greetings.answer(header.hid, min(rank(header.hid, ready).index(self.hid), most), now)
         elif self.state is State.JOINING and self._voice.subnet is not None:
             # A founder at work: whoever comes late need not found a subnet of his own.
             self._greetings.answer(header.hid, len(ready), now)
@@ -293,42 +315,14 @@ class Membership:
             return
         self.view.add(Member(stranger.hid, stranger.incarnation, stranger.addresses, stranger.state, now))
         self._silence.came_in(now)
+        self.reach.came_in(stranger.hid, now)
         self._effects.append(MemberChanged(stranger.hid, stranger.state))
 
     def _on_hearsay(self, message: Suspect | PingRequest | ViewMessage, source: Address, now: float) -> None:
-        """What one host says of others makes nobody a member and nobody dead, it only says whom to ask."""
-        match message:
-            case Suspect():
-                self._on_suspect(message, now)
-            case PingRequest(nonce=nonce, target=target):
-                wanted = self.view.get(target)
-                if wanted is not None and wanted.addresses:
-                    self._checks.ping_for(source, wanted, nonce)
-            case ViewMessage(members=members, answer=answer):
-                for entry in members:
-                    self._on_entry(entry, now)
-                if answer:
-                    self._effects += self.view.told_to(source, now)
-
-    def _on_entry(self, entry: MemberEntry, now: float) -> None:
-        known = self.view.get(entry.hid)
-        lives = entry.state in _INPUTS
-        if entry.hid == self.hid or (known is not None and entry.incarnation < known.incarnation):
-            return
-        if known is None:
-            self._meet(entry.hid, entry.incarnation, entry.addresses, entry.state, now)
-        elif known.live and not lives:
-            self._checks.start(known)
-        elif lives and not known.live and entry.addresses:
-            self._effects.append(Unicast(entry.addresses[0], Ping(nonce=self._checks.nonce())))
-
-    def _compare(self, member: Member, view_hash: bytes, now: float) -> None:
-        """After two heartbeats in a row with another view: tell ours, and ask for the other one."""
-        mine = self.view.hash(self.hid, self.incarnation)
-        member.differs = 0 if view_hash == mine else member.differs + 1
-        if member.differs >= DIFFERENCES and member.addresses:
-            member.differs = 0
-            self._effects += self.view.told_to(member.addresses[0], now, answer=True)
+        if isinstance(message, Suspect):
+            self._on_suspect(message, now)
+        else:
+            self._effects += self._hearsay.receive(message, source, now)
 
     def _step(self, member: Member, what: Input, incarnation: int, now: float) -> None:
         if self.view.step(member, what, incarnation, now):
@@ -372,7 +366,8 @@ class Membership:
 
     def _heartbeat(self, now: float, *, introduce: bool = False) -> None:
         introduce = introduce or self.state is State.JOINING
-        here = self._voice.here(self.state, self.incarnation, self.view, self.heard(now), now, introduce=introduce)
+        unheard = self.reach.unheard()
+        here = self._voice.here(self.state, self.incarnation, self.view, unheard, now, introduce=introduce)
         self._effects.append(here)
         jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._rng.random() - 1.0)
         self._heartbeat_at = now + jitter * self._silence.period_s()
@@ -383,7 +378,7 @@ class Membership:
         for word in self._greetings.due(now):
             match word:
                 case Word.HELLO:
-                    self._effects.append(self._voice.hello())
+                    self._effects += self._hellos.say(now)
                 case Word.BYE:
                     self._effects.append(self._voice.bye())
                 case Word.ANSWER:

@@ -34,6 +34,14 @@ class MembershipConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Hosts of one subnet; more are turned away, and counted."
     strangers_max: int = 64
     "Strangers being pinged at once before they are let in."
+    unheard_heartbeats: float = 3.0
+    "With a member that was not heard by multicast for so many periods, unicast takes its place (section 12)."
+    unheard_min_s: float = 8.0
+    "But not before: where a fifth of the multicasts is lost, eight in a row are once in 390,000."
+    heard_again_s: float = 10.0
+    "A member must be heard by multicast for so long, without a gap, before it counts as heard again."
+    peers_s: float = 5.0
+    "Between two hellos by unicast to a host that is known and no member."
 
     def __post_init__(self) -> None:
         positive = (
@@ -44,6 +52,8 @@ class MembershipConfig(msgspec.Struct, frozen=True, kw_only=True):
             "probe_s",
             "lonely_hello_s",
             "revisit_s",
+            "heard_again_s",
+            "peers_s",
         )
         for name in positive:
             if getattr(self, name) <= 0:

@@ -21,6 +21,8 @@ RING_BYTES: Final = 8
 "An overlay's number, drawn by whoever founded it where none could be reached."
 NEIGHBOURS_MAX: Final = 9
 "A predecessor and eight successors."
+COPIES_MAX: Final = 64
+"Hosts to which one sends copies of what is for all, and that it may list as unheard (mDHT design, section 12)."
 
 
 class State(IntEnum):
@@ -43,6 +45,8 @@ class Want(IntFlag):
     NOTHING = 0
     ANSWER = 1
     "HERE of up to three siblings."
+    COPY = 2
+    "By unicast too: the asker hears nobody by multicast."
 
 
 class Ask(IntFlag):
@@ -148,7 +152,7 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     "Live members that the sender sees."
     heard: int
-    "Those of them that it hears by multicast."
+    "Those of them that it hears by multicast; with none it lists nobody as unheard, as it is all of them."
     view_epoch: int
     view_hash: bytes
     node_state_hash: bytes
@@ -161,6 +165,8 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     "Seconds since its founding, told with the identity."
     policy: str | None = None
     "Name of its replication policy, told with the identity."
+    unheard: tuple[bytes, ...] = ()
+    "Names of the others: who finds himself there sends copies by unicast."
 
 
 class Bye(msgspec.Struct, frozen=True, kw_only=True):

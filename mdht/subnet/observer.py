@@ -78,6 +78,13 @@ class Observer:
         """Of no subnet."""
         return NO_TAG
 
+    def heard_by_group(self, hid: bytes, now: float) -> None:
+        """Who only listens tells nobody whom he hears."""
+
+    def copies(self, now: float) -> list[Address]:  # noqa: ARG002 - as of other cores
+        """Nowhere."""
+        return []
+
     def receive(
         self, header: Header, message: Message, _source: Address, now: float, *, multicast: bool
     ) -> list[Effect]:

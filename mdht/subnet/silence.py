@@ -39,6 +39,10 @@ class Silence:
         """How long an accused member may take to say that it lives."""
         return self._config.refute_s * self._patience(now)
 
+    def is_patient(self, now: float) -> bool:
+        """Whether this host has lately been too slow to listen, so that silence says nothing."""
+        return now < self._patient_until
+
     def came_in(self, now: float) -> None:
         """A member has come in, and may fall silent."""
         self._look_at = min(self._look_at, now + self.limit_s())
@@ -73,4 +77,4 @@ class Silence:
         return self._look_at
 
     def _patience(self, now: float) -> float:
-        return PATIENCE_WHEN_LATE if now < self._patient_until else 1.0
+        return PATIENCE_WHEN_LATE if self.is_patient(now) else 1.0

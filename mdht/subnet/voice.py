@@ -3,7 +3,7 @@
 from dhtboot.ids import Address
 from mdht.subnet.effects import Multicast
 from mdht.subnet.identity import NO_TAG, Subnet
-from mdht.subnet.messages import Bye, Hello, Here, State
+from mdht.subnet.messages import Bye, Hello, Here, State, Want
 from mdht.subnet.report import Report
 from mdht.subnet.view import View
 
@@ -40,31 +40,35 @@ class Voice:
         """Whether the sender of that tag is in another subnet; who is in none yet may come into this one."""
         return self.subnet is not None and tag not in {self.subnet.tag, NO_TAG}
 
-    def hello(self) -> Multicast:
+    def hello(self, want: Want) -> Multicast:
         """Is anybody here?"""
-        return Multicast(Hello(addresses=self._addresses, overlay_hash=self._overlay_hash))
+        return Multicast(Hello(want=want, addresses=self._addresses, overlay_hash=self._overlay_hash))
 
     def bye(self) -> Multicast:
         """I go."""
         return Multicast(Bye(handed_over=self.handed_over))
 
-    def here(self, state: State, incarnation: int, view: View, heard: int, now: float, *, introduce: bool) -> Multicast:
+    def here(
+        self, state: State, incarnation: int, view: View, unheard: list[bytes], now: float, *, introduce: bool
+    ) -> Multicast:
         """I am here.
 
         Args:
             state: what this host is.
             incarnation: its number.
             view: the other members.
-            heard: those heard by multicast.
+            unheard: those not heard by multicast.
             now: the time.
             introduce: tell the subnet's identity too.
         """
         told = self.subnet if introduce else None
+        members = len(view.live)
+        heard = members - len(unheard)
         here = Here(
             state=state,
             addresses=self._addresses,
             load=self._report.load,
-            size=len(view.live) + 1,
+            size=members + 1,
             heard=heard,
             view_epoch=view.epoch,
             view_hash=view.hash(self._hid, incarnation),
@@ -74,5 +78,6 @@ class Voice:
             identity=None if told is None else told.identity,
             founded_s=None if told is None else int(now - self._founded_at),
             policy=None if told is None else told.policy or None,
+            unheard=tuple(unheard) if heard else (),
         )
         return Multicast(here)

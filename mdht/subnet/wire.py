@@ -21,6 +21,7 @@ from mdht.subnet.framing import (
 )
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import (
+    COPIES_MAX,
     HASH_BYTES,
     HID_BYTES,
     HOSTS_MAX,
@@ -84,6 +85,8 @@ FILTER_BYTES: Final = 1024
 PREFIXES_MAX: Final = 40
 PREFIX_BYTES: Final = 8
 _HEADER: Final = struct.Struct("!4sBBH4s8s8sII")
+_TO_ALL: Final = 2
+"Flag beside that of the keys: the datagram is meant for all hosts of the link."
 
 U8, U16, U32, U64 = unsigned(1), unsigned(2), unsigned(4), unsigned(8)
 HID, HASH, QID, TAG, KEY = exactly(HID_BYTES), exactly(HASH_BYTES), exactly(QID_BYTES), exactly(TAG_BYTES), exactly(20)
@@ -98,6 +101,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     "Grows with each start of the host, and when it refutes a suspicion."
     seq: int
     "Grows with each datagram of one incarnation."
+    to_all: bool = False
+    "Whether it is meant for all hosts of the link, though this one may be a copy that came by unicast."
 
 
 BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
@@ -126,6 +131,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
             ("identity", IDENTITY),
             ("founded_s", U32),
             ("policy", POLICY),
+            ("unheard", HID, COPIES_MAX),
         ),
     ),
     Bye: (3, numbered(("handed_over", FLAG))),
@@ -216,7 +222,8 @@ class LinkCodec:
         number, fields = BODIES[type(message)]
         body = encode_fields(fields, message)
         head = (header.subnet_tag, header.hid, header.incarnation, header.seq)
-        data = self._keys.signed(_HEADER.pack(MAGIC, number, self._keys.flag, len(body), self._tag, *head) + body)
+        marks = self._keys.flag | (_TO_ALL if header.to_all else 0)
+        data = self._keys.signed(_HEADER.pack(MAGIC, number, marks, len(body), self._tag, *head) + body)
         if len(data) > DATAGRAM_MAX:
             raise ValueError(f"{type(message).__name__} of {len(data)} bytes; a datagram holds {DATAGRAM_MAX}")
         return data
@@ -244,4 +251,5 @@ class LinkCodec:
             return None
         kind, fields = found
         message: Message = build(kind, decode_fields(fields, body, kind.__name__))
-        return Header(subnet_tag=tag, hid=hid, incarnation=incarnation, seq=seq), message
+        to_all = bool(marks & _TO_ALL)
+        return Header(subnet_tag=tag, hid=hid, incarnation=incarnation, seq=seq, to_all=to_all), message

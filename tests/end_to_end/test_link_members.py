@@ -3,18 +3,18 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mdht.link_config import GROUP_PORT, group4
 from mdht.subnet.messages import Bye, Message, Ping
 from mdht.subnet.wire import Header, LinkCodec
+from tests.end_to_end.members import DETECTION_S, SLACK_S, Member, join, wait_ready, wait_state
 from tests.end_to_end.sites import PATIENCE_S, TRACEBACK, command, json_lines, laboratory
-from tools.netlab import Host, Process, wait_until
+from tools.netlab import Host, wait_until
 
 pytestmark = pytest.mark.lab
 LOSSY_MEMBER = Path(__file__).with_name("link_member.py")
@@ -22,55 +22,8 @@ FOREIGN_SOURCE = Path(__file__).with_name("foreign_source.py")
 HOSTS = 5
 SEEN_S = 2.0
 "From the start of the last host until all see all ready."
-DETECTION_S = 4.5
-"2.5 heartbeats and 2 s (mDHT design, section 3)."
-SLACK_S = 0.5
-"For a machine that does other things too."
 LOSS = 0.2
 LOSSY_S = 60.0
-
-
-class Member:
-    """A host that runs `mdht run`, and what it has printed."""
-
-    def __init__(self, host: Host, process: Process) -> None:
-        self.host, self.process = host, process
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        # The last line may be half written.
-        return json_lines(self.process.log.rpartition("\n")[0])
-
-    def event(self, name: str) -> dict[str, Any]:
-        return next(line for line in self.lines if line["event"] == name)
-
-    @property
-    def hid(self) -> str:
-        return str(self.event("joins")["hid"])
-
-    @property
-    def states(self) -> dict[str, str]:
-        """What it last said of every other host."""
-        return {line["hid"]: line["state"] for line in self.lines if line["event"] == "member"}
-
-    @property
-    def subnets(self) -> list[str]:
-        """Those that it was in, one after the other."""
-        return [line["subnet"] for line in self.lines if line["event"] == "settled"]
-
-    def saw(self, hid: str, state: str) -> float:
-        """When it last said that a host is in a state."""
-        return max(
-            line["at"]
-            for line in self.lines
-            if (line["event"], line.get("hid"), line.get("state")) == ("member", hid, state)
-        )
-
-    def counters(self) -> dict[str, int]:
-        """Stop it; what it has counted."""
-        assert self.process.stop() == 0
-        counters: dict[str, int] = self.event("ended")["counters"]
-        return counters
 
 
 @dataclass(frozen=True)
@@ -110,44 +63,11 @@ def _fresh(world: World) -> None:
         shutil.rmtree(host.directory / "state" / "mdht", ignore_errors=True)
 
 
-def join(*hosts: Host, arguments: Sequence[str] = ()) -> list[Member]:
-    """Let hosts become members."""
-    words = [Host.program("mdht"), "run", "--json", *arguments]
-    members = [Member(host, host.popen(*words)) for host in hosts]
-    for member in members:
-        member.process.wait_for('"event":"joins"')
-    return members
-
-
-def wait_ready(members: list[Member]) -> None:
-    """Wait until each says that all others are ready."""
-    hids = {member.hid for member in members}
-
-    def look() -> bool:
-        return all(
-            {hid for hid, state in member.states.items() if state == "ready"} == hids - {member.hid}
-            for member in members
-        )
-
-    wait_until(look, PATIENCE_S, "view of all", lambda: "\n".join(member.process.log for member in members))
-
-
 @pytest.fixture
 def five(world: World) -> list[Member]:
     members = join(*world.hosts)
     wait_ready(members)
     return members
-
-
-def wait_state(members: list[Member], hid: str, state: str) -> float:
-    """Wait until all say that a host is in a state; when the last one did."""
-    wait_until(
-        lambda: all(member.states.get(hid) == state for member in members),
-        PATIENCE_S,
-        f"{state} of {hid}",
-        lambda: "\n".join(member.process.log for member in members),
-    )
-    return max(member.saw(hid, state) for member in members)
 
 
 def test_hosts_of_a_link_come_to_one_subnet(five: list[Member]) -> None:

@@ -28,6 +28,12 @@ class Bare(Membership):
 
     tag = NO_TAG
 
+    def heard_by_group(self, hid: bytes, now: float) -> None:
+        self.reach.heard_by_group(hid, now)
+
+    def copies(self, now: float) -> list[Address]:
+        return self.reach.copies(now)
+
 
 class Recorder:
     """A core that writes down what it gets, and answers with what it is told to."""
@@ -41,12 +47,20 @@ class Recorder:
         self.answer: list[Effect] = []
         self.due = float("inf")
         self.ticks: list[float] = []
+        self.heard: list[bytes] = []
+        self.copied: list[Address] = []
 
     def receive(
         self, header: Header, message: Message, source: Address, now: float, *, multicast: bool
     ) -> list[Effect]:
         self.got.append((header, message, source, multicast))
         return self.answer
+
+    def heard_by_group(self, hid: bytes, now: float) -> None:
+        self.heard.append(hid)
+
+    def copies(self, now: float) -> list[Address]:
+        return self.copied
 
     def tick(self, now: float) -> list[Effect]:
         self.ticks.append(now)
@@ -317,6 +331,69 @@ def test_an_interface_that_comes_back_is_read_again() -> None:
     run(main)
 
 
+def test_a_copy_counts_as_multicast_and_reaches_the_core_once() -> None:
+    async def main(scene: Scene) -> None:
+        sender, both, deaf, other = (Recorder(name) for name in (b"sender..", b"both....", b"deaf....", b"other..."))
+        driver = scene.drive(sender)
+        twice = scene.drive(both)
+        scene.drive(deaf, faults=Faults(ignore_multicast=True))
+        scene.drive(other)
+        sender.copied = [link.addresses[0] for link in scene.wire.links[1:3]]
+        driver.perform([Multicast(PING)])
+        await trio.testing.wait_all_tasks_blocked()
+        for core, by_group in ((both, True), (deaf, False), (other, True)):
+            ((header, message, _source, multicast),) = core.got
+            assert (message, header.to_all, multicast) == (PING, True, True)
+            assert core.heard == ([b"sender.."] if by_group else [])
+        assert twice.counters["duplicate"] == 1
+        assert driver.counters["copies"] == 2
+
+    run(main)
+
+
+def test_multicast_is_noticed_though_its_copy_came_first() -> None:
+    async def main(scene: Scene) -> None:
+        core = Recorder()
+        driver = scene.drive(core)
+        header = Header(subnet_tag=bytes(8), hid=b"stranger", incarnation=1, seq=1, to_all=True)
+        data = LinkCodec("test").encode(header, PING)
+        scene.inject(1, data=data)
+        assert scene.stranger is not None
+        await trio.testing.wait_all_tasks_blocked()
+        scene.stranger.unicast(data, scene.wire.links[0].addresses[0])
+        scene.inject(1, data=data)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (core.seqs, core.heard) == ([1], [b"stranger"] * 2)
+        assert driver.counters["duplicate"] == 2
+
+    run(main)
+
+
+def test_what_is_meant_for_one_is_no_multicast_though_somebody_sends_it_to_the_group() -> None:
+    async def main(scene: Scene) -> None:
+        core = Recorder()
+        scene.drive(core)
+        scene.inject(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [multicast for *_, multicast in core.got] == [False]
+
+    run(main)
+
+
+def test_a_hello_to_one_may_be_meant_for_all() -> None:
+    async def main(scene: Scene) -> None:
+        core, other = Recorder(), Recorder(b"other...")
+        driver = scene.drive(core)
+        scene.drive(other)
+        hello = Hello(overlay_hash=HASH)
+        driver.perform([Unicast(("192.0.2.2", 4000), hello, to_all=True)])
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(message, multicast) for _, message, _, multicast in other.got] == [(hello, True)]
+        assert other.heard == []
+
+    run(main)
+
+
 def test_a_unicast_says_that_it_is_one() -> None:
     async def main(scene: Scene) -> None:
         core, other = Recorder(), Recorder(b"other...")
@@ -343,7 +420,7 @@ def test_faults_lose_messages_not_copies_and_the_same_ones_each_time() -> None:
         await trio.testing.wait_all_tasks_blocked()
         lost.append(sorted(set(range(1000)) - set(core.seqs)))
         assert 150 < len(lost[-1]) < 250
-        assert driver.counters["lost_on_purpose"] == len(lost[-1])
+        assert driver.counters["lost_on_purpose"] == 2 * len(lost[-1])
 
     run(main)
     run(main)

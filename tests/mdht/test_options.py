@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdht.errors import LocalProtocolError
 from mdht.options import config_of, default_state_dir, key_of, parse_arguments
 
 
@@ -47,6 +48,8 @@ def test_any_other_text_is_a_key(text: str) -> None:
         (["run", "--policy", "fixed:0"], "1 to 255 replicas"),
         (["run", "--cache", "0"], "neither off nor within 1..3600 seconds"),
         (["run", "--cache", "on"], "neither off nor within 1..3600 seconds"),
+        (["run", "--peer", "host.example.org"], "a host of the link is named by its address"),
+        (["run", "--peer", "192.0.2.7:0"], "port"),
     ],
 )
 def test_wrong_usage_is_told_and_exits_with_2(
@@ -97,3 +100,17 @@ def test_each_network_has_a_directory_below_ours(network: str) -> None:
     assert path.parent == Path("/state/mdht")
     assert path.name not in (".", "..")
     assert default_state_dir({"XDG_STATE_HOME": "relative"}, network).is_relative_to(Path.home())
+
+
+def test_peers_are_addresses_with_or_without_a_port() -> None:
+    words = ["run", "--peer", "192.0.2.7", "--peer", "[2001:db8::7]:4000"]
+    config = config_of(parse_arguments(words), lasting=False)
+    assert config.peers == (("192.0.2.7", 27183), ("2001:db8::7", 4000))
+
+
+def test_peers_are_few_and_on_a_link() -> None:
+    peers = [word for number in range(65) for word in ("--peer", f"192.0.2.{number}")]
+    with pytest.raises(LocalProtocolError, match="at most 64"):
+        config_of(parse_arguments(["run", *peers]), lasting=False)
+    with pytest.raises(LocalProtocolError, match="on none"):
+        config_of(parse_arguments(["run", "--no-presence", "--peer", "192.0.2.7"]), lasting=False)

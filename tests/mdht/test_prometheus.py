@@ -13,6 +13,9 @@ STATUS = Status(
     addresses=("192.0.2.1:27183",),
     uptime_s=12.34567,
     members=("192.0.2.2:27183", "192.0.2.3:27183"),
+    link_mode="partly emulated",
+    emulated=1,
+    without_copies=0,
     contacts=4,
     neighbours=(),
     structural_changes=1,
@@ -45,6 +48,9 @@ def test_the_numbers_are_those_of_the_status() -> None:
     labels = 'network="the \\"lab\\"\\\\",host="cdcdcdcdcdcdcdcd",subnet="abababababababab"'
     for line in (
         f"mdht_members{{{labels}}} 2",
+        f"mdht_emulated_members{{{labels}}} 1",
+        f'mdht_link_mode{{{labels},mode="partly emulated"}} 1',
+        f'mdht_link_mode{{{labels},mode="multicast"}} 0',
         f"mdht_nodes{{{labels}}} 4",
         f"mdht_cached_keys{{{labels}}} 2",
         f"mdht_cached_bytes{{{labels}}} 300",

@@ -163,7 +163,7 @@ def test_a_killed_process_loses_nothing_that_it_had_saved(tmp_path: Path) -> Non
 
 def test_the_subnets_that_a_host_was_in_come_back_older(tmp_path: Path) -> None:
     subnet = Subnet(Identity(Kind.RANDOM, bytes(16)), b"tagtagta", "adaptive:1:0.5")
-    kept = Kept(subnet=subnet, fingerprint=b"linklink", founded_s=100.0, left_s=0.0)
+    kept = Kept(subnet=subnet, fingerprint=b"linklink", founded_s=100.0, left_s=0.0, hosts=(("192.0.2.7", 4000),))
     with StateDirectory.open(tmp_path, 1000.0) as state:
         assert state.load(1000.0).kept == ()
         state.keep_subnets((kept,), 1000.0)

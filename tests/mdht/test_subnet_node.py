@@ -1,6 +1,7 @@
 """Several hosts of one link, on real sockets: one node of records."""
 
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -8,27 +9,47 @@ import msgspec
 import pytest
 import trio
 
+from dhtboot.ids import Address
 from mdht.api import Mdht
 from mdht.config import MdhtConfig
 from mdht.keeping.config import KeepingConfig
+from mdht.link_driver import Event, Faults
 from mdht.node import open_mdht
 from mdht.signing import SigningKey
+from mdht.subnet.effects import LinkMode, LinkModeChanged
 
 pytestmark = pytest.mark.loopback
 
 KEY = b"k" * 20
 CONFIG = MdhtConfig(network=f"subnet-{os.getpid()}", interfaces=("lo",), port=0)
 "Others may test on the same loopback."
+DEAF = Faults(ignore_multicast=True)
+"Of all hosts of a link: then no multicast passes on it."
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while True:
+        if holds():
+            return
+        await trio.sleep(0.02)
+
+
+async def settled(nodes: list[Mdht]) -> None:
+    """Wait until all are in one subnet, and know each other."""
+
+    def together() -> bool:
+        states = [node.status() for node in nodes]
+        known = all(len(state.members) == len(nodes) - 1 and state.phase == "joined" for state in states)
+        return known and len({state.subnet for state in states}) == 1
+
+    await until(together)
 
 
 async def hosts(stack: AsyncExitStack, count: int, config: MdhtConfig = CONFIG) -> list[Mdht]:
     """So many that know each other."""
     found = [await stack.enter_async_context(open_mdht(config, SigningKey.generate())) for _ in range(count)]
-    while True:
-        states = [node.status() for node in found]
-        if all(len(state.members) == count - 1 and state.phase == "joined" for state in states):
-            return found
-        await trio.sleep(0.02)
+    await settled(found)
+    return found
 
 
 async def acquainted(*nodes: Mdht) -> None:
@@ -109,6 +130,38 @@ def test_what_one_host_has_fetched_of_another_node_its_sibling_has_from_it() -> 
     trio.run(test)
 
 
+def port_of(node: Mdht) -> Address:
+    return next(address for address in node.host.addresses if address[0] == "127.0.0.1")
+
+
+@pytest.mark.parametrize("named_by", ["peers", "bootstrap"])
+def test_without_any_multicast_hosts_that_know_one_are_one_subnet(named_by: str) -> None:
+    async def test() -> None:
+        with trio.fail_after(30):
+            async with AsyncExitStack() as stack:
+                events: list[Event] = []
+                first = await stack.enter_async_context(
+                    open_mdht(CONFIG, SigningKey.generate(), on_event=events.append, faults=DEAF)
+                )
+                host, port = port_of(first)
+                named = {"peers": ((host, port),)} if named_by == "peers" else {"bootstrap": (f"{host}:{port}",)}
+                config = msgspec.structs.replace(CONFIG, **named)
+                others = [
+                    await stack.enter_async_context(open_mdht(config, SigningKey.generate(), faults=DEAF))
+                    for _ in range(2)
+                ]
+                await settled([first, *others])
+                await others[0].put(KEY, b"by unicast", ttl_s=60)
+                assert [found.value for found in await others[1].get(KEY)] == [b"by unicast"]
+                await until(lambda: {node.status().link_mode for node in (first, *others)} == {"emulated"})
+                assert first.status().emulated == 2
+                assert first.status().counters["copies"] > 0
+                modes = [event.mode for event in events if isinstance(event, LinkModeChanged)]
+                assert modes[-1] is LinkMode.EMULATED
+
+    trio.run(test)
+
+
 def test_the_policy_is_that_of_the_host_that_came_first_and_stays_over_restarts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,5 +184,29 @@ def test_the_policy_is_that_of_the_host_that_came_first_and_stays_over_restarts(
             async with AsyncExitStack() as stack:
                 (back,) = await hosts(stack, 1, single)
                 assert (back.status().policy, back.status().policy_adopted) == ("full", True)
+
+    trio.run(test)
+
+
+def test_without_any_multicast_a_host_that_comes_back_finds_the_others_by_what_it_has_kept(tmp_path: Path) -> None:
+    async def test() -> None:
+        with trio.fail_after(30):
+            async with open_mdht(CONFIG, SigningKey.generate(), faults=DEAF) as first:
+                config = msgspec.structs.replace(CONFIG, state_dir=tmp_path, peers=(port_of(first),))
+                async with open_mdht(config, SigningKey.generate(), faults=DEAF) as second:
+                    await settled([first, second])
+                back = msgspec.structs.replace(config, peers=())
+                async with open_mdht(back, SigningKey.generate(), faults=DEAF) as second:
+                    await settled([first, second])
+
+    trio.run(test)
+
+
+def test_a_host_on_no_link_says_so() -> None:
+    async def test() -> None:
+        config = msgspec.structs.replace(CONFIG, interfaces=(), presence=False)
+        with trio.fail_after(30):
+            async with open_mdht(config, SigningKey.generate()) as node:
+                assert node.status().link_mode == "no link"
 
     trio.run(test)

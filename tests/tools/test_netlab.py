@@ -160,6 +160,45 @@ def test_links_break_and_heal() -> None:
         assert reaches(b, c.ipv4)
 
 
+SAY = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'{0}', ('239.255.9.9', 9999))"
+HEAR = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("239.255.9.9", 9999))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.255.9.9") + socket.inet_aton("{0}"))
+print("ready", flush=True)
+while True:
+    print(s.recv(99).decode(), flush=True)
+"""
+
+
+def test_multicast_is_filtered_in_each_direction_and_unicast_is_not() -> None:
+    with Lab() as lab:
+        one = lab.subnet("one", "198.51.100.0/24")
+        hosts = [lab.host(name, one) for name in ("a", "b", "c")]
+        a, b, _c = hosts
+        for host in hosts:
+            host.run("ip", "route", "add", "239.0.0.0/8", "dev", "eth0")
+        ears = [host.popen(sys.executable, "-c", HEAR.format(host.ipv4)) for host in hosts]
+        for ear in ears:
+            ear.wait_for("ready")
+
+        def heard_by(host: Host, word: str) -> list[bool]:
+            """Who hears it; c does always, but for what is from b while that is filtered."""
+            host.run(sys.executable, "-c", SAY.format(word))
+            ears[hosts.index(host)].wait_for(word)  # a host hears itself
+            assert reaches(a, b.ipv4), "and by now whoever else hears it has"
+            return [word in ear.log for ear in ears]
+
+        assert heard_by(a, "first") == heard_by(b, "second") == [True] * 3
+        one.filter_multicast(b, to_host=True, from_host=False)
+        assert (heard_by(a, "third"), heard_by(b, "fourth")) == ([True, False, True], [True] * 3)
+        one.filter_multicast(b, to_host=False, from_host=True)
+        assert (heard_by(a, "fifth"), heard_by(b, "sixth")) == ([True] * 3, [False, True, False])
+        one.filter_multicast(b, to_host=False, from_host=False)
+        assert heard_by(a, "seventh") == heard_by(b, "eighth") == [True] * 3
+
+
 def test_laboratories_with_the_same_names_run_side_by_side() -> None:
     with Lab() as first, Lab() as second:
         hosts = [(lab.host("a", net), lab.host("b", net)) for lab in (first, second) for net in [lab.subnet("net")]]

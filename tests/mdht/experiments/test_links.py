@@ -2,21 +2,20 @@ from random import Random
 
 import pytest
 
-from mdht.experiments import links
+from mdht.experiments import link_faults
 from mdht.experiments.base import Row, chosen
-from mdht.experiments.links import (
+from mdht.experiments.link_faults import (
     CRASH,
-    DETECTION_MAX_S,
-    HEAL_MAX_S,
-    HOSTS,
-    LINKS,
-    LOSSES,
+    FILTERED,
     SPLIT,
     STEADY,
+    WAYS,
+    WHOLE_LINK,
     Settings,
     false_deaths,
     linked,
 )
+from mdht.experiments.links import DETECTION_MAX_S, EMULATED_MAX_S, HEAL_MAX_S, HOSTS, LINKS, LOSSES
 from mdht.subnet.messages import State
 
 
@@ -53,10 +52,23 @@ def test_a_split_heals_in_time_whatever_is_lost(rows: list[Row]) -> None:
     assert all(0.0 < row["agreed_s"] <= HEAL_MAX_S for row in splits)
 
 
+@pytest.mark.parametrize("hosts", HOSTS)
+@pytest.mark.parametrize("way", WAYS)
+def test_where_multicast_is_filtered_unicast_takes_its_place_in_time(rows: list[Row], way: str, hosts: int) -> None:
+    (row,) = chosen(rows, part=FILTERED, hosts=hosts, way=way)
+    assert row["emulated_s"] <= EMULATED_MAX_S
+    assert row["false_dead"] == 0
+    assert row["all_s"] <= DETECTION_MAX_S
+    assert row["agreed_s"] <= EMULATED_MAX_S
+    assert 10.0 <= row["multicast_s"] <= EMULATED_MAX_S
+    every_host = hosts - 1 if way == WHOLE_LINK else 2
+    assert row["packets_per_s"] <= 1.1 * hosts * (1 + every_host), "a heartbeat, and its copies"
+
+
 def test_rows_have_the_columns_and_the_table_says_whether_the_claims_hold(rows: list[Row]) -> None:
     assert all(tuple(row) == LINKS.columns for row in rows)
     claimed = [each for each in LINKS.findings(rows) if each.wanted]
-    assert len(claimed) == 2 + 2 + 8
+    assert len(claimed) == 2 + 2 + 8 + 8
     assert all(each.holds for each in claimed)
     assert all(each.holds is None for each in LINKS.findings(rows) if not each.wanted)
 
@@ -75,17 +87,17 @@ def test_a_link_loses_nothing_until_it_is_one_subnet() -> None:
 
 
 def test_a_crash_that_stays_unknown_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "WAIT_MAX_S", 1.0)
+    monkeypatch.setattr(link_faults, "WAIT_MAX_S", 1.0)
     link = linked(Settings(part=CRASH, hosts=5, loss=0.0, events=1), 3)
-    assert links._crash(link, Random(1))["all_s"] is None
+    assert link_faults._crash(link, Random(1))["all_s"] is None
 
 
 def test_a_host_counts_as_dead_for_who_took_it_for_dead_before() -> None:
     link = linked(Settings(part=CRASH, hosts=5, loss=0.0, events=1), 3)
     observer, victim = link.hosts[0], link.hosts[4]
-    assert links._death_s(observer, victim, link.now) is None
-    observer.membership.view.get(links.hid_of(4)).state = State.DEAD
-    assert links._death_s(observer, victim, link.now) == 0.0
+    assert link_faults._death_s(observer, victim, link.now) is None
+    observer.membership.view.get(link_faults.hid_of(4)).state = State.DEAD
+    assert link_faults._death_s(observer, victim, link.now) == 0.0
 
 
 def test_a_run_is_the_same_for_a_seed() -> None:
@@ -95,6 +107,6 @@ def test_a_run_is_the_same_for_a_seed() -> None:
 
 
 def test_what_an_interrupted_run_has_can_be_drawn_and_told(rows: list[Row]) -> None:
-    for upto in (1, 9, 14, len(rows)):
+    for upto in (1, 9, 14, 25, len(rows)):
         assert LINKS.findings(rows[:upto])
         LINKS.figure(rows[:upto])

@@ -103,7 +103,7 @@ class FoundingNetwork(LinkOf[FoundingHost]):
             case JoinRing() | BeRing():
                 host.later.append((now + SERVER_S, host.be_ready))
             case SayHello():
-                self.perform(host, membership.hello())
+                self.perform(host, membership.hello(now))
             case _:
                 raise AssertionError(effect)
         assert isinstance(effect, FoundingEffect)

@@ -78,7 +78,7 @@ asks = st.sampled_from([Ask.ANY, Ask.LATEST, Ask.LATEST | Ask.DENIAL])
 messages: Final[st.SearchStrategy[Message]] = st.one_of(
     st.builds(
         Hello,
-        want=st.sampled_from(Want),
+        want=st.sampled_from([Want.NOTHING, Want.ANSWER, Want.ANSWER | Want.COPY]),
         addresses=tuples(addresses, 4),
         overlay_hash=keys,
         key_id=st.binary(max_size=8),
@@ -98,6 +98,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         identity=st.none() | identities,
         founded_s=st.none() | u32,
         policy=st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=POLICY_MAX),
+        unheard=tuples(eights, 8),
     ),
     st.builds(Bye, handed_over=st.booleans()),
     st.builds(Suspect, target=eights, incarnation=u32, silent_ds=u16),
@@ -139,7 +140,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
     st.builds(Subscribe, key=keys, node_id=keys, hid=eights, address=addresses, lease_s=u16),
     st.builds(Changed, record=st.binary(max_size=1000)),
 )
-headers = st.builds(Header, subnet_tag=eights, hid=eights, incarnation=u32, seq=u32)
+headers = st.builds(Header, subnet_tag=eights, hid=eights, incarnation=u32, seq=u32, to_all=st.booleans())
 
 HEADER: Final = Header(subnet_tag=b"tagtagta", hid=b"hosthost", incarnation=3, seq=1000)
 _KEY: Final = bytes(range(20))
@@ -220,6 +221,22 @@ EXAMPLES_IN_FULL: Final[dict[str, Message]] = {
         identity=Identity(Kind.NAME, b"lab", b"saltsalt"),
         founded_s=86_400,
         policy="fixed:3",
+    ),
+    "Here with hosts that it does not hear": Here(
+        state=State.READY,
+        addresses=(_V4,),
+        load=7,
+        size=4,
+        heard=1,
+        view_epoch=9,
+        view_hash=b"viewhash",
+        node_state_hash=b"nodestat",
+        data_root=b"dataroot",
+        last_put=17,
+        unheard=(b"othehost", b"lasthost"),
+    ),
+    "Hello of one who hears nobody": Hello(
+        want=Want.ANSWER | Want.COPY, addresses=(_V4,), overlay_hash=_KEY, key_id=b""
     ),
     "NodeState told on": NodeState(
         ring_id=b"ringring",

@@ -1,8 +1,10 @@
 import pytest
 
 from mdht.experiments.link_run import WholeLink as Link
+from mdht.subnet.effects import Unicast
+from mdht.subnet.face_messages import OverlayDatagram, Prove
 from mdht.subnet.identity import NO_TAG, Kind
-from mdht.subnet.messages import State
+from mdht.subnet.messages import Hello, State
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,3 +60,22 @@ def test_a_host_that_has_left_says_goodbye_and_nothing_else() -> None:
     link.run(60.0)
     assert len(leaver.sent) == said
     assert other.core.membership.ready_hids() == [other.core.hid]
+
+
+def test_a_sibling_that_shows_itself_in_the_overlay_only_is_said_hello_to() -> None:
+    link = Link(1)
+    host = link.add()
+    link.run(3.0)
+    subnet = host.core.subnet
+    assert subnet is not None
+    for number, tag, hid in (
+        (1, subnet.tag, b"sibling."),
+        (2, b"othertag", b"stranger"),
+        (3, subnet.tag, host.core.hid),
+    ):
+        datagram = OverlayDatagram(
+            identity=subnet.identity, tag=tag, hid=hid, view_epoch=0, held=None, body=Prove(cookie=bytes(8))
+        )
+        host.core.receive_overlay(datagram, ("192.0.2.77", number), link.now)
+    said = [effect for effect in host.core.tick(link.now) if isinstance(effect, Unicast)]
+    assert [(effect.to, type(effect.message), effect.to_all) for effect in said] == [(("192.0.2.77", 1), Hello, True)]

@@ -133,8 +133,7 @@ def test_a_host_that_hears_no_multicast_is_kept_alive_by_pings() -> None:
     hosts[0].hears_multicast = False
     network.run(60.0)
     assert all(set(sees(host).values()) == {State.READY} for host in hosts)
-    assert hosts[0].membership.heard(network.now) == 0
-    assert hosts[1].membership.heard(network.now) == 3
+    assert hosts[0].changes[-1][0] < 5.0, "nobody was even suspected"
 
 
 def test_with_a_fifth_of_multicasts_lost_nobody_is_taken_for_dead() -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from mdht.subnet.errors import WireError
 from mdht.subnet.identity import POLICY_MAX, Identity, Kind
-from mdht.subnet.messages import Bye, Message, Ping, View
+from mdht.subnet.messages import COPIES_MAX, Bye, Message, Ping, View
 from mdht.subnet.wire import BODIES, DATAGRAM_MAX, Header, LinkCodec
 from tests.mdht.subnet.link_messages import EXAMPLES, EXAMPLES_IN_FULL, HEADER, headers, messages
 
 VECTORS = Path(__file__).with_name("vectors.json")
 KEY = b"k" * 16
 MUTATIONS = 1_000_000
+TO_ALL = msgspec.structs.replace(HEADER, to_all=True)
 PING = Ping(nonce=b"noncenon")
 
 
@@ -53,6 +54,8 @@ def test_every_message_has_the_published_bytes() -> None:
     found = {type(example).__name__: codec.encode(HEADER, example).hex() for example in EXAMPLES}
     found |= {name: codec.encode(HEADER, example).hex() for name, example in EXAMPLES_IN_FULL.items()}
     found["Ping with a key"] = keyed.encode(HEADER, PING).hex()
+    found["Bye to all"] = codec.encode(TO_ALL, Bye(handed_over=True)).hex()
+    found["Bye to all, with a key"] = keyed.encode(TO_ALL, Bye(handed_over=True)).hex()
     assert found == json.loads(VECTORS.read_text())
 
 
@@ -92,6 +95,16 @@ def test_a_heartbeat_with_all_it_can_have_fits_a_datagram() -> None:
         policy="x" * POLICY_MAX,
     )
     assert len(LinkCodec("office", [KEY]).encode(HEADER, full)) < 400
+    most = msgspec.structs.replace(full, unheard=(b"unheard0",) * COPIES_MAX)
+    assert len(LinkCodec("office", [KEY]).encode(HEADER, most)) <= DATAGRAM_MAX
+
+
+def test_that_a_datagram_is_for_all_is_proved_as_the_rest_of_it() -> None:
+    codec = LinkCodec("office", [KEY])
+    data = bytearray(codec.encode(HEADER, PING))
+    data[5] |= 2
+    with pytest.raises(WireError, match="does not prove"):
+        codec.decode(bytes(data))
 
 
 @pytest.mark.parametrize("name", [b"", b"x" * 41, b"full\n", b"f\xc3\xbcll"])
