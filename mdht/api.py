@@ -187,6 +187,7 @@ class Mdht:
             addresses=tuple(format_address(address) for address in host.addresses),
             uptime_s=trio.current_time() - self._started_at,
             members=tuple(format_address(address) for address in host.members),
+            merges=host.core.counters["merges"],
             contacts=host.contacts,
             neighbours=tuple(self._name(node) for node in host.neighbours),
             structural_changes=0 if part is None else part.step.state.changes.made,

@@ -28,7 +28,7 @@ from mdht.options import config_of, default_state_dir, parse_arguments
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.signing import SigningKey
-from mdht.subnet.effects import MemberChanged, Settled
+from mdht.subnet.effects import Event, Merged, Settled
 
 log = logging.getLogger(__name__)
 
@@ -150,16 +150,21 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
     writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
     lines = Lines(options.network, as_json=options.json)
     hosts: list[RunningHost] = []
-    early: list[MemberChanged | Settled] = []
+    early: list[Event] = []
 
-    def on_event(event: MemberChanged | Settled) -> None:
+    def on_event(event: Event) -> None:
         if not hosts:
             early.append(event)  # the first line says who this host is
         elif isinstance(event, Settled):
             lines.settled(event.subnet)
+        elif isinstance(event, Merged):
+            lines.merged(event.gone, event.into)
         elif options.json or options.verbose:
             member = hosts[0].core.membership.view.get(event.hid)
-            lines.members([] if member is None else [member], trio.current_time())
+            if member is None:
+                lines.gone_over(event.hid)
+            else:
+                lines.members([member], trio.current_time())
 
     config = config_of(options, lasting=True)
     async with open_mdht(config, writer, on_event=on_event) as node, trio.open_nursery() as nursery:
@@ -332,6 +337,7 @@ def _status_text(status: Status) -> str:
         ("addresses", ", ".join(status.addresses)),
         ("up for", f"{status.uptime_s:.0f} s"),
         ("members", ", ".join(status.members) or "none beside this host"),
+        ("merges", f"{status.merges} with other subnets of the link"),
         ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
         ("records", f"{status.records}, {status.record_bytes} bytes"),

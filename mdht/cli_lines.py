@@ -9,6 +9,7 @@ import msgspec
 from dhtboot.ids import format_address
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet
+from mdht.subnet.messages import State
 from mdht.subnet.view import Member
 
 
@@ -46,6 +47,11 @@ class Lines:
                 addresses=addresses,
             )
 
+    def gone_over(self, hid: bytes) -> None:
+        """Print that a host of this subnet is in another one of the link."""
+        state = State.LEFT.name.lower()
+        self.line(f"{hid.hex()}  {state:<8}  in another subnet", event="member", hid=hid.hex(), state=state)
+
     def head(self) -> None:
         """Print the head of the table."""
         if not self._as_json:
@@ -60,6 +66,11 @@ class Lines:
         kind = subnet.identity.kind.name.lower()
         tag = subnet.tag.hex()
         self.line(f"in subnet {tag}, node {node_id}", event="settled", subnet=tag, node=node_id, identity=kind)
+
+    def merged(self, gone: bytes, into: Subnet) -> None:
+        """Print that two subnets of the link are one from now on."""
+        text = f"two subnets of this link are one: {gone.hex()} has given way to {into.tag.hex()}"
+        self.line(text, event="merged", gone=gone.hex(), subnet=into.tag.hex())
 
     def ended(self, counters: Mapping[str, int]) -> None:
         """Print what was counted."""

@@ -15,7 +15,7 @@ from mdht.link_config import LinkConfig
 from mdht.link_driver import LinkDriver
 from mdht.link_io import UdpLink, open_link
 from mdht.link_keys import read_keys
-from mdht.subnet.effects import MemberChanged, Settled
+from mdht.subnet.effects import Event, MemberChanged
 from mdht.subnet.identity import overlay_bytes
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HID_BYTES
@@ -77,8 +77,8 @@ async def _observe(options: argparse.Namespace, keys: tuple[bytes, ...], config:
     lines = Lines(options.network, as_json=options.json)
     told = False
 
-    def on_event(event: MemberChanged | Settled) -> None:
-        if isinstance(event, Settled):
+    def on_event(event: Event) -> None:
+        if not isinstance(event, MemberChanged):
             return
         member = core.view.get(event.hid)
         if told and member is not None:

@@ -7,6 +7,7 @@ import msgspec
 
 from mdht.keeping.config import KeepingConfig
 
+Merge = Literal["auto", "never"]
 Overlay = Literal["kademlia", "chord"]
 
 
@@ -28,6 +29,8 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Of the link whose subnet to be in; that of the default route if none is named."
     presence: bool = True
     "Be a member of the link's subnet, and announce that by DNS-SD; else the host is a subnet of its own."
+    merge: Merge = "auto"
+    "What becomes of two subnets that meet late on one link: the smaller one gives way to the other, or they stay two."
     allow_private: bool = False
     "Tell other subnets private addresses even where they are reached by public ones."
     keys: tuple[bytes, ...] = ()

@@ -18,7 +18,7 @@ from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Send
 from dhtboot.errors import DhtbootError
 from dhtboot.ids import Address, format_address
-from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, Settled, Unicast
+from mdht.subnet.effects import Effect, Event, MemberChanged, Merged, Multicast, Reincarnated, Settled, Unicast
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.messages import Hello, Here, Message, View
@@ -187,7 +187,7 @@ class LinkDriver:
         *,
         keyed: bool,
         keep: Callable[[int], None],
-        on_event: Callable[[MemberChanged | Settled], None],
+        on_event: Callable[[Event], None],
         away: Away | None = None,
         on_transfer: Callable[[FetchBulk | BulkTo], None] | None = None,
         faults: Faults | None = None,
@@ -228,7 +228,7 @@ class LinkDriver:
     def perform(self, effects: Iterable[Effect | FetchBulk | BulkTo]) -> None:
         """Carry out what the core wants; call it with whatever a call of the core returned."""
         wanted = list(effects)
-        events: list[MemberChanged | Settled] = []
+        events: list[Event] = []
         for effect in wanted:
             if isinstance(effect, Reincarnated):
                 self._keep(effect.incarnation)  # before any datagram has it
@@ -240,7 +240,7 @@ class LinkDriver:
                     self._send(message, to)
                 case Send(to=to, packet=packet):
                     self._send_away(packet, to)
-                case MemberChanged() | Settled():
+                case MemberChanged() | Settled() | Merged():
                     events.append(effect)
                 case FetchBulk() | BulkTo() if self._on_transfer is not None:
                     self._on_transfer(effect)

@@ -32,7 +32,7 @@ from mdht.link_running import RunningHost
 from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory
 from mdht.state_keeping import StateKeeping
-from mdht.subnet.effects import MemberChanged, Settled
+from mdht.subnet.effects import Event, MemberChanged, Merged, Settled
 from mdht.subnet.identity import derive
 from mdht.subnet.kept import recalled
 from mdht.subnet.messages import HID_BYTES, State
@@ -45,7 +45,7 @@ __all__ = ["Mdht", "MdhtConfig", "open_mdht"]
 
 log = logging.getLogger(__name__)
 
-OnEvent: TypeAlias = Callable[[MemberChanged | Settled], None]
+OnEvent: TypeAlias = Callable[[Event], None]
 
 LEAVE_S: Final = 3.0
 "For handing records over; a user who pressed Ctrl-C waits no longer."
@@ -70,7 +70,7 @@ async def open_mdht(
     Args:
         config: settings.
         writer: signs what is put through this host.
-        on_event: is told of members that come and go, and of subnets that this host comes to.
+        on_event: is told of members that come and go, of subnets that this host comes to, and of those that become one.
         faults: what goes wrong on purpose, for tests.
 
     Raises:
@@ -162,6 +162,7 @@ class _Running:
             allow_private=config.allow_private,
             alone=not interfaces,
             keeping=msgspec.structs.replace(config.keeping, table=table),
+            merge=config.merge,
         )
         core = make_host(
             settings,
@@ -281,12 +282,14 @@ class _Running:
         if self._state is not None:
             self._state.keep_incarnation(incarnation)
 
-    def _on_event(self, event: MemberChanged | Settled) -> None:
+    def _on_event(self, event: Event) -> None:
         if self._told_of is not None:
             self._told_of(event)
         match event:
             case MemberChanged(hid=hid, state=State.READY | State.LEFT | State.DEAD as state):
                 log.info("host %s is %s", hid.hex(), state.name.lower())
+            case Merged(gone=gone, into=into) if self._told_of is None:
+                log.warning("two subnets of this link are one: %s has given way to %s", gone.hex(), into.tag.hex())
             case Settled(subnet=subnet) if subnet is not None:
                 log.info("in subnet %s", subnet.tag.hex())
             case _:

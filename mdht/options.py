@@ -131,6 +131,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         interfaces=tuple(options.interface),
         server=options.server,
         presence=not options.no_presence,
+        merge=options.merge,
         allow_private=options.allow_private,
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
@@ -168,6 +169,12 @@ def _common_options() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--no-presence", action="store_true", help="be a subnet of its own: neither announce nor seek hosts on the link"
+    )
+    common.add_argument(
+        "--merge",
+        choices=("auto", "never"),
+        default="auto",
+        help="two subnets that meet late on one link become one, or stay two (auto)",
     )
     common.add_argument("--key-file", type=Path, metavar="FILE", help="passphrase that the hosts of the overlay share")
     common.add_argument(

@@ -92,6 +92,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     members: tuple[str, ...]
     "Addresses of the other hosts of the subnet."
+    merges: int
+    "Times since its start that two subnets of its link have become one, as this host has seen."
     contacts: int
     "Other nodes known."
     neighbours: tuple[str, ...]

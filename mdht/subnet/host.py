@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.ids import Address
 from mdht.records import Copy
-from mdht.subnet.effects import Effect, MemberChanged, Settled
+from mdht.subnet.effects import Effect, MemberChanged, Merged, Settled
 from mdht.subnet.face_messages import OverlayDatagram
-from mdht.subnet.founding import (
+from mdht.subnet.founding import Founding
+from mdht.subnet.founding_effects import (
     Adopt,
     BeRing,
     Found,
-    Founding,
     FoundingEffect,
     JoinRing,
     LookForOverlay,
@@ -119,6 +119,7 @@ class SubnetHost:
         self._make_records = make_records
         self._former, self._former_at = list(former), now
         self._syncing = False
+        self._part_of: Subnet | None = None
         self._founding = founding
         self._make_part = make_part
 
@@ -325,15 +326,24 @@ class SubnetHost:
                     effects += self._sorted(self.part.join(now), now)
                 case SayHello():
                     effects += self.membership.hello()
+                case Merged():
+                    self.counters["merges"] += 1
+                    effects.append(one)
         return effects
+
+    def _stays_the_node(self, subnet: Subnet | None) -> bool:
+        """Whether another founding has the same identifier, which then stays in the overlay."""
+        former = self._part_of
+        return subnet is not None and former is not None and subnet.identity == former.identity
 
     def _settle(self, subnet: Subnet | None, founded_at: float, now: float) -> list[Effect]:
         """Be in a subnet from now on, or in none; of another one that this host was in it takes its leave."""
         effects: list[Effect] = []
         if self.part is not None:
-            effects += self._sorted([*self.part.stop(now), *self.part.leave(now)], now)
+            farewell = [] if self._stays_the_node(subnet) else self.part.leave(now)
+            effects += self._sorted([*self.part.stop(now), *farewell], now)
         self.membership.settle(subnet, founded_at)
-        self.part = None if subnet is None else self._make_part(subnet, now)
+        self.part, self._part_of = None if subnet is None else self._make_part(subnet, now), subnet
         if self.keeper is not None:
             self._former, self._former_at = self.keeper.copies(now), now
         self.keeper, self._syncing = None, False

@@ -3,21 +3,10 @@ from random import Random
 
 import pytest
 
-from mdht.subnet.founding import (
-    TRANSITIONS,
-    Action,
-    Adopt,
-    BeRing,
-    Found,
-    Founding,
-    Input,
-    JoinRing,
-    LookForOverlay,
-    SayHello,
-    Stage,
-    Withdraw,
-)
+from mdht.subnet.effects import Merged
+from mdht.subnet.founding import TRANSITIONS, Action, Founding, Input, Stage
 from mdht.subnet.founding_config import FoundingConfig
+from mdht.subnet.founding_effects import Adopt, BeRing, Found, JoinRing, LookForOverlay, SayHello, Withdraw
 from mdht.subnet.identity import NO_TAG, Identity, Kind, Subnet, named
 from mdht.subnet.kept import Kept
 from mdht.subnet.messages import Bye, Hello, Here, State
@@ -320,7 +309,7 @@ def test_a_young_subnet_gives_way_to_a_smaller_tag(stage: Stage) -> None:
     for tag, yields in ((LOW_TAG, True), (HIGH_TAG, False)):
         subject = subject_in(stage)
         subject.hear(8, here(founded_s=2), tag)
-        assert [type(effect) for effect in subject.take()] == ([Adopt] if yields else [])
+        assert [type(effect) for effect in subject.take()] == ([Merged, Adopt, SayHello] if yields else [])
 
 
 def test_an_old_subnet_does_not_give_way_here_nor_asks() -> None:
