@@ -66,6 +66,7 @@ class MemoryNode:
             addresses=("127.0.0.1:27183",),
             uptime_s=1.0,
             members=(),
+            merges=0,
             contacts=0,
             neighbours=(),
             structural_changes=0,

@@ -42,6 +42,7 @@ def test_any_other_text_is_a_key(text: str) -> None:
         (["run", "--port", "0"], "not within 1..65535"),
         (["run", "--port", "65536"], "not within 1..65535"),
         (["run", "--bootstrap", "host:port"], "port 'port'"),
+        (["run", "--merge", "always"], "invalid choice"),
         (["run", "--network", ""], "1 to 64 printable"),
     ],
 )
@@ -80,3 +81,9 @@ def test_each_network_has_a_directory_below_ours(network: str) -> None:
     assert path.parent == Path("/state/mdht")
     assert path.name not in (".", "..")
     assert default_state_dir({"XDG_STATE_HOME": "relative"}, network).is_relative_to(Path.home())
+
+
+def test_subnets_of_one_link_are_merged_unless_that_is_not_wanted(tmp_path: Path) -> None:
+    for arguments, merge in (([], "auto"), (["--merge", "never"], "never")):
+        options = parse_arguments(["run", "--state-dir", str(tmp_path), *arguments])
+        assert config_of(options, lasting=True).merge == merge

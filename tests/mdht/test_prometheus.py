@@ -13,6 +13,7 @@ STATUS = Status(
     addresses=("192.0.2.1:27183",),
     uptime_s=12.34567,
     members=("192.0.2.2:27183", "192.0.2.3:27183"),
+    merges=1,
     contacts=4,
     neighbours=(),
     structural_changes=1,

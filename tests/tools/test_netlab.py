@@ -160,6 +160,16 @@ def test_links_break_and_heal() -> None:
         assert reaches(b, c.ipv4)
 
 
+def test_two_links_that_are_plugged_together_are_one() -> None:
+    with Lab() as lab:
+        west, east = lab.subnet("west"), lab.subnet("east", first=100)
+        a, b = lab.host("a", west), lab.host("b", east)
+        assert (a.ipv4, b.ipv4) == ("198.51.100.2", "198.51.100.100")
+        assert a.run("ping", "-c1", "-W1", b.ipv4, check=False).returncode != 0
+        west.plug_into(east)
+        assert a.run("ping", "-c1", "-W2", b.ipv4, check=False).returncode == 0
+
+
 def test_laboratories_with_the_same_names_run_side_by_side() -> None:
     with Lab() as first, Lab() as second:
         hosts = [(lab.host("a", net), lab.host("b", net)) for lab in (first, second) for net in [lab.subnet("net")]]
