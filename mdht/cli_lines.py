@@ -63,9 +63,10 @@ class Lines:
             self.line("in no subnet", event="settled", subnet=None)
             return
         node_id = f"{subnet.identity.node_id(self._network):040x}"
-        kind = subnet.identity.kind.name.lower()
-        tag = subnet.tag.hex()
-        self.line(f"in subnet {tag}, node {node_id}", event="settled", subnet=tag, node=node_id, identity=kind)
+        kind, tag = subnet.identity.kind.name.lower(), subnet.tag.hex()
+        salted = bool(subnet.identity.salt)
+        text = f"in subnet {tag}, node {node_id}" + (", as another subnet has its first identifier" if salted else "")
+        self.line(text, event="settled", subnet=tag, node=node_id, identity=kind, salted=salted)
 
     def merged(self, gone: bytes, into: Subnet) -> None:
         """Print that two subnets of the link are one from now on."""

@@ -29,6 +29,9 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Of the link whose subnet to be in; that of the default route if none is named."
     presence: bool = True
     "Be a member of the link's subnet, and announce that by DNS-SD; else the host is a subnet of its own."
+    subnet: str | None = None
+    """Name by which the link's subnet is known, if this host founds it; else its global IPv4 prefix is what it is known
+    by, or its global or local IPv6 prefix, or a random number where there are private IPv4 addresses only."""
     merge: Merge = "auto"
     "What becomes of two subnets that meet late on one link: the smaller one gives way to the other, or they stay two."
     allow_private: bool = False

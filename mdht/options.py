@@ -17,6 +17,7 @@ from mdht.keeping.config import KeepingConfig
 from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import parse
+from mdht.subnet.identity import named
 
 REPLICAS_MAX: Final = 16
 "Of nodes that hold a record: with Chord no more are known to a lookup."
@@ -131,6 +132,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         interfaces=tuple(options.interface),
         server=options.server,
         presence=not options.no_presence,
+        subnet=options.subnet,
         merge=options.merge,
         allow_private=options.allow_private,
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
@@ -169,6 +171,12 @@ def _common_options() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--no-presence", action="store_true", help="be a subnet of its own: neither announce nor seek hosts on the link"
+    )
+    common.add_argument(
+        "--subnet",
+        metavar="NAME",
+        type=_subnet,
+        help="name of the link's subnet, if it is founded here (known by its public or local prefix, else random)",
     )
     common.add_argument(
         "--merge",
@@ -216,6 +224,14 @@ def _ttl(text: str) -> float:
     if not LEASE_MIN_S <= ttl_s <= LEASE_MAX_S:
         raise argparse.ArgumentTypeError(f"{text!r} is not within {LEASE_MIN_S}..{LEASE_MAX_S} seconds (7 days)")
     return ttl_s
+
+
+def _subnet(text: str) -> str:
+    try:
+        named(text)
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _replicas(text: str) -> int:

@@ -69,6 +69,7 @@ class Internet:
         node_events: when nodes have died and been born: the time, the link, whether it was a birth.
         on_sent: is told each message that a host sends, with the header it has on a link.
         loss: share of the messages between subnets that are lost.
+        cut: links that do not reach each other.
         multicast_loss: share of the copies of multicasts that are lost, each for itself.
         at_rest: whether each host of the overlay, which is Chord, has the right predecessor, successors and fingers,
             and none has found a change for a while. Until the next death or birth of a node nobody may find one from
@@ -94,6 +95,7 @@ class Internet:
         self.node_events: list[tuple[float, int, bool]] = []
         self.on_sent: Callable[[SimHost, Any, Header | None], None] | None = None
         self.loss = self.multicast_loss = 0.0
+        self.cut: frozenset[int] = frozenset()
         self.at_rest = False
         self._strict = strict
         self._changes_seen, self._quiet_from = 0, 0.0
@@ -323,8 +325,14 @@ class Internet:
         if to == SERVER:
             self.to_server += 1
             self._schedule(self._tick + delay, None, packet, source)
-        elif (receiver := self._by_address.get(to)) is not None and not (self.loss and self._rng.random() < self.loss):
+        elif (receiver := self._by_address.get(to)) is not None and not self._loses(source, receiver):
             self._schedule(self._tick + delay, receiver, packet, source)
+
+    def _loses(self, source: Address, receiver: SimHost) -> bool:
+        if self.loss and self._rng.random() < self.loss:
+            return True
+        sender = self._by_address.get(source)
+        return sender is not None and {sender.link, receiver.link} <= self.cut and sender.link != receiver.link
 
     def _schedule(self, tick: int, host: SimHost | None, packet: Any, source: Address | None) -> None:
         self._buckets.setdefault(tick, []).extend((host, packet, source))

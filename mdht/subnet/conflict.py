@@ -38,11 +38,11 @@ class Outcome(Enum):
     """What becomes of a subnet that has met another one of its own identifier."""
 
     ONE_NODE = "one node"
-    "Both are one, over unicast."
+    "Both are one, over unicast: not built, so that `face_rivals` never asks for it."
     STAY = "stay"
     "The other one takes another identifier."
     SALT = "salt"
-    "This one does: `Subnet.salted`, and joins again."
+    "This one does: `Subnet.salted` is founded, which joins again."
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -61,6 +61,8 @@ class Input(Enum):
     "A contact of the overlay was found."
     UNREACHED = "unreached"
     "None was found, or the join has failed."
+    CONFLICT = "conflict"
+    "Another subnet has this one's identifier in the overlay, and keeps it."
     INHERITS = "inherits"
     "The host that looked for the overlay for a ring of one is gone, and this one does so in its place."
 
@@ -70,6 +72,7 @@ class Action(Enum):
 
     ADOPT = "adopt"
     FOUND = "found"
+    FOUND_SALTED = "found salted"
     WAIT = "wait"
     WITHDRAW = "withdraw"
     JOIN = "join"
@@ -89,6 +92,10 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], tuple[Stage, Action]]] = {
     (Stage.FOUNDING, Input.REACHED): (Stage.SETTLED, Action.JOIN),
     (Stage.FOUNDING, Input.UNREACHED): (Stage.ALONE, Action.BE_RING),
     (Stage.ALONE, Input.SIBLING): (Stage.ADOPTED, Action.ADOPT),
+    (Stage.FOUNDING, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
+    (Stage.ALONE, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
+    (Stage.SETTLED, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
+    (Stage.ADOPTED, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
     (Stage.ALONE, Input.REACHED): (Stage.SETTLED, Action.JOIN),
     (Stage.ALONE, Input.UNREACHED): (Stage.ALONE, Action.LOOK_LATER),
     (Stage.SETTLED, Input.SIBLING): (Stage.ADOPTED, Action.ADOPT),
@@ -207,6 +214,11 @@ class Founding:
             self._step(Input.INHERITS, now)
         return self._collect()
 
+    def salt(self, now: float) -> list[FoundingEffect]:
+        """Another subnet has this one's identifier, and keeps it: found one under another; siblings follow."""
+        self._step(Input.CONFLICT, now)
+        return self._collect()
+
     def look_soon(self, now: float) -> None:
         """Somebody who may be in the overlay has become known: a ring of one does not wait until it looks again."""
         if self.stage is Stage.ALONE and not math.isinf(self._look_at):
@@ -244,11 +256,12 @@ class Founding:
 
     def _on_sibling(self, theirs: Subnet, founded_s: int, now: float) -> None:
         """A ready host has introduced its subnet."""
-        if self.subnet == theirs:
-            return
+        if self.subnet == theirs or (self.subnet is not None and self.subnet.identity == theirs.salted):
+            return  # of the latter the hosts come after this one
         self._ask_at = math.inf
         mine = None if self.stage is Stage.FOUNDING else self.subnet  # a founder at work serves nobody yet
-        if mine is None or yields_on_link(mine, now - self.founded_at, theirs, founded_s):
+        follows = mine is not None and theirs.identity == mine.salted
+        if mine is None or follows or yields_on_link(mine, now - self.founded_at, theirs, founded_s):
             self._move(mine, theirs, now - founded_s, now)
 
     def _move(self, mine: Subnet | None, theirs: Subnet, founded_at: float, now: float) -> None:
@@ -322,6 +335,8 @@ class Founding:
                 self._adopt()
             case Action.FOUND:
                 self._found(now)
+            case Action.FOUND_SALTED:
+                self._found_salted(now)
             case Action.WAIT:
                 self._wait(now)
             case Action.WITHDRAW:
@@ -350,6 +365,16 @@ class Founding:
             self.subnet, self.founded_at = self._kept.subnet, now - self._kept.left_s - self._kept.founded_s
         self._retry_s = self._config.retry_min_s
         self._effects += [Found(self.subnet, self.founded_at), LookForOverlay()]
+
+    def _found_salted(self, now: float) -> None:
+        mine = self.subnet
+        if mine is None:
+            return
+        if self._merging is not None:
+            self._merging.moves(mine)
+        self.subnet, self.founded_at, self.ring_id = Subnet(mine.salted, new_tag(self._rng)), now, None
+        self._retry_s = self._config.retry_min_s
+        self._effects += [Found(self.subnet, now), LookForOverlay()]
 
     def _wait(self, now: float) -> None:
         self._wait_until = now + self._config.patience_s

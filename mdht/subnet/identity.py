@@ -96,9 +96,13 @@ class Subnet(msgspec.Struct, frozen=True):
         if len(self.tag) != TAG_BYTES or self.tag == NO_TAG:
             raise ValueError(f"a tag is {TAG_BYTES} bytes, not all of them 0")
 
-    def salted(self) -> "Subnet":
-        """The same after a conflict in which it gave way: hosts and tag stay, the identifier is another one."""
-        return Subnet(self.identity.salted(self.tag), self.tag)
+    @property
+    def salted(self) -> Identity:
+        """The identity that its hosts take in a conflict in which it gives way: they found a subnet of that anew.
+
+        With another tag: a link hears by that, and by the salt, that its subnet has become another one.
+        """
+        return self.identity.salted(self.tag)
 
 
 def new_tag(rng: Random) -> bytes:

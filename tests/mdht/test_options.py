@@ -43,6 +43,7 @@ def test_any_other_text_is_a_key(text: str) -> None:
         (["run", "--port", "65536"], "not within 1..65535"),
         (["run", "--bootstrap", "host:port"], "port 'port'"),
         (["run", "--merge", "always"], "invalid choice"),
+        (["run", "--subnet", "n" * 65], "1 to 64 bytes"),
         (["run", "--network", ""], "1 to 64 printable"),
     ],
 )
