@@ -19,7 +19,7 @@ from mdht.subnet.conflict import Standing, loses, may_merge
 from mdht.subnet.identity import Subnet
 from mdht.subnet.membership import Membership
 from mdht.subnet.merging_config import MergingConfig
-from mdht.subnet.messages import Here
+from mdht.subnet.messages import Here, State
 
 SIZES_MAX: Final = 64
 "Numbers of members that are remembered of one subnet; each is smaller than the one before it."
@@ -267,7 +267,12 @@ class Merging:
         return Standing(members=sizes.largest(now), age_s=now - founded_at, node_id=node_id, tag=subnet.tag)
 
     def _is_turn(self, now: float) -> bool:
-        """The first of the ready hosts goes last: so one of them knows that nobody stays who answers for the node."""
+        """The first of the ready hosts goes last: so one of them knows that nobody stays who answers for the node.
+
+        One that joins or leaves has other things to end first.
+        """
+        if self._membership.state is not State.READY:
+            return False
         ready, view = self._membership.ready_hids(), self._membership.view
         if ready[:1] != [self._membership.hid]:
             return now >= self._turn_at

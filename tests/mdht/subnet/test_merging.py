@@ -228,6 +228,18 @@ def test_the_last_one_does_not_wait_for_those_who_stay() -> None:
     assert subject.winners == [OTHER]
 
 
+@pytest.mark.parametrize("state", [State.JOINING, State.LEAVING])
+def test_a_host_that_joins_or_leaves_goes_nowhere_before_it_is_ready(state: State) -> None:
+    subject = Subject(3)
+    subject.membership.state = state
+    subject.told[OTHER] = 5
+    subject.run(100.0)
+    assert subject.outcomes == []
+    subject.membership.state = State.READY
+    subject.run(1.0)
+    assert subject.winners == [OTHER]
+
+
 def test_a_host_that_is_about_to_go_stays_when_others_have_come_first() -> None:
     subject = Subject(4, me=0)
     subject.told[OTHER] = 4
