@@ -22,14 +22,13 @@ from mdht.cli_lines import Lines, OverlayLines
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
-from mdht.link_driver import Event
 from mdht.link_running import RunningHost
 from mdht.node import open_mdht
 from mdht.options import config_of, default_state_dir, parse_arguments
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.signing import SigningKey
-from mdht.subnet.effects import LinkModeChanged, Settled
+from mdht.subnet.effects import Event, LinkModeChanged, Merged, Settled
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +159,14 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
             lines.settled(event.subnet, hosts[0].policy, adopted=hosts[0].policy_adopted)
         elif isinstance(event, LinkModeChanged):
             lines.link_mode(event)
+        elif isinstance(event, Merged):
+            lines.merged(event.gone, event.into)
         elif options.json or options.verbose:
             member = hosts[0].core.membership.view.get(event.hid)
-            lines.members([] if member is None else [member], trio.current_time())
+            if member is None:
+                lines.gone_over(event.hid)
+            else:
+                lines.members([member], trio.current_time())
 
     config = config_of(options, lasting=True)
     async with open_mdht(config, writer, on_event=on_event) as node, trio.open_nursery() as nursery:
@@ -352,6 +356,7 @@ def _status_text(status: Status) -> str:
         ("up for", f"{status.uptime_s:.0f} s"),
         ("members", ", ".join(status.members) or "none beside this host"),
         ("link mode", _link_mode_text(status)),
+        ("merges", f"{status.merges} with other subnets of the link"),
         ("contacts", f"{status.contacts} other nodes"),
         ("neighbours", ", ".join(status.neighbours) or "none"),
         ("policy", f"{status.policy or 'none yet'}{' (adopted with the subnet)' if status.policy_adopted else ''}"),

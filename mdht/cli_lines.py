@@ -10,6 +10,7 @@ from dhtboot.ids import format_address
 from mdht.subnet.effects import LinkModeChanged
 from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet
+from mdht.subnet.messages import State
 from mdht.subnet.view import Member
 
 
@@ -47,6 +48,11 @@ class Lines:
                 addresses=addresses,
             )
 
+    def gone_over(self, hid: bytes) -> None:
+        """Print that a host of this subnet is in another one of the link."""
+        state = State.LEFT.name.lower()
+        self.line(f"{hid.hex()}  {state:<8}  in another subnet", event="member", hid=hid.hex(), state=state)
+
     def head(self) -> None:
         """Print the head of the table."""
         if not self._as_json:
@@ -58,14 +64,16 @@ class Lines:
             self.line("in no subnet", event="settled", subnet=None)
             return
         node_id = f"{subnet.identity.node_id(self._network):040x}"
-        kind = subnet.identity.kind.name.lower()
-        tag = subnet.tag.hex()
+        kind, tag = subnet.identity.kind.name.lower(), subnet.tag.hex()
+        salted = bool(subnet.identity.salt)
+        text = f"in subnet {tag}, node {node_id}{f', whose policy is {policy}' if adopted else ''}"
         self.line(
-            f"in subnet {tag}, node {node_id}{f', whose policy is {policy}' if adopted else ''}",
+            text + (", as another subnet has its first identifier" if salted else ""),
             event="settled",
             subnet=tag,
             node=node_id,
             identity=kind,
+            salted=salted,
             policy=policy,
             policy_adopted=adopted,
         )
@@ -82,6 +90,11 @@ class Lines:
             deaf=changed.deaf,
             without_copies=changed.left_out,
         )
+
+    def merged(self, gone: bytes, into: Subnet) -> None:
+        """Print that two subnets of the link are one from now on."""
+        text = f"two subnets of this link are one: {gone.hex()} has given way to {into.tag.hex()}"
+        self.line(text, event="merged", gone=gone.hex(), subnet=into.tag.hex())
 
     def ended(self, counters: Mapping[str, int]) -> None:
         """Print what was counted."""

@@ -12,10 +12,10 @@ import trio
 from mdht.cli_lines import Lines
 from mdht.errors import LocalProtocolError, UnreachableError
 from mdht.link_config import LinkConfig
-from mdht.link_driver import Event, LinkDriver
+from mdht.link_driver import LinkDriver
 from mdht.link_io import UdpLink, open_link
 from mdht.link_keys import read_keys
-from mdht.subnet.effects import MemberChanged
+from mdht.subnet.effects import Event, MemberChanged
 from mdht.subnet.identity import overlay_bytes
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HID_BYTES

@@ -10,6 +10,7 @@ from mdht.errors import LocalProtocolError
 from mdht.keeping.config import KeepingConfig
 from mdht.subnet.peers import PEERS_MAX
 
+Merge = Literal["auto", "never"]
 Overlay = Literal["kademlia", "chord"]
 
 
@@ -33,6 +34,11 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Of the link whose subnet to be in; that of the default route if none is named."
     presence: bool = True
     "Be a member of the link's subnet, and announce that by DNS-SD; else the host is a subnet of its own."
+    subnet: str | None = None
+    """Name by which the link's subnet is known, if this host founds it; else its global IPv4 prefix is what it is known
+    by, or its global or local IPv6 prefix, or a random number where there are private IPv4 addresses only."""
+    merge: Merge = "auto"
+    "What becomes of two subnets that meet late on one link: the smaller one gives way to the other, or they stay two."
     allow_private: bool = False
     "Tell other subnets private addresses even where they are reached by public ones."
     keys: tuple[bytes, ...] = ()

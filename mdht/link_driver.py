@@ -19,7 +19,17 @@ from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.effects import Send
 from dhtboot.errors import DhtbootError
 from dhtboot.ids import Address, format_address
-from mdht.subnet.effects import Effect, LinkModeChanged, MemberChanged, Multicast, Reincarnated, Settled, Unicast
+from mdht.subnet.effects import (
+    Effect,
+    Event,
+    LinkModeChanged,
+    MemberChanged,
+    Merged,
+    Multicast,
+    Reincarnated,
+    Settled,
+    Unicast,
+)
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import OverlayDatagram
 from mdht.subnet.messages import Hello, Here, Message, View
@@ -69,7 +79,6 @@ class Core(Protocol):
         """When to call `tick`; `math.inf` for never."""
 
 
-Event = LinkModeChanged | MemberChanged | Settled
 AwayPacket = OverlayDatagram | BootstrapPacket
 "What goes to a host of another subnet, or to the bootstrap server, and comes from there."
 
@@ -247,7 +256,7 @@ class LinkDriver:
                     self._send(message, to, to_all=to_all)
                 case Send(to=to, packet=packet):
                     self._send_away(packet, to)
-                case LinkModeChanged() | MemberChanged() | Settled():
+                case LinkModeChanged() | MemberChanged() | Settled() | Merged():
                     events.append(effect)
                 case FetchBulk() | BulkTo() if self._on_transfer is not None:
                     self._on_transfer(effect)

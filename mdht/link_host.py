@@ -27,6 +27,8 @@ from mdht.subnet.identity import Identity, Subnet, overlay_bytes
 from mdht.subnet.kept import Kept
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
+from mdht.subnet.merging import Merging
+from mdht.subnet.merging_config import MergingConfig
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
 from mdht.subnet.overlay_wire import MAGIC, OverlayCodec
@@ -54,6 +56,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     "Tell other subnets private addresses, and believe them, even those that are reached by public ones."
     alone: bool = False
     "It is a subnet of its own, on no link."
+    merge: Literal["auto", "never"] = "auto"
+    "Whether its subnet gives way to a larger one that it meets late on its link."
     keeping: KeepingConfig | None = None
     "How it keeps records; None where it keeps none."
 
@@ -139,7 +143,8 @@ def make_host(
         founding_config = msgspec.structs.replace(founding_config, policy=str(policy_from(keeping.policy)))
     if settings.alone:
         founding_config = msgspec.structs.replace(founding_config, window_s=ALONE_S)
-    founding = Founding(hid, derive, kept, founding_config, rng)
+    merging = Merging(membership, settings.network, MergingConfig(), rng) if settings.merge == "auto" else None
+    founding = Founding(hid, derive, kept, founding_config, rng, merging)
     if keeping is None:
         return SubnetHost(membership, founding, make_part)
     verify = Verifier()

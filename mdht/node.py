@@ -25,15 +25,15 @@ from mdht.entry_points import EntryPoints
 from mdht.errors import LocalProtocolError, UnreachableError
 from mdht.link_bulk import BulkChannel
 from mdht.link_config import GROUP_PORT, LinkConfig
-from mdht.link_driver import Away, Event, Faults, LinkDriver
+from mdht.link_driver import Away, Faults, LinkDriver
 from mdht.link_host import AwayCodec, HostSettings, make_host
 from mdht.link_io import UdpLink, open_link
 from mdht.link_running import RunningHost
 from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory
 from mdht.state_keeping import StateKeeping
-from mdht.subnet.effects import LinkMode, LinkModeChanged, MemberChanged, Settled
-from mdht.subnet.identity import Subnet, derive
+from mdht.subnet.effects import Event, LinkMode, LinkModeChanged, MemberChanged, Merged, Settled
+from mdht.subnet.identity import Identity, Interface, Subnet, derive, named
 from mdht.subnet.kept import recalled
 from mdht.subnet.messages import COPIES_MAX, HID_BYTES, State
 from mdht.subnet.query import FetchBulk
@@ -70,8 +70,8 @@ async def open_mdht(
     Args:
         config: settings.
         writer: signs what is put through this host.
-        on_event: is told of members that come and go, of subnets that this host comes to, and of multicast that
-            does not pass.
+        on_event: is told of members that come and go, of subnets that this host comes to, of those that become one, and
+            of multicast that does not pass.
         faults: what goes wrong on purpose, for tests.
 
     Raises:
@@ -80,6 +80,8 @@ async def open_mdht(
     """
     for text in config.bootstrap:
         rendezvous.parse(text)
+    if config.subnet is not None:
+        named(config.subnet)  # refuses one that is too long
     interfaces = _interfaces(config)
     server = None if config.server is None else (await rendezvous.resolve(config.server, random.SystemRandom()))[0]
     with ExitStack() as stack:
@@ -163,6 +165,7 @@ class _Running:
             allow_private=config.allow_private,
             alone=not interfaces,
             keeping=msgspec.structs.replace(config.keeping, table=table),
+            merge=config.merge,
         )
         self._kept = None if saved is None else recalled(saved.kept, fingerprint)
         core = make_host(
@@ -170,7 +173,7 @@ class _Running:
             _name(saved),
             1 if saved is None else saved.incarnation,
             lambda: link.addresses,
-            lambda: derive([], self._rng),
+            lambda: self._derive(interfaces),
             self._rng,
             entry_points=lambda: self._entry_points.others([*link.addresses, *self._siblings()]),
             kept=self._kept,
@@ -206,6 +209,14 @@ class _Running:
                 self._transfers = nursery
                 nursery.start_soon(trio.serve_listeners, self._bulk.serve, self._link.listeners)
                 await self._driver.run(look_s)
+
+    def _derive(self, interfaces: tuple[str, ...]) -> Identity:
+        """The identity of the link's subnet, if this host founds it."""
+        try:
+            addresses = _on_link(interfaces)
+        except LocalProtocolError:  # the interface has vanished for a while
+            addresses = []
+        return derive(addresses, self._rng, name=self._config.subnet)
 
     def _on_transfer(self, wanted: FetchBulk | BulkTo) -> None:
         if self._transfers is not None:
@@ -304,6 +315,10 @@ class _Running:
         match event:
             case MemberChanged(hid=hid, state=State.READY | State.LEFT | State.DEAD as state):
                 log.info("host %s is %s", hid.hex(), state.name.lower())
+            case Settled(subnet=subnet) if subnet is not None and subnet.identity.salt and self._told_of is None:
+                log.warning("another subnet has this one's identifier; it goes on as %s", subnet.tag.hex())
+            case Merged(gone=gone, into=into) if self._told_of is None:
+                log.warning("two subnets of this link are one: %s has given way to %s", gone.hex(), into.tag.hex())
             case Settled(subnet=subnet) if subnet is not None:
                 log.info("in subnet %s", subnet.tag.hex())
                 self._tell_policy(subnet)
@@ -354,6 +369,11 @@ def _tell_of_link(now: LinkModeChanged) -> None:
         log.warning("%d of them get no copies, as there are more than %d; repair multicast", now.left_out, COPIES_MAX)
 
 
+def _on_link(interfaces: tuple[str, ...]) -> list[Interface]:
+    """Addresses by whose prefix a subnet may be known; none for a host that is a subnet of its own."""
+    return [address for name in interfaces for address in netifaces_io.interface_addresses(name)]
+
+
 def _name(saved: Saved | None) -> bytes:
     """The name of this host: as long as it has a state directory, always the same."""
     seed = SigningKey.generate().seed if saved is None else saved.node_seed
@@ -362,6 +382,5 @@ def _name(saved: Saved | None) -> bytes:
 
 def link_fingerprint(interfaces: tuple[str, ...]) -> bytes:
     """By what this host knows its link again; 8 bytes."""
-    addresses = [address for name in interfaces for address in netifaces_io.interface_addresses(name)]
-    networks = sorted({str(address.network) for address in addresses if not address.ip.is_link_local})
+    networks = sorted({str(address.network) for address in _on_link(interfaces) if not address.ip.is_link_local})
     return hashlib.sha256(" ".join([*interfaces, *networks]).encode()).digest()[:8]

@@ -18,6 +18,7 @@ from mdht.keeping.config import KeepingConfig
 from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import DEFAULT_PORT, parse
+from mdht.subnet.identity import named
 from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.policies import policy_from
 
@@ -140,6 +141,8 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         peers=tuple(options.peer),
         server=options.server,
         presence=not options.no_presence,
+        subnet=options.subnet,
+        merge=options.merge,
         allow_private=options.allow_private,
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
@@ -185,6 +188,18 @@ def _common_options() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--no-presence", action="store_true", help="be a subnet of its own: neither announce nor seek hosts on the link"
+    )
+    common.add_argument(
+        "--subnet",
+        metavar="NAME",
+        type=_subnet,
+        help="name of the link's subnet, if it is founded here (known by its public or local prefix, else random)",
+    )
+    common.add_argument(
+        "--merge",
+        choices=("auto", "never"),
+        default="auto",
+        help="two subnets that meet late on one link become one, or stay two (auto)",
     )
     common.add_argument("--key-file", type=Path, metavar="FILE", help="passphrase that the hosts of the overlay share")
     common.add_argument(
@@ -241,6 +256,14 @@ def _ttl(text: str) -> float:
     if not LEASE_MIN_S <= ttl_s <= LEASE_MAX_S:
         raise argparse.ArgumentTypeError(f"{text!r} is not within {LEASE_MIN_S}..{LEASE_MAX_S} seconds (7 days)")
     return ttl_s
+
+
+def _subnet(text: str) -> str:
+    try:
+        named(text)
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _replicas(text: str) -> int:

@@ -99,6 +99,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     "Members to or from which multicast does not pass."
     without_copies: int
     "Of them those that get no copies though they need some, as there are too many."
+    merges: int
+    "Times since its start that two subnets of its link have become one, as this host has seen."
     contacts: int
     "Other nodes known."
     neighbours: tuple[str, ...]

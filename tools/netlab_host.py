@@ -60,7 +60,7 @@ def environment(directory: Path, host: str) -> dict[str, str]:
 class Subnet:
     """One link: a bridge in a namespace of its own, with one port per interface of a host."""
 
-    def __init__(self, lab: "Lab", name: str, ipv4: str, ipv6: str | None) -> None:
+    def __init__(self, lab: "Lab", name: str, ipv4: str, ipv6: str | None, first: int = 2) -> None:
         self.name, self._lab = name, lab
         self.namespace = f"{lab.name}-{name}"
         self.networks: list[Network] = [ipaddress.ip_network(net) for net in (ipv4, ipv6) if net is not None]
@@ -68,7 +68,7 @@ class Subnet:
         self._switches: set[int] = set()
         self.gateways: list[Interface] = []
         "Addresses of the first router, one per family."
-        self._free = {net: itertools.count(2) for net in self.networks}  # number 1 is kept for the first router
+        self._free = {net: itertools.count(first) for net in self.networks}  # number 1 is kept for the first router
         lab.create_namespace(self.namespace, BRIDGE_SETTINGS)
         # Without snooping the bridge floods all multicast, as a plain switch does.
         lab.ip("link add br0 type bridge mcast_snooping 0 forward_delay 0\nlink set br0 up", self.namespace)
@@ -95,6 +95,13 @@ class Subnet:
         for port, filters in ((far, to_host), (near, from_host)):
             flood = "off" if filters else "on"
             self._lab.ip(f"link set {port} type bridge_slave mcast_flood {flood}", self.namespace)
+
+    def plug_into(self, other: "Subnet") -> None:
+        """Connect the switches of two subnets, which are one link from now on; their hosts keep their addresses."""
+        here, there = f"to-{other.name}"[:15], f"to-{self.name}"[:15]
+        self._lab.ip(f"link add {here} netns {self.namespace} type veth peer name {there} netns {other.namespace}")
+        self._lab.ip(f"link set {here} master br0\nlink set {here} up", self.namespace)
+        self._lab.ip(f"link set {there} master br0\nlink set {there} up", other.namespace)
 
     def attach(self, host: "Host", interface: str) -> list[Interface]:
         """Plug a host in; return the addresses it is to take."""

@@ -105,10 +105,10 @@ class Lab:
         """A random name, the prefix of all namespaces."""
         return self.directory.name.removeprefix(keeper.PREFIX)
 
-    def subnet(self, name: str, ipv4: str = "198.51.100.0/24", ipv6: str | None = None) -> Subnet:
-        """Add a subnet with an IPv4 network and perhaps an IPv6 prefix."""
+    def subnet(self, name: str, ipv4: str = "198.51.100.0/24", ipv6: str | None = None, *, first: int = 2) -> Subnet:
+        """Add a subnet with an IPv4 network and perhaps an IPv6 prefix, whose hosts have numbers from `first` on."""
         self._check_name(name)
-        self.subnets[name] = Subnet(self, name, ipv4, ipv6)
+        self.subnets[name] = Subnet(self, name, ipv4, ipv6, first)
         return self.subnets[name]
 
     def host(self, name: str, *subnets: Subnet) -> Host:

@@ -18,12 +18,12 @@ from dhtboot.bootstrap_config import BootstrapConfig
 from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.experiments.ring_truth import following, wrong_tables
-from mdht.experiments.sim_core import OVERLAY, SERVER, make_core
+from mdht.experiments.sim_core import OVERLAY, SERVER, identity_of, make_core
 from mdht.experiments.sim_host import NEVER, SimHost, structural_changes
 from mdht.keeping.config import KeepingConfig
 from mdht.subnet.effects import Effect, Multicast, Settled, Unicast
 from mdht.subnet.host import SubnetHost
-from mdht.subnet.identity import Subnet, named
+from mdht.subnet.identity import Identity, Subnet
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import AckStatus, Fetch, Message, State
 from mdht.subnet.node_part_config import NodePartConfig
@@ -56,6 +56,7 @@ class Internet:
         config: of each host's part of its node.
         membership: settings of all memberships.
         keeping: settings of what keeps records; None where there are none.
+        identity_of: of the subnet that is founded on a link.
         lease_s: after which the bootstrap server forgets who has not reported again.
         strict: whether a structural change without a death or birth of a node is an error, or only counted.
 
@@ -69,6 +70,8 @@ class Internet:
         on_sent: is told each message that a host sends, with the header it has on a link.
         keeping: settings of what keeps records, at hosts that are started from now on.
         loss: share of the messages between subnets that are lost.
+        cut: links that do not reach each other.
+        multicast_loss: share of the copies of multicasts that are lost, each for itself.
         at_rest: whether each host of the overlay, which is Chord, has the right predecessor, successors and fingers,
             and none has found a change for a while. Until the next death or birth of a node nobody may find one from
             then on: `run` raises `StructureError`.
@@ -82,6 +85,7 @@ class Internet:
         membership: MembershipConfig | None = None,
         *,
         keeping: KeepingConfig | None = None,
+        identity_of: Callable[[int], Identity] = identity_of,
         lease_s: float = 600.0,
         strict: bool = True,
     ) -> None:
@@ -91,7 +95,8 @@ class Internet:
         self.changes = self.to_server = self.unexplained = 0
         self.node_events: list[tuple[float, int, bool]] = []
         self.on_sent: Callable[[SimHost, Any, Header | None], None] | None = None
-        self.loss = 0.0
+        self.loss = self.multicast_loss = 0.0
+        self.cut: frozenset[int] = frozenset()
         self.at_rest = False
         self._strict = strict
         self._changes_seen, self._quiet_from = 0, 0.0
@@ -102,6 +107,7 @@ class Internet:
         self._config = config
         self._membership = membership or MembershipConfig()
         self.keeping = keeping
+        self._identity_of = identity_of
         self._tick = 0
         self._buckets: dict[int, list[Any]] = {}
         self._by_address: dict[Address, SimHost] = {}
@@ -140,7 +146,8 @@ class Internet:
     def _start(self, host: SimHost) -> None:
         if not self._ready[host.link]:
             self._disturb()
-        host.core = make_core(host, self.seed, self._config, self._membership, self.keeping, self.now)
+        identity = self._identity_of(host.link)
+        host.core = make_core(host, self.seed, self._config, self._membership, self.keeping, identity, self.now)
         self.hosts[host.number] = self._by_address[host.address] = host
         self.links.setdefault(host.link, {})[host.address] = host
         self.perform(host, host.core.start(self.now))
@@ -156,6 +163,17 @@ class Internet:
         del self.links[host.link][host.address]
         if not self.links[host.link]:
             del self.links[host.link]
+
+    def move(self, host: SimHost, link: int) -> None:
+        """Plug a host into another link, as it is."""
+        ready = host.ready
+        self._note_ready(host, ready=False)
+        del self.links[host.link][host.address]
+        if not self.links[host.link]:
+            del self.links[host.link]
+        host.link = link
+        self.links.setdefault(link, {})[host.address] = host
+        self._note_ready(host, ready=ready)
 
     def leave(self, host: SimHost) -> None:
         """Have a host say goodbye; it is gone when it has said so twice."""
@@ -179,7 +197,7 @@ class Internet:
     def node_id(self, link: int) -> int:
         """Of the node that the hosts of a link are."""
         if link not in self._ids:
-            self._ids[link] = named(f"link {link}").node_id(OVERLAY)
+            self._ids[link] = self._identity_of(link).node_id(OVERLAY)
         return self._ids[link]
 
     def responsible(self, key: int) -> int | None:
@@ -267,7 +285,7 @@ class Internet:
         link = self.links[host.link]
         if to is None:
             for other in link.values():
-                if other is not host:
+                if other is not host and not (self.multicast_loss and self._rng.random() < self.multicast_loss):
                     self._schedule(self._tick + LINK_TICKS, other, packet, host.address)
         elif (receiver := link.get(to)) is not None:
             self._schedule(self._tick + LINK_TICKS, receiver, packet, host.address)
@@ -316,8 +334,14 @@ class Internet:
         if to == SERVER:
             self.to_server += 1
             self._schedule(self._tick + delay, None, packet, source)
-        elif (receiver := self._by_address.get(to)) is not None and not (self.loss and self._rng.random() < self.loss):
+        elif (receiver := self._by_address.get(to)) is not None and not self._loses(source, receiver):
             self._schedule(self._tick + delay, receiver, packet, source)
+
+    def _loses(self, source: Address, receiver: SimHost) -> bool:
+        if self.loss and self._rng.random() < self.loss:
+            return True
+        sender = self._by_address.get(source)
+        return sender is not None and {sender.link, receiver.link} <= self.cut and sender.link != receiver.link
 
     def _schedule(self, tick: int, host: SimHost | None, packet: Any, source: Address | None) -> None:
         self._buckets.setdefault(tick, []).extend((host, packet, source))

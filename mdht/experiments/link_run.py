@@ -7,7 +7,16 @@ from random import Random
 from typing import Final, Generic, TypeVar
 
 from dhtboot.ids import Address
-from mdht.subnet.effects import LinkMode, LinkModeChanged, MemberChanged, Multicast, Reincarnated, Settled, Unicast
+from mdht.subnet.effects import (
+    LinkMode,
+    LinkModeChanged,
+    MemberChanged,
+    Merged,
+    Multicast,
+    Reincarnated,
+    Settled,
+    Unicast,
+)
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
@@ -319,6 +328,8 @@ class WholeLink(LinkOf[WholeHost]):
             case Settled(subnet=subnet):
                 host.tag = host.core.tag
                 host.settled.append(subnet)
+            case Merged():
+                pass
             case _:
                 super().special(host, effect)
 

@@ -12,10 +12,12 @@ from mdht.records import Copy, lawful
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
-from mdht.subnet.identity import Subnet, named
+from mdht.subnet.identity import Identity, Subnet, named
 from mdht.subnet.kept import Kept
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
+from mdht.subnet.merging import Merging
+from mdht.subnet.merging_config import MergingConfig
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
 
@@ -24,12 +26,18 @@ OVERLAY_HASH: Final = bytes(20)
 SERVER: Final[Address] = ("192.0.2.1", 27184)
 
 
+def identity_of(link: int) -> Identity:
+    """The identity of the subnet of a link, by a configured name."""
+    return named(f"link {link}")
+
+
 def make_core(
     host: SimHost,
     seed: int,
     config: NodePartConfig,
     membership_config: MembershipConfig,
     keeping: KeepingConfig | None,
+    identity: Identity,
     now: float,
 ) -> SubnetHost:
     """A host's core, for its present start.
@@ -40,19 +48,20 @@ def make_core(
         config: of its part of the node.
         membership_config: of its membership.
         keeping: of what keeps records; None where there are none.
+        identity: of the subnet that it founds.
         now: the time.
     """
     again = f" {host.incarnation}" if host.incarnation > 1 else ""
     rng = Random(f"{seed} host {host.number}{again}")
     hid = host.number.to_bytes(8, "big")
     membership = Membership(hid, host.incarnation, (host.address,), OVERLAY_HASH, membership_config, rng)
-    identity = named(f"link {host.link}")
     kept = None
     if host.kept is not None:
         subnet, since = host.kept
         kept = Kept(subnet=subnet, fingerprint=b"", founded_s=host.ended_at - since, left_s=now - host.ended_at)
     founding_config = FoundingConfig(policy="" if keeping is None else keeping.policy)
-    founding = Founding(hid, lambda: identity, kept, founding_config, rng)
+    merging = Merging(membership, OVERLAY, MergingConfig(), rng)
+    founding = Founding(hid, lambda: identity, kept, founding_config, rng, merging)
 
     def make_part(subnet: Subnet, now: float) -> NodePart:
         def make_client(on_contact: OnContact) -> BootstrapClient:

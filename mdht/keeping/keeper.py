@@ -120,7 +120,8 @@ class Keeper:
         part.face.serve(self.answering.on_question, self._on_note)
         self._watchers: dict[bytes, list[Watcher]] = {}
         self._former = deque(former)
-        self._former_under_way = 0
+        self._former_under_way: dict[tuple[bytes, bytes, bytes], Copy] = {}
+        self._former_again: list[Copy] = []
         self._look_at = math.inf
         self._around_at = -math.inf
         self._leave_by = math.inf
@@ -199,7 +200,8 @@ class Keeper:
 
     def copies(self, now: float) -> list[Copy]:
         """What this host holds."""
-        return [*self.store.stock.table.copies(now), *self._former]
+        former = [*self._former_under_way.values(), *self._former_again, *self._former]
+        return [*self.store.stock.table.copies(now), *former]
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
 
@@ -311,8 +313,7 @@ class Keeper:
             return
         if now >= self._around_at:
             self._look_around(now)
-        while self._former and self._former_under_way < FORMER_AT_ONCE and not self._leaving:
-            self._former_under_way += 1
+        while self._former and len(self._former_under_way) < FORMER_AT_ONCE and not self._leaving:
             self._put_former(self._former.popleft(), now)
         if self._former and not self._leaving:
             self._look_at = now + FORMER_S
@@ -320,6 +321,8 @@ class Keeper:
     def _look_around(self, now: float) -> None:
         """Who has come and gone in the overlay?"""
         self._around_at = now + LOOK_S
+        self._former.extend(self._former_again)
+        self._former_again.clear()
         if self._replication.look_around(now):
             for watchers in self._watchers.values():
                 for watcher in watchers:
@@ -327,13 +330,22 @@ class Keeper:
 
     def _put_former(self, copy: Copy, now: float) -> None:
         """What was held before: it stays, if it belongs here, else it goes where it belongs."""
-        if self.others.is_replica(copy.record.key, self.config.replicas):
-            self.store_copy(copy, now, self._former_done)
-        else:
-            PutRun(self, copy, acks=self.config.acks, on_done=self._former_done).start(now)
+        record = copy.record
+        slot = record.key, record.writer, record.name
+        self._former_under_way[slot] = copy
 
-    def _former_done(self, _outcome: RefusalCode | PutOutcome | None, _now: float) -> None:
-        self._former_under_way -= 1
+        def done(outcome: RefusalCode | PutOutcome | None, at: float) -> None:
+            self._former_under_way.pop(slot, None)
+            if isinstance(outcome, PutOutcome):
+                refusals = {code for _, code in outcome.refused}
+                outcome = RefusalCode.BUSY if not outcome.stored and refusals <= {RefusalCode.BUSY} else None
+            if outcome is RefusalCode.BUSY:
+                self._former_again.append(Copy(record, copy.remaining_s - (at - now)))
+
+        if self.others.is_replica(record.key, self.config.replicas):
+            self.store_copy(copy, now, done)
+        else:
+            PutRun(self, copy, acks=self.config.acks, on_done=done).start(now)
 
     # ---- leaving -------------------------------------------------------------------------------------------------
 

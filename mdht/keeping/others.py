@@ -41,6 +41,11 @@ class Others:
         """Nodes in the tables of this host."""
         return contacts_of(self._part.face.core)
 
+    def founding(self, node: NodeRef) -> bytes | None:
+        """The tag of a node, None where no host of it is known."""
+        remote = self._part.face.nodes.get(node.address)
+        return None if remote is None else remote.tag
+
     def nearness(self, key: bytes) -> Callable[[int], int]:
         """How far an identifier is from a key."""
         return nearness(self._part.face.core, id_from(key))

@@ -44,6 +44,7 @@ class Replication:
         self._base = base
         self._store = store
         self._known: dict[int, NodeRef] | None = None
+        self._foundings: dict[int, bytes] = {}
         self._newcomers: dict[int, NodeRef] = {}
         self._lost: dict[int, NodeRef] = {}
         self._absent: dict[int, float] = {}
@@ -61,12 +62,15 @@ class Replication:
     # ---- events --------------------------------------------------------------------------------------------------
 
     def look_around(self, now: float) -> bool:
-        """See which nodes have come and gone in the tables of this host; whether one has come."""
+        """See which nodes have come and gone in the tables of this host, or are others; whether one has come."""
         before, known = self._known, {node.id: node for node in self._base.others.known}
         if before is None:  # this host has come, not the others
             self._known = known
+            self._refounded(known)
             return bool(known)
-        if known.keys() == before.keys():
+        refounded = self._refounded(known)
+        self._newcomers.update(refounded)
+        if known.keys() == before.keys() and not refounded:
             return False
         for node_id in before.keys() - known.keys():
             self._newcomers.pop(node_id, None)
@@ -81,7 +85,13 @@ class Replication:
                 self._newcomers[node_id] = known[node_id]
         self._known = known
         self._schedule_pass(now)
-        return bool(came)
+        return bool(came or refounded)
+
+    def _refounded(self, known: dict[int, NodeRef]) -> dict[int, NodeRef]:
+        """Nodes that are another founding than before: these hold nothing, whatever the former one has held."""
+        foundings = {node_id: self._base.others.founding(node) for node_id, node in known.items()}
+        before, self._foundings = self._foundings, {id_: tag for id_, tag in foundings.items() if tag is not None}
+        return {id_: known[id_] for id_, tag in self._foundings.items() if before.get(id_, tag) != tag}
 
     def on_stored(self, record: Record, now: float) -> None:
         """A copy has come in from its writer or another node: its next republishing moves away."""

@@ -53,6 +53,10 @@ class Checks:
         """A sign of life has come, or the member is gone for another reason."""
         self._checks.pop(hid, None)
 
+    def clear(self) -> None:
+        """All members are others."""
+        self._checks.clear()
+
     def on_pong(self, nonce: bytes) -> Member | None:
         """The member that answers with this nonce, perhaps through a third; None when nobody was asked with it."""
         for check in self._checks.values():

@@ -11,6 +11,9 @@ MERGE_RTT_S: Final = 0.005
 "Hosts that reach each other faster are in one place."
 DOUBLE_S: Final = 30
 "Foundings younger than this that meet on one link were one by intention; older ones have records to be moved."
+AGES_ALIKE_S: Final = 10.0
+"""Of two subnets that differ by less neither is the younger: those of one moment are common, after a power cut say, and
+each host knows the age to a second or so only."""
 
 
 class Shared(Enum):
@@ -35,11 +38,11 @@ class Outcome(Enum):
     """What becomes of a subnet that has met another one of its own identifier."""
 
     ONE_NODE = "one node"
-    "Both are one, over unicast."
+    "Both are one, over unicast: not built, so that `face_rivals` never asks for it."
     STAY = "stay"
     "The other one takes another identifier."
     SALT = "salt"
-    "This one does: `Subnet.salted`, and joins again."
+    "This one does: `Subnet.salted` is founded, which joins again."
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -80,6 +83,27 @@ def yields_on_link(mine: Subnet, my_age_s: float, other: Subnet, other_age_s: fl
     if mine.tag == other.tag or my_age_s >= DOUBLE_S or not may_merge(mine, other):
         return False
     return other_age_s >= DOUBLE_S or other.tag < mine.tag
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """A subnet, in the eyes of one host of its link."""
+
+    members: int
+    age_s: float
+    node_id: int
+    tag: bytes
+
+
+def loses(mine: Standing, other: Standing) -> bool:
+    """Whether of two old subnets on one link this one gives way: the one of fewer members, else the younger.
+
+    Of two that are alike in that it is the one of the larger identifier, or tag.
+    """
+    if mine.members != other.members:
+        return mine.members < other.members
+    if abs(mine.age_s - other.age_s) > AGES_ALIKE_S:
+        return mine.age_s < other.age_s
+    return (mine.node_id, mine.tag) > (other.node_id, other.tag)
 
 
 def may_merge(mine: Subnet, other: Subnet) -> bool:

@@ -70,5 +70,15 @@ class Settled(msgspec.Struct, frozen=True):
     subnet: Subnet | None
 
 
-Effect = Multicast | Unicast | LinkModeChanged | MemberChanged | Reincarnated | Settled | Send
+class Merged(msgspec.Struct, frozen=True):
+    """Two subnets of this link are one from now on: this host has gone over, or others have come to it."""
+
+    gone: bytes
+    "Tag of the one that has given way."
+    into: Subnet
+
+
+Event = LinkModeChanged | MemberChanged | Settled | Merged
+"What users may want to know."
+Effect = Multicast | Unicast | LinkModeChanged | MemberChanged | Reincarnated | Settled | Merged | Send
 "A `Send` goes to a host of another subnet, or to the bootstrap server."

@@ -24,7 +24,6 @@ from dhtboot.shared import give_up, late, predecessor, silent
 from mdht.messages import Answer, Note, Question
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_calls import CallKey
-from mdht.subnet.face_claims import Claims
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import (
     NAMED_MAX,
@@ -35,6 +34,7 @@ from mdht.subnet.face_messages import (
     ItIs,
     Knock,
     Noted,
+    Occupied,
     OverlayDatagram,
     Taken,
     Told,
@@ -51,6 +51,7 @@ from mdht.subnet.face_packets import (
     waits_for_answer,
 )
 from mdht.subnet.face_requests import Requests
+from mdht.subnet.face_rivals import Rivals
 from mdht.subnet.face_speech import Speech
 from mdht.subnet.hostset import in_private
 from mdht.subnet.hostset_handout import Own
@@ -93,6 +94,7 @@ class Face:
     Attributes:
         core: the same.
         nodes: other nodes, with their hosts.
+        rivals: of this node's identifier.
         counters: copies of requests, to alternates too, duplicates suppressed, pulls, nodes given up, and what was
             refused; those of `nodes` are its own.
     """
@@ -125,7 +127,17 @@ class Face:
         self._ring_id = ring_id
         self._on_heard = heard
         self._on_welcomed = welcomed
-        self._claims = Claims(config.claim_s)
+        self.rivals = Rivals(
+            core.id,
+            overlay,
+            own,
+            lambda: not contacts_of(self.core),
+            self._speech,
+            self.nodes,
+            config.claim_s,
+            rng,
+            self.counters,
+        )
         self._requests = Requests(
             self.nodes,
             self._speech,
@@ -154,9 +166,9 @@ class Face:
         if self._config.verify and not self._speech.gate.admits(datagram, source, now):
             return [*self._speech.gate.turned_away(datagram, source, now)]
         sender = self._learn(datagram, source, now)
-        asked = self._ask_former(datagram, source, now) if self.nodes.claims else []
-        if sender is None:
-            return asked
+        asked: list[Effect] = [*self.rivals.ask_former(datagram, source, now)]
+        if sender is None or isinstance(datagram.body, Occupied):
+            return [*asked, *self.rivals.hear(datagram, source, now)]
         self._speech.note_held(source, datagram.held)
         return asked + self._hear(datagram, sender, source, now)
 
@@ -202,7 +214,8 @@ class Face:
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
         effects = self._requests.tick(now)
-        for _node, claim in self._claims.expired(now):
+        self.rivals.tick(now)
+        for _node, claim in self.rivals.claims.expired(now):
             private = in_private(claim.source)
             self.nodes.believe(claim.entry, now, firsthand=claim.datagram is not None, private=private)
             effects += [] if claim.datagram is None else self.receive(claim.datagram, claim.source, now)
@@ -212,7 +225,7 @@ class Face:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        return min(self.core.next_deadline(), self._requests.next_deadline(), self._claims.next_deadline())
+        return min(self.core.next_deadline(), self._requests.next_deadline(), self.rivals.next_deadline())
 
     def collect(self, now: float) -> list[Effect]:
         """What the core wants since its last call: after a lookup, say."""
@@ -295,24 +308,10 @@ class Face:
         host = node.get(datagram.hid)
         if host is not None and host.address == source:
             node.answered(datagram.hid, now)
-            self._claims.refute(sender.address)
+            self.rivals.refute(sender.address)
         for hearsay in datagram.named[:NAMED_MAX]:
             self.nodes.learn(hearsay, now, firsthand=False, private=private)
         return sender
-
-    def _ask_former(self, datagram: OverlayDatagram, source: Address, now: float) -> list[Effect]:
-        """Ask the hosts of nodes that others claim whether they are still there; the claimant is heard after that."""
-        effects: list[Effect] = []
-        for entry in self.nodes.claims:
-            address = pseudo_address(entry.identity.node_id(self._overlay))
-            own = entry.tag == datagram.tag and entry.identity == datagram.identity
-            node = self.nodes.get(address)
-            begins = self._claims.note(address, entry, now, datagram if own else None, source)
-            self.counters["claims"] += begins
-            for host in node.usable if begins and node is not None else ():
-                effects += self.knock(host.address, self._rng.getrandbits(64), now)
-        self.nodes.claims.clear()
-        return effects
 
     def _on_packet(
         self, packet: Any, sender: NodeRef, peer: Peer, reply_to: Address | None, now: float

@@ -61,9 +61,9 @@ class Claims:
             self._claims[node] = Claim(entry, known.expires_at, datagram, source)
         return known is None
 
-    def refute(self, node: Address) -> None:
-        """A host of the former founding lives."""
-        self._claims.pop(node, None)
+    def refute(self, node: Address) -> Claim | None:
+        """A host of the former founding lives; the claim that was wrong, if there was one."""
+        return self._claims.pop(node, None)
 
     def expired(self, now: float) -> list[tuple[Address, Claim]]:
         """Claims that nobody has refuted."""

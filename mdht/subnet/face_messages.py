@@ -120,7 +120,40 @@ class Prove(msgspec.Struct, frozen=True, kw_only=True):
     "8 bytes."
 
 
-Body = Carried | Taken | WhoIs | ItIs | Knock | Welcome | HostsChanged | HostsHeard | Prove | Asked | Told | Noted
+class Occupied(msgspec.Struct, frozen=True, kw_only=True):
+    """Your identifier is that of the node which the datagram names: another founding, whose hosts live."""
+
+
+class Contest(msgspec.Struct, frozen=True, kw_only=True):
+    """My subnet has your identifier, and is another founding; so old it is."""
+
+    age_s: int
+
+
+class Contested(msgspec.Struct, frozen=True, kw_only=True):
+    """So old is mine, and so old yours was when I have compared them."""
+
+    age_s: int
+    other_age_s: int
+
+
+Body = (
+    Carried
+    | Taken
+    | WhoIs
+    | ItIs
+    | Knock
+    | Welcome
+    | HostsChanged
+    | HostsHeard
+    | Prove
+    | Asked
+    | Told
+    | Noted
+    | Occupied
+    | Contest
+    | Contested
+)
 
 
 class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):

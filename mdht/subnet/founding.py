@@ -8,15 +8,25 @@ import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 from random import Random
-from typing import Final, TypeAlias
-
-import msgspec
+from typing import Final
 
 from mdht.subnet.conflict import DOUBLE_S, surviving_ring, yields_on_link
+from mdht.subnet.effects import Merged
 from mdht.subnet.election import Election
 from mdht.subnet.founding_config import FoundingConfig
+from mdht.subnet.founding_effects import (
+    Adopt,
+    BeRing,
+    Found,
+    FoundingEffect,
+    JoinRing,
+    LookForOverlay,
+    SayHello,
+    Withdraw,
+)
 from mdht.subnet.identity import NO_TAG, Identity, Subnet, new_tag
 from mdht.subnet.kept import Kept
+from mdht.subnet.merging import Merging, Winner
 from mdht.subnet.messages import RING_BYTES, Hello, Here, Message, State
 from mdht.subnet.wire import Header
 
@@ -51,6 +61,8 @@ class Input(Enum):
     "A contact of the overlay was found."
     UNREACHED = "unreached"
     "None was found, or the join has failed."
+    CONFLICT = "conflict"
+    "Another subnet has this one's identifier in the overlay, and keeps it."
     INHERITS = "inherits"
     "The host that looked for the overlay for a ring of one is gone, and this one does so in its place."
 
@@ -60,6 +72,7 @@ class Action(Enum):
 
     ADOPT = "adopt"
     FOUND = "found"
+    FOUND_SALTED = "found salted"
     WAIT = "wait"
     WITHDRAW = "withdraw"
     JOIN = "join"
@@ -79,6 +92,10 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], tuple[Stage, Action]]] = {
     (Stage.FOUNDING, Input.REACHED): (Stage.SETTLED, Action.JOIN),
     (Stage.FOUNDING, Input.UNREACHED): (Stage.ALONE, Action.BE_RING),
     (Stage.ALONE, Input.SIBLING): (Stage.ADOPTED, Action.ADOPT),
+    (Stage.FOUNDING, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
+    (Stage.ALONE, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
+    (Stage.SETTLED, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
+    (Stage.ADOPTED, Input.CONFLICT): (Stage.FOUNDING, Action.FOUND_SALTED),
     (Stage.ALONE, Input.REACHED): (Stage.SETTLED, Action.JOIN),
     (Stage.ALONE, Input.UNREACHED): (Stage.ALONE, Action.LOOK_LATER),
     (Stage.SETTLED, Input.SIBLING): (Stage.ADOPTED, Action.ADOPT),
@@ -92,50 +109,6 @@ COLD: Final = frozenset({Stage.LISTENING, Stage.WAITING})
 "Stages of a host without a subnet."
 
 
-class Adopt(msgspec.Struct, frozen=True):
-    """Be in this subnet from now on, take over state and records from its members, then be ready.
-
-    Whatever node this host was before, by another founding, it leaves.
-    """
-
-    subnet: Subnet
-    founded_at: float
-
-
-class Found(msgspec.Struct, frozen=True):
-    """Be in this subnet from now on, as its founder; a contact of the overlay is looked for."""
-
-    subnet: Subnet
-    founded_at: float
-
-
-class Withdraw(msgspec.Struct, frozen=True):
-    """Be in no subnet again: another host founds. A search for the overlay, or a join, is broken off."""
-
-
-class LookForOverlay(msgspec.Struct, frozen=True):
-    """Ask the bootstrap server for a contact, then call `reached` or `unreached`."""
-
-
-class JoinRing(msgspec.Struct, frozen=True):
-    """Join the overlay by the contact that was found, then be ready; if that fails, call `unreached`."""
-
-    ring_id: bytes
-
-
-class BeRing(msgspec.Struct, frozen=True):
-    """The node is the first of a ring of its own; be ready."""
-
-    ring_id: bytes
-
-
-class SayHello(msgspec.Struct, frozen=True):
-    """Somebody there has not told his identity: `Membership.hello`."""
-
-
-FoundingEffect: TypeAlias = Adopt | Found | Withdraw | LookForOverlay | JoinRing | BeRing | SayHello
-
-
 class Founding:
     """One host's part.
 
@@ -145,6 +118,7 @@ class Founding:
         kept: what this host remembers of the link (`mdht.subnet.kept.recalled`).
         config: times and limits.
         rng: all chance.
+        merging: what becomes of another old subnet on the link; None where two stay two.
 
     Attributes:
         stage: how far it has come.
@@ -154,7 +128,13 @@ class Founding:
     """
 
     def __init__(
-        self, hid: bytes, derive: Callable[[], Identity], kept: Kept | None, config: FoundingConfig, rng: Random
+        self,
+        hid: bytes,
+        derive: Callable[[], Identity],
+        kept: Kept | None,
+        config: FoundingConfig,
+        rng: Random,
+        merging: Merging | None = None,
     ) -> None:
         self.stage = Stage.LISTENING
         self.subnet: Subnet | None = None
@@ -165,6 +145,7 @@ class Founding:
         self._kept = kept
         self._config = config
         self._rng = rng
+        self._merging = merging
         self._election = Election(hid, remembers=kept is not None, fresh_s=config.fresh_s, most=config.hosts_max)
         self._awaited: bytes | None = None
         self._wait_until = self._wait_max = math.inf
@@ -197,10 +178,8 @@ class Founding:
             case Hello(addresses=addresses) if addresses and self.stage in COLD:
                 # Who names no address only listens, and founds nothing.
                 self._election.heard(header.hid, header.subnet_tag, now)
-            case Here(state=State.READY, identity=Identity() as identity, founded_s=founded_s, policy=policy):
-                self._on_sibling(Subnet(identity, header.subnet_tag, policy or ""), founded_s or 0, now)
             case Here(state=State.READY):
-                self._on_silent_sibling(header.subnet_tag, now)
+                self._on_ready(header, message, now)
             case Here(state=State.JOINING, identity=Identity()):
                 self._on_founder(header, now)
             case Here(state=State.JOINING) if self.stage in COLD:
@@ -235,6 +214,11 @@ class Founding:
             self._step(Input.INHERITS, now)
         return self._collect()
 
+    def salt(self, now: float) -> list[FoundingEffect]:
+        """Another subnet has this one's identifier, and keeps it: found one under another; siblings follow."""
+        self._step(Input.CONFLICT, now)
+        return self._collect()
+
     def look_soon(self, now: float) -> None:
         """Somebody who may be in the overlay has become known: a ring of one does not wait until it looks again."""
         if self.stage is Stage.ALONE and not math.isinf(self._look_at):
@@ -250,32 +234,69 @@ class Founding:
         if now >= self._look_at:
             self._look_at = math.inf
             self._effects.append(LookForOverlay())
+        if self._merging is not None and self.subnet is not None:
+            self._merge(self._merging, self.subnet, now)
         return self._collect()
 
     def next_deadline(self) -> float:
         """When to call `tick`; `math.inf` for never."""
-        return min(self._wait_until if self.stage in COLD else math.inf, self._ask_at, self._look_at)
+        merge_at = math.inf if self._merging is None or self.subnet is None else self._merging.next_deadline()
+        return min(self._wait_until if self.stage in COLD else math.inf, self._ask_at, self._look_at, merge_at)
 
     # ---- others --------------------------------------------------------------------------------------------------
 
+    def _on_ready(self, header: Header, here: Here, now: float) -> None:
+        """A ready host is there; perhaps it introduces its subnet."""
+        if self._merging is not None and self.subnet is not None:
+            self._merging.hear(header.subnet_tag, header.hid, here, self.subnet, now)
+        if here.identity is not None:
+            theirs = Subnet(here.identity, header.subnet_tag, here.policy or "")
+            self._on_sibling(theirs, here.founded_s or 0, now)
+        else:
+            self._on_silent_sibling(header.subnet_tag, now)
+
     def _on_sibling(self, theirs: Subnet, founded_s: int, now: float) -> None:
         """A ready host has introduced its subnet."""
-        if self.subnet == theirs:
-            return
+        if self.subnet == theirs or (self.subnet is not None and self.subnet.identity == theirs.salted):
+            return  # of the latter the hosts come after this one
+        self._ask_at = math.inf
         mine = None if self.stage is Stage.FOUNDING else self.subnet  # a founder at work serves nobody yet
-        if mine is None or yields_on_link(mine, now - self.founded_at, theirs, founded_s):
-            self.subnet, self.founded_at, self.ring_id = theirs, now - founded_s, None
-            self._step(Input.SIBLING, now)
+        follows = mine is not None and theirs.identity == mine.salted
+        if mine is None or follows or yields_on_link(mine, now - self.founded_at, theirs, founded_s):
+            self._move(mine, theirs, now - founded_s, now)
+
+    def _move(self, mine: Subnet | None, theirs: Subnet, founded_at: float, now: float) -> None:
+        """Go over to another subnet; who was in one knows nobody there."""
+        if mine is not None:
+            self._effects.append(Merged(mine.tag, theirs))
+        if self._merging is not None:
+            self._merging.moves(mine)
+        self.subnet, self.founded_at, self.ring_id = theirs, founded_at, None
+        self._step(Input.SIBLING, now)
+        if mine is not None:
+            self._effects.append(SayHello())
+
+    def _merge(self, merging: Merging, mine: Subnet, now: float) -> None:
+        """Look what becomes of other old subnets on the link."""
+        for outcome in merging.look(mine, self.founded_at, now):
+            if isinstance(outcome, Winner):
+                self._move(mine, outcome.subnet, outcome.founded_at, now)
+            else:
+                self._effects.append(Merged(outcome.tag, mine))
 
     def _on_silent_sibling(self, tag: bytes, now: float) -> None:
         """A ready host of which only the tag is known: ask for the rest, where it matters."""
-        if self.subnet is not None and (tag == self.subnet.tag or now - self.founded_at >= DOUBLE_S):
-            return
+        pause_s = self._config.ask_s
+        if self.subnet is not None:
+            old = now - self.founded_at >= DOUBLE_S
+            if tag == self.subnet.tag or (old and (self._merging is None or not self._merging.lacks(tag))):
+                return
+            pause_s = self._config.ask_old_s if old else pause_s
         if self.stage in COLD:
             self._wait_for(None, now)
         if math.isinf(self._ask_at):
             # A host that starts says hello three times anyway.
-            earliest = max(now, self._asked_at + self._config.ask_s, self._started_at + self._config.window_s)
+            earliest = max(now, self._asked_at + pause_s, self._started_at + self._config.window_s)
             self._ask_at = earliest + self._rng.random() * self._config.ask_jitter_s
 
     def _on_founder(self, header: Header, now: float) -> None:
@@ -315,6 +336,8 @@ class Founding:
                 self._adopt()
             case Action.FOUND:
                 self._found(now)
+            case Action.FOUND_SALTED:
+                self._found_salted(now)
             case Action.WAIT:
                 self._wait(now)
             case Action.WITHDRAW:
@@ -343,6 +366,16 @@ class Founding:
             self.subnet, self.founded_at = self._kept.subnet, now - self._kept.left_s - self._kept.founded_s
         self._retry_s = self._config.retry_min_s
         self._effects += [Found(self.subnet, self.founded_at), LookForOverlay()]
+
+    def _found_salted(self, now: float) -> None:
+        mine = self.subnet
+        if mine is None:
+            return
+        if self._merging is not None:
+            self._merging.moves(mine)
+        self.subnet, self.founded_at, self.ring_id = Subnet(mine.salted, new_tag(self._rng), mine.policy), now, None
+        self._retry_s = self._config.retry_min_s
+        self._effects += [Found(self.subnet, now), LookForOverlay()]
 
     def _wait(self, now: float) -> None:
         self._wait_until = now + self._config.patience_s

@@ -16,6 +16,8 @@ class FoundingConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Who was heard within this time counts in an election: heartbeats come every 10 s at least, with jitter 11."
     ask_s: float = 1.0
     "Between two hellos to a sibling that has not told the identity."
+    ask_old_s: float = 10.0
+    "The same in a subnet that is not young, where there is time."
     ask_jitter_s: float = 0.5
     "Each host waits up to so long before it asks: the answer to one serves all."
     retry_min_s: float = 30.0
@@ -27,7 +29,7 @@ class FoundingConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Cold hosts that are remembered during an election."
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "patience_s", "fresh_s", "ask_s", "retry_min_s"):
+        for name in ("window_s", "patience_s", "fresh_s", "ask_s", "ask_old_s", "retry_min_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
         if self.patience_max_s < self.patience_s or self.retry_max_s < self.retry_min_s:

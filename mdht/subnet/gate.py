@@ -17,7 +17,19 @@ from dhtboot.cookies import CookieJar
 from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.subnet.bounded import remember
-from mdht.subnet.face_messages import Body, Carried, HostsHeard, ItIs, OverlayDatagram, Prove, Taken, Told, Welcome
+from mdht.subnet.face_messages import (
+    Body,
+    Carried,
+    Contested,
+    HostsHeard,
+    ItIs,
+    Occupied,
+    OverlayDatagram,
+    Prove,
+    Taken,
+    Told,
+    Welcome,
+)
 from mdht.subnet.face_packets import KINDS, Kind
 from mdht.subnet.hostset_handout import Own
 
@@ -108,4 +120,4 @@ def is_answer(body: Body) -> bool:
     """Whether somebody must have asked for it."""
     if isinstance(body, Carried):
         return KINDS.get(type(body.packet.message)) is Kind.ANSWERS
-    return isinstance(body, Taken | ItIs | Welcome | HostsHeard | Told)
+    return isinstance(body, Taken | ItIs | Welcome | HostsHeard | Told | Occupied | Contested)

@@ -7,18 +7,18 @@ the node's records, if there is to be something that does.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from dhtboot.bootstrap_messages import BootstrapPacket
 from dhtboot.ids import Address
 from mdht.records import Copy
-from mdht.subnet.effects import Effect, MemberChanged, Settled
+from mdht.subnet.effects import Effect, MemberChanged, Merged, Settled
 from mdht.subnet.face_messages import OverlayDatagram
-from mdht.subnet.founding import (
+from mdht.subnet.founding import Founding
+from mdht.subnet.founding_effects import (
     Adopt,
     BeRing,
     Found,
-    Founding,
     FoundingEffect,
     JoinRing,
     LookForOverlay,
@@ -84,6 +84,10 @@ class Records(Protocol):
         """What has become of what was sent over it."""
 
 
+LEAD_S: Final = 5.0
+"A host that takes another identifier for its subnet is ready under it by then, and its siblings come after it."
+GOING: Final = frozenset({State.LEAVING, State.LEFT})
+
 MakeRecords = Callable[[Subnet, NodePart, list[Copy], float], Records]
 "Makes what keeps the records of a subnet's node, for a host that has held these copies in another one, at a time."
 
@@ -119,6 +123,8 @@ class SubnetHost:
         self._make_records = make_records
         self._former, self._former_at = list(former), now
         self._syncing = False
+        self._part_of: Subnet | None = None
+        self._give_way_at = math.inf
         self._founding = founding
         self._make_part = make_part
 
@@ -197,7 +203,8 @@ class SubnetHost:
             return []
         if isinstance(packet, OverlayDatagram) and packet.tag == self.tag and packet.hid != self.hid:
             self.membership.peers.add(source, now)  # a sibling, which may not be known as such
-        return self._sorted(self.part.receive_overlay(packet, source, now), now) + self.collect(now)
+        effects = self._sorted(self.part.receive_overlay(packet, source, now), now) + self.collect(now)
+        return effects + self._give_way(now)
 
     def collect(self, now: float) -> list[Effect]:
         """What is to be done after an operation on records was started."""
@@ -210,6 +217,7 @@ class SubnetHost:
         effects = self._carry_out(self._founding.tick(now), now) + self._noted(self.membership.tick(now), now)
         if self.part is not None and now >= self.part.next_deadline():
             effects += self._sorted(self.part.tick(now), now)
+        effects += self._give_way(now)
         if self.keeper is not None and now >= self.keeper.next_deadline():
             effects += self._sorted(self.keeper.tick(now), now)
         return effects + self.collect(now)
@@ -221,7 +229,7 @@ class SubnetHost:
             return due_at
         part_at = math.inf if self.part is None else self.part.next_deadline()
         records_at = math.inf if self.keeper is None else self.keeper.next_deadline()
-        return min(due_at, self._founding.next_deadline(), part_at, records_at)
+        return min(due_at, self._founding.next_deadline(), part_at, records_at, self._give_way_at)
 
     def leave(self, now: float) -> list[Effect]:
         """Hand records over, then say goodbye, twice, and to the overlay too if nobody stays.
@@ -343,15 +351,42 @@ class SubnetHost:
                     effects += self._sorted(self.part.join(now), now)
                 case SayHello():
                     effects += self.membership.hello(now)
+                case Merged():
+                    self.counters["merges"] += 1
+                    effects.append(one)
         return effects
+
+    def _give_way(self, now: float) -> list[Effect]:
+        """Another subnet has the identifier of this one, and keeps it: one host leads, the others follow it.
+
+        Several may have been told; each waits until those before it have had their time.
+        """
+        if self.part is None or not self.part.face.rivals.gives_way or self.membership.state in GOING:
+            return []
+        if self._give_way_at == math.inf:
+            ready = self.membership.ready_hids()
+            self._give_way_at = now + LEAD_S * (ready.index(self.hid) if self.hid in ready else 0)
+        if now < self._give_way_at:
+            return []
+        self.counters["conflicts_lost"] += 1
+        return self._carry_out(self._founding.salt(now), now)
+
+    def _stays_the_node(self, subnet: Subnet | None) -> bool:
+        """Whether another founding has the identifier of the one that is left, which then stays in the overlay."""
+        former = self._part_of
+        return subnet is not None and former is not None and subnet.identity in {former.identity, former.salted}
 
     def _settle(self, subnet: Subnet | None, founded_at: float, now: float) -> list[Effect]:
         """Be in a subnet from now on, or in none; of another one that this host was in it takes its leave."""
         effects: list[Effect] = []
         if self.part is not None:
-            effects += self._sorted([*self.part.stop(now), *self.part.leave(now)], now)
+            farewell = [] if self._stays_the_node(subnet) else self.part.leave(now)
+            effects += self._sorted([*self.part.stop(now), *farewell], now)
+        self._give_way_at = math.inf
         self.membership.settle(subnet, founded_at)
-        self.part = None if subnet is None else self._make_part(subnet, now)
+        self.part, self._part_of = None if subnet is None else self._make_part(subnet, now), subnet
+        if self.part is not None:
+            self.part.face.rivals.founded_at = founded_at
         if self.keeper is not None:
             self._former, self._former_at = self.keeper.copies(now), now
         self.keeper, self._syncing = None, False

@@ -103,9 +103,13 @@ class Subnet(msgspec.Struct, frozen=True):
         if len(self.policy) > POLICY_MAX:
             raise ValueError(f"the name of a policy has at most {POLICY_MAX} characters")
 
-    def salted(self) -> "Subnet":
-        """The same after a conflict in which it gave way: all but the identifier stays."""
-        return Subnet(self.identity.salted(self.tag), self.tag, self.policy)
+    @property
+    def salted(self) -> Identity:
+        """The identity that its hosts take in a conflict in which it gives way: they found a subnet of that anew.
+
+        With another tag: a link hears by that, and by the salt, that its subnet has become another one.
+        """
+        return self.identity.salted(self.tag)
 
 
 def new_tag(rng: Random) -> bytes:

@@ -14,18 +14,7 @@ from mdht.subnet.hearsay import Hearsay
 from mdht.subnet.hellos import Hellos
 from mdht.subnet.identity import Subnet
 from mdht.subnet.membership_config import MembershipConfig
-from mdht.subnet.messages import (
-    Bye,
-    Hello,
-    Here,
-    Message,
-    Ping,
-    PingRequest,
-    Pong,
-    State,
-    Suspect,
-    Want,
-)
+from mdht.subnet.messages import Bye, Hello, Here, Message, Ping, PingRequest, Pong, State, Suspect, Want
 from mdht.subnet.messages import View as ViewMessage
 from mdht.subnet.patrol import Patrol
 from mdht.subnet.reach import Reach
@@ -123,6 +112,10 @@ class Membership:
 
     def settle(self, subnet: Subnet | None, founded_at: float) -> None:
         """This host is in a subnet from now on, or in none: who is in another one is no sibling, but gets answers."""
+        if self._voice.subnet not in {None, subnet}:  # its members stay there, or are met anew where this host goes
+            self._checks.clear()
+            self._refute_by.clear()
+            self.view.clear()
         self._voice.settle(subnet, founded_at)
 
     def hello(self, now: float) -> list[Effect]:
@@ -256,6 +249,11 @@ class Membership:
 
     def _on_other_subnet(self, header: Header, message: Message, source: Address, now: float) -> None:
         """Somebody of another subnet of this link is told where he is if he asks, and nothing else is believed."""
+        member = self.view.get(header.hid)
+        if member is not None and header.incarnation >= member.incarnation:
+            # It has gone over. No tombstone, as it may come back by the same start.
+            self._step(member, Input.GOODBYE, header.incarnation, now)
+            self.view.remove(member)
         match message:
             case Hello(want=want, addresses=addresses):
                 if self._answer(header, message, now) and Want.COPY in want and addresses:

@@ -17,11 +17,14 @@ from mdht.subnet.face_messages import (
     NAMED_MAX,
     Asked,
     Carried,
+    Contest,
+    Contested,
     HostsChanged,
     HostsHeard,
     ItIs,
     Knock,
     Noted,
+    Occupied,
     OverlayDatagram,
     Prove,
     Taken,
@@ -50,6 +53,7 @@ _HEADER: Final = struct.Struct("!4sBBH4s8s8sI")
 _FIRST_OF_BODY: Final = 16
 "Below that number there is room for more fields of every datagram."
 
+_U32: Final = unsigned(4)
 _U64: Final = unsigned(8)
 
 HEAD: Final[dict[int, Field]] = numbered(
@@ -79,6 +83,9 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Asked: (10, _body(("number", _U64), ("question", packed(Question)))),
     Told: (11, _body(("number", _U64), ("answer", packed(Answer)))),
     Noted: (12, _body(("note", packed(Note)))),
+    Occupied: (13, _body()),
+    Contest: (14, _body(("age_s", _U32))),
+    Contested: (15, _body(("age_s", _U32), ("other_age_s", _U32))),
 }
 "Numbers of bodies and fields are for ever: new ones are added at the end."
 

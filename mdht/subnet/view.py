@@ -179,6 +179,15 @@ class View:
         self._members[member.hid] = member
         self.changed()
 
+    def remove(self, member: Member) -> None:
+        """Forget one, as if it never had been here."""
+        self._members.pop(member.hid, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._members.clear()
+        self.changed()
+
     def step(self, member: Member, what: Input, incarnation: int, now: float) -> bool:
         """Take the step that the table has for what was learnt; True when the state has changed.
 

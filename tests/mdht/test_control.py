@@ -71,6 +71,7 @@ class MemoryNode:
             link_mode="multicast",
             emulated=0,
             without_copies=0,
+            merges=0,
             contacts=0,
             neighbours=(),
             structural_changes=0,

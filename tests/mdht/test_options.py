@@ -43,6 +43,8 @@ def test_any_other_text_is_a_key(text: str) -> None:
         (["run", "--port", "0"], "not within 1..65535"),
         (["run", "--port", "65536"], "not within 1..65535"),
         (["run", "--bootstrap", "host:port"], "port 'port'"),
+        (["run", "--merge", "always"], "invalid choice"),
+        (["run", "--subnet", "n" * 65], "1 to 64 bytes"),
         (["run", "--network", ""], "1 to 64 printable"),
         (["run", "--policy", "twice"], "there are single, full, fixed:N"),
         (["run", "--policy", "fixed:0"], "1 to 255 replicas"),
@@ -114,3 +116,9 @@ def test_peers_are_few_and_on_a_link() -> None:
         config_of(parse_arguments(["run", *peers]), lasting=False)
     with pytest.raises(LocalProtocolError, match="on none"):
         config_of(parse_arguments(["run", "--no-presence", "--peer", "192.0.2.7"]), lasting=False)
+
+
+def test_subnets_of_one_link_are_merged_unless_that_is_not_wanted(tmp_path: Path) -> None:
+    for arguments, merge in (([], "auto"), (["--merge", "never"], "never")):
+        options = parse_arguments(["run", "--state-dir", str(tmp_path), *arguments])
+        assert config_of(options, lasting=True).merge == merge

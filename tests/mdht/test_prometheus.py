@@ -16,6 +16,7 @@ STATUS = Status(
     link_mode="partly emulated",
     emulated=1,
     without_copies=0,
+    merges=1,
     contacts=4,
     neighbours=(),
     structural_changes=1,

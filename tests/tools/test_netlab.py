@@ -199,6 +199,16 @@ def test_multicast_is_filtered_in_each_direction_and_unicast_is_not() -> None:
         assert heard_by(a, "seventh") == heard_by(b, "eighth") == [True] * 3
 
 
+def test_two_links_that_are_plugged_together_are_one() -> None:
+    with Lab() as lab:
+        west, east = lab.subnet("west"), lab.subnet("east", first=100)
+        a, b = lab.host("a", west), lab.host("b", east)
+        assert (a.ipv4, b.ipv4) == ("198.51.100.2", "198.51.100.100")
+        assert a.run("ping", "-c1", "-W1", b.ipv4, check=False).returncode != 0
+        west.plug_into(east)
+        assert a.run("ping", "-c1", "-W2", b.ipv4, check=False).returncode == 0
+
+
 def test_laboratories_with_the_same_names_run_side_by_side() -> None:
     with Lab() as first, Lab() as second:
         hosts = [(lab.host("a", net), lab.host("b", net)) for lab in (first, second) for net in [lab.subnet("net")]]

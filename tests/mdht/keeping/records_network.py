@@ -10,6 +10,7 @@ from dhtboot.chord.config import ChordConfig
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import OverlayConfig
 from mdht.experiments.internet import Internet
+from mdht.experiments.sim_core import identity_of
 from mdht.experiments.sim_host import SimHost
 from mdht.keeping.config import KeepingConfig
 from mdht.keeping.get import GetOutcome, GetRun
@@ -19,6 +20,7 @@ from mdht.keeping.watch import ChangeKind, Watch
 from mdht.records import Copy, Record
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.hostset_config import HostSetConfig
+from mdht.subnet.identity import Identity
 from mdht.subnet.node_part_config import NodePartConfig
 
 OVERLAYS: dict[str, OverlayConfig] = {"kademlia": KademliaConfig(), "chord": ChordConfig()}
@@ -47,10 +49,17 @@ class RecordsNetwork:
     """So many links with so many hosts each, that are in one overlay."""
 
     def __init__(
-        self, sizes: list[int], *, overlay: str = "kademlia", keeping: KeepingConfig | None = None, seed: int = 1
+        self,
+        sizes: list[int],
+        *,
+        overlay: str = "kademlia",
+        keeping: KeepingConfig | None = None,
+        seed: int = 1,
+        identity_of: Callable[[int], Identity] = identity_of,
     ) -> None:
         config = NodePartConfig(overlay=OVERLAYS[overlay], face=FACE)
-        self.net = Internet(seed, config, keeping=keeping or KeepingConfig(), strict=False)
+        keeping = keeping or KeepingConfig()
+        self.net = Internet(seed, config, keeping=keeping, identity_of=identity_of, strict=False)
         for _ in range(max(sizes)):
             for link, size in enumerate(sizes):
                 if len(self.hosts(link)) < size:
@@ -94,13 +103,20 @@ class RecordsNetwork:
         return self.net.now - started
 
     def put(self, host: SimHost, one: Record, remaining_s: float | None = None, *, acks: int = 2) -> PutOutcome:
+        done = self.begin_put(host, one, remaining_s, acks=acks)
+        self.run_until(lambda: done)
+        return done[0]
+
+    def begin_put(
+        self, host: SimHost, one: Record, remaining_s: float | None = None, *, acks: int = 2
+    ) -> list[PutOutcome]:
+        """The outcome appears in the list."""
         done: list[PutOutcome] = []
         copy = Copy(one, float(one.lease_s) if remaining_s is None else remaining_s)
         run = PutRun(self.keeper(host), copy, acks=acks, on_done=lambda outcome, _now: done.append(outcome))
         run.start(self.net.now)
         self.perform(host)
-        self.run_until(lambda: done)
-        return done[0]
+        return done
 
     def get(self, host: SimHost, key: bytes) -> GetOutcome:
         done: list[GetOutcome] = []

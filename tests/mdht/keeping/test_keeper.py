@@ -180,3 +180,20 @@ def test_records_follow_a_host_that_settles_anew(seed: int) -> None:
     assert world.keeper(newcomer) is not keeper
     assert newcomer.ready
     assert world.found(world.hosts(0)[0], key_of(2)) == {(b"w" * 32, b""): 1}
+
+
+def test_a_copy_of_an_earlier_life_that_nobody_takes_yet_is_kept_and_put_again_without_a_longer_life() -> None:
+    world = RecordsNetwork([1, 1], keeping=KeepingConfig(replicas=1, acks=1, read_quorum=1))
+    number = next(number for number in range(20) if world.responsible(key_of(number), 1) == [1])
+    host, (holder,) = world.hosts(0)[0], world.hosts(1)
+    keeper, closed = world.keeper(host), world.keeper(holder).store._hand_over
+    closed.leaving = True  # it takes nothing new
+    keeper._former.append(Copy(record(number), 300.0))
+    world.net.run(10.0)
+    assert world.holders(key_of(number)) == {}
+    (kept,) = keeper.copies(world.net.now)
+    assert 289.0 < kept.remaining_s < 300.0
+    closed.leaving = False
+    world.net.run(3.0)
+    assert world.holders(key_of(number)) == {1: [holder.number]}
+    assert keeper.copies(world.net.now) == []

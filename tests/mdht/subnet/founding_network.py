@@ -4,22 +4,24 @@ import math
 from collections.abc import Callable, Sequence
 from random import Random
 
-from mdht.subnet.founding import (
-    COLD,
+from mdht.subnet.effects import Merged
+from mdht.subnet.founding import COLD, Founding
+from mdht.subnet.founding_config import FoundingConfig
+from mdht.subnet.founding_effects import (
     Adopt,
     BeRing,
     Found,
-    Founding,
     FoundingEffect,
     JoinRing,
     LookForOverlay,
     SayHello,
     Withdraw,
 )
-from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.identity import Subnet, derive
 from mdht.subnet.kept import Kept
 from mdht.subnet.membership import Membership
+from mdht.subnet.merging import Merging
+from mdht.subnet.merging_config import MergingConfig
 from mdht.subnet.messages import Message, State
 from mdht.subnet.wire import Header
 from tests.mdht.subnet.link_network import Host, LinkOf
@@ -31,13 +33,17 @@ SERVER_S = 0.3
 class FoundingHost(Host):
     """Does what the founding wants, as the driver of a real host would."""
 
-    def __init__(self, number: int, membership: Membership, seed: int, kept: Kept | None = None) -> None:
+    def __init__(
+        self, number: int, membership: Membership, seed: int, kept: Kept | None = None, *, merges: bool = True
+    ) -> None:
         super().__init__(number, membership)
         rng = Random(f"{seed} founding {number} {membership.incarnation}")
-        self.founding = Founding(membership.hid, lambda: derive([], rng), kept, FoundingConfig(), rng)
+        merging = Merging(membership, "test", MergingConfig(), rng) if merges else None
+        self.founding = Founding(membership.hid, lambda: derive([], rng), kept, FoundingConfig(), rng, merging)
         self.later: list[tuple[float, Callable[[float], Sequence[object]]]] = []
         self.founded: list[float] = []
         self.effects: list[tuple[float, FoundingEffect]] = []
+        self.merged: list[Merged] = []
         self.tag = self.founding.tag
 
     @property
@@ -78,9 +84,10 @@ class FoundingNetwork(LinkOf[FoundingHost]):
         self.server_s = SERVER_S
         self.asked_server = 0
         self.kept: dict[int, Kept] = {}
+        self.merges = True
 
     def make(self, number: int, membership: Membership) -> FoundingHost:
-        return FoundingHost(number, membership, self.seed, self.kept.get(number))
+        return FoundingHost(number, membership, self.seed, self.kept.get(number), merges=self.merges)
 
     def special(self, host: FoundingHost, effect: object) -> None:
         founding, membership, now = host.founding, host.membership, self.now
@@ -92,6 +99,7 @@ class FoundingNetwork(LinkOf[FoundingHost]):
             case Adopt(subnet=subnet, founded_at=at):
                 host.later.clear()
                 membership.settle(subnet, at)
+                self.perform(host, membership.become(State.JOINING, now))
                 host.later.append((now + 0.01, host.be_ready))
             case Withdraw():
                 host.later.clear()
@@ -104,6 +112,8 @@ class FoundingNetwork(LinkOf[FoundingHost]):
                 host.later.append((now + SERVER_S, host.be_ready))
             case SayHello():
                 self.perform(host, membership.hello(now))
+            case Merged():
+                host.merged.append(effect)
             case _:
                 raise AssertionError(effect)
         assert isinstance(effect, FoundingEffect)

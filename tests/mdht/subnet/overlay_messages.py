@@ -14,11 +14,14 @@ from mdht.subnet.face_messages import (
     Asked,
     Body,
     Carried,
+    Contest,
+    Contested,
     HostsChanged,
     HostsHeard,
     ItIs,
     Knock,
     Noted,
+    Occupied,
     OverlayDatagram,
     Prove,
     Taken,
@@ -83,6 +86,9 @@ BODY_VALUES: dict[type, st.SearchStrategy[Any]] = {
     Asked: st.builds(Asked, number=u64, question=questions(0)),
     Told: st.builds(Told, number=u64, answer=answers(0)),
     Noted: st.builds(Noted, note=notes(0)),
+    Occupied: st.just(Occupied()),
+    Contest: st.builds(Contest, age_s=u32),
+    Contested: st.builds(Contested, age_s=u32, other_age_s=u32),
 }
 
 
@@ -157,6 +163,9 @@ EXAMPLES = {
     "Told": datagram(Told(number=7, answer=Got((COPY,), 4, 1 << 63))),
     "Noted": datagram(Noted(note=Pushed((COPY,)))),
     "Prove": datagram(Prove(cookie=b"cookie_1"), cookie=b"cookie_2"),
+    "Occupied": datagram(Occupied(), named=(ENTRY,)),
+    "Contest": datagram(Contest(age_s=86_400), identity=ENTRY.identity),
+    "Contested": datagram(Contested(age_s=90, other_age_s=86_400), identity=ENTRY.identity),
 }
 FAR = node((1 << 160) - 1)
 FULL_ENTRY = NodeEntry(

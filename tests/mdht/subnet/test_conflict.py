@@ -5,11 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdht.subnet.conflict import (
+    AGES_ALIKE_S,
     DOUBLE_S,
     Claim,
     Meeting,
     Outcome,
     Shared,
+    Standing,
+    loses,
     may_merge,
     settle_conflict,
     surviving_ring,
@@ -86,6 +89,36 @@ def test_an_old_subnet_stays_and_a_young_one_gives_way_to_it() -> None:
     for first, second in itertools.permutations([b"tagtag_1", b"tagtag_2"]):
         assert yields_on_link(Subnet(RANDOM, first), 2.0, Subnet(RANDOM, second), 5000)
         assert not yields_on_link(Subnet(RANDOM, first), 5000.0, Subnet(RANDOM, second), 2)
+
+
+standings = st.builds(Standing, members=st.integers(1, 5), age_s=st.floats(30, 90), node_id=st.integers(0, 3), tag=tags)
+
+
+@given(standings, standings)
+def test_of_two_old_ones_on_a_link_exactly_one_gives_way(first: Standing, second: Standing) -> None:
+    if first.tag != second.tag:
+        assert loses(first, second) != loses(second, first)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "gives_way"),
+    [
+        ((2, 900.0, 1), (3, 40.0, 2), True),
+        ((3, 40.0, 2), (2, 900.0, 1), False),
+        ((3, 40.0, 1), (3, 900.0, 2), True),
+        ((3, 900.0, 2), (3, 40.0, 1), False),
+        ((3, 40.0, 2), (3, 40.0 + AGES_ALIKE_S, 1), True),
+        ((3, 40.0 + AGES_ALIKE_S, 2), (3, 40.0, 1), True),
+        ((3, 40.0, 1), (3, 40.0 + AGES_ALIKE_S, 2), False),
+    ],
+)
+def test_fewer_members_give_way_then_the_younger_then_the_larger_identifier(
+    mine: tuple[int, float, int], other: tuple[int, float, int], gives_way: bool
+) -> None:
+    def standing(members: int, age_s: float, node_id: int) -> Standing:
+        return Standing(members=members, age_s=age_s, node_id=node_id, tag=b"tagtag_%d" % node_id)
+
+    assert loses(standing(*mine), standing(*other)) is gives_way
 
 
 def test_subnets_of_different_configured_names_stay_two() -> None:

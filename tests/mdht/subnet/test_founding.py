@@ -1,23 +1,13 @@
 import math
 from random import Random
 
+import msgspec
 import pytest
 
-from mdht.subnet.founding import (
-    TRANSITIONS,
-    Action,
-    Adopt,
-    BeRing,
-    Found,
-    Founding,
-    Input,
-    JoinRing,
-    LookForOverlay,
-    SayHello,
-    Stage,
-    Withdraw,
-)
+from mdht.subnet.effects import Merged
+from mdht.subnet.founding import TRANSITIONS, Action, Founding, Input, Stage
 from mdht.subnet.founding_config import FoundingConfig
+from mdht.subnet.founding_effects import Adopt, BeRing, Found, JoinRing, LookForOverlay, SayHello, Withdraw
 from mdht.subnet.identity import NO_TAG, Identity, Kind, Subnet, named
 from mdht.subnet.kept import Kept
 from mdht.subnet.messages import Bye, Hello, Here, State
@@ -110,6 +100,7 @@ def test_every_pair_takes_the_step_of_the_table_or_none(stage: Stage, what: Inpu
     expected = {
         Action.ADOPT: [Adopt] if subject.founding.subnet else [],
         Action.FOUND: [Found, LookForOverlay],
+        Action.FOUND_SALTED: [Found, LookForOverlay],
         Action.WITHDRAW: [Withdraw],
         Action.BE_RING: [BeRing],
     }
@@ -351,7 +342,7 @@ def test_a_young_subnet_gives_way_to_a_smaller_tag(stage: Stage) -> None:
     for tag, yields in ((LOW_TAG, True), (HIGH_TAG, False)):
         subject = subject_in(stage)
         subject.hear(8, here(founded_s=2), tag)
-        assert [type(effect) for effect in subject.take()] == ([Adopt] if yields else [])
+        assert [type(effect) for effect in subject.take()] == ([Merged, Adopt, SayHello] if yields else [])
 
 
 def test_an_old_subnet_does_not_give_way_here_nor_asks() -> None:
@@ -368,6 +359,34 @@ def test_a_young_one_asks_a_ready_host_of_another_tag() -> None:
     subject.hear(8, here(introduce=False), HIGH_TAG)
     subject.run(5.0)
     assert subject.take() == [SayHello()]
+
+
+@pytest.mark.parametrize("stage", [Stage.FOUNDING, Stage.ALONE, Stage.SETTLED, Stage.ADOPTED])
+def test_a_subnet_whose_identifier_is_taken_is_founded_anew_with_its_tag_as_salt(stage: Stage) -> None:
+    subject = subject_in(stage)
+    former = subject.founding.subnet
+    assert former is not None
+    subject.effects += subject.founding.salt(100.0)
+    found, look = subject.take()
+    assert isinstance(found, Found)
+    assert found.subnet.identity == former.identity.salted(former.tag)
+    assert found.subnet.tag != former.tag
+    assert found.founded_at == 100.0
+    assert look == LookForOverlay()
+    former_here = msgspec.structs.replace(here(founded_s=500), identity=former.identity)
+    subject.hear(8, former_here, former.tag)
+    assert subject.take() == [], "its siblings come after it, not it back to them"
+
+
+def test_siblings_follow_at_once_however_old_they_are() -> None:
+    subject = subject_in(Stage.ADOPTED)
+    former = subject.founding.subnet
+    assert former is not None
+    subject.run(1000.0)
+    salted = msgspec.structs.replace(here(founded_s=1), identity=former.salted)
+    subject.hear(8, salted, LOW_TAG)
+    assert [type(effect) for effect in subject.take()] == [Merged, Adopt, SayHello]
+    assert subject.founding.subnet == Subnet(former.salted, LOW_TAG)
 
 
 def test_memory_of_cold_hosts_is_bounded() -> None:

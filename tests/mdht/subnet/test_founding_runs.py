@@ -2,7 +2,8 @@
 
 import pytest
 
-from mdht.subnet.founding import Adopt, JoinRing, LookForOverlay, Stage
+from mdht.subnet.founding import Stage
+from mdht.subnet.founding_effects import Adopt, JoinRing, LookForOverlay
 from mdht.subnet.identity import Subnet, named
 from mdht.subnet.kept import Kept
 from mdht.subnet.messages import Hello, State
@@ -129,22 +130,6 @@ def test_halves_of_a_link_that_meet_soon_after_they_were_founded_become_one() ->
     assert network.run_until_agreed(20.0) <= 3.0
     network.run(10.0)
     assert all(set(sees(host).values()) == {State.READY} and len(sees(host)) == 5 for host in network.hosts)
-
-
-def test_two_old_subnets_of_one_link_stay_two_and_are_no_siblings() -> None:
-    network = FoundingNetwork(seed=3)
-    for number in range(6):
-        network.add(number=number).side = number % 2
-    network.run(40.0)
-    for host in network.hosts:
-        host.side = 0
-    network.run(30.0)
-    assert len({host.subnet for host in network.hosts}) == 2
-    assert all(len(sees(host)) == 2 for host in network.hosts)
-    assert all(host.membership.counters["other_subnet"] > 0 for host in network.hosts)
-    newcomer = network.add(number=99)
-    network.run(3.0)
-    assert newcomer.subnet in {host.subnet for host in network.hosts[:-1]}, "it is answered by both, and adopts one"
 
 
 def test_after_a_power_cut_the_subnet_comes_back_with_its_identity() -> None:

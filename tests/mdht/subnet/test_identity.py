@@ -54,9 +54,8 @@ def test_two_identities_have_two_identifiers(first: Identity, second: Identity) 
     assert (first == second) == (first.node_id("office") == second.node_id("office"))
 
 
-def test_a_salted_subnet_keeps_its_tag() -> None:
-    subnet = Subnet(named("lab"), b"tagtagta", "full")
-    assert subnet.salted() == Subnet(named("lab").salted(b"tagtagta"), b"tagtagta", "full")
+def test_a_subnet_that_gives_way_has_its_tag_as_salt() -> None:
+    assert Subnet(named("lab"), b"tagtagta").salted == named("lab").salted(b"tagtagta")
 
 
 @pytest.mark.parametrize("tag", [b"", b"short", bytes(8), b"too long a tag"])

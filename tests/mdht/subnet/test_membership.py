@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from mdht.subnet.effects import Multicast, Unicast
+from mdht.subnet.identity import Subnet, named
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Bye, Hello, Here, Ping, State, Suspect
 from tests.mdht.subnet.link_network import Host, LinkNetwork, hid_of, sees
@@ -183,6 +184,26 @@ def test_halves_of_a_split_link_find_each_other_again() -> None:
         host.side = 0
     network.run(30.0)
     assert all(set(sees(host).values()) == {State.READY} for host in hosts)
+
+
+def test_a_member_that_speaks_of_another_subnet_is_no_member_and_may_come_back_by_the_same_start() -> None:
+    network = LinkNetwork(seed=1)
+    hosts = network.started(3)
+    goer, *others = hosts
+    ours, theirs = Subnet(named("ours"), goer.tag), Subnet(named("theirs"), b"othertag")
+    for host in hosts:
+        host.membership.settle(ours, 0.0)
+    goer.membership.settle(theirs, 0.0)
+    goer.tag = theirs.tag
+    network.run(2.0)
+    assert sees(goer) == {}
+    assert [set(sees(host).values()) for host in others] == [{State.READY}] * 2
+    assert all(len(sees(host)) == 1 for host in others), "there is no tombstone"
+    assert [host.changes[-1][1:] for host in others] == [(goer.membership.hid, State.LEFT)] * 2
+    goer.membership.settle(ours, 0.0)
+    goer.tag = ours.tag
+    network.run(3.0)
+    assert states_of(network) == [{n: State.READY for n in range(3) if n != host.number} for host in hosts]
 
 
 def test_a_lonely_host_says_hello_now_and_then() -> None:
