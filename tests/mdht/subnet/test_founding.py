@@ -281,8 +281,9 @@ def test_who_yields_to_another_subnet_takes_over_its_policy() -> None:
     subject.run(WINDOW_S)
     subject.founding.unreached(subject.now)
     subject.take()
+    mine, theirs = subject.founding.tag, Subnet(THEIRS, HIGH_TAG, "fixed:2")
     subject.hear(9, here(founded_s=1000, policy="fixed:2"), HIGH_TAG)
-    assert subject.take() == [Adopt(Subnet(THEIRS, HIGH_TAG, "fixed:2"), subject.now - 1000.0)]
+    assert subject.take() == [Merged(mine, theirs), Adopt(theirs, subject.now - 1000.0), SayHello()]
 
 
 # ---- overlay ---------------------------------------------------------------------------------------------------------
