@@ -162,10 +162,10 @@ class Keeper:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        watchers = itertools.chain.from_iterable(self._watchers.values())
-        watched_at = min((watcher.next_deadline() for watcher in watchers), default=math.inf)
-        due_at = min(self.store.next_deadline(), self._look_at, self._replication.next_deadline())
-        return min(due_at, watched_at, self._leave_by)
+        due_at = min(self.store.next_deadline(), self._look_at, self._replication.next_deadline(), self._leave_by)
+        for watcher in itertools.chain.from_iterable(self._watchers.values()):
+            due_at = min(due_at, watcher.next_deadline())
+        return due_at
 
     def collect(self, now: float) -> list[Any]:
         """What is to be done after an operation was started here, or a packet of the overlay has come."""

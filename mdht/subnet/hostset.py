@@ -239,6 +239,7 @@ def reaches(address: Address, *, allow_private: bool) -> bool:
     return allow_private or found.is_global
 
 
+@functools.lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def in_private(address: Address) -> bool:
     """Whether somebody who is seen at this address is in a private network that this host is in too.
 

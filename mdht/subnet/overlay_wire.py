@@ -38,6 +38,7 @@ from mdht.subnet.framing import (
     encode_fields,
     numbered,
     overlay_tag,
+    split_fields,
 )
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason
@@ -143,15 +144,16 @@ class OverlayCodec:
         if overlay != self._tag:
             raise WireError("of another overlay")
         end = _HEADER.size + length
-        reader.window(length)
+        told = reader.window(length)
         self._keys.check(data[:end], reader.rest(), flags)
         found = _BY_NUMBER.get(number)
         if found is None:
             raise WireError(f"no body has the number {number}")
         kind, fields = found
-        # Read twice, for a field of every datagram may have the name of one of a body.
-        values = decode_fields(HEAD, Reader(data, _HEADER.size, end), OverlayDatagram.__name__)
-        body = build(kind, decode_fields(fields, Reader(data, _HEADER.size, end), kind.__name__))
+        split = split_fields(told)
+        # One after the other, for a field of every datagram may have the name of one of a body.
+        values = decode_fields(HEAD, split, OverlayDatagram.__name__)
+        body = build(kind, decode_fields(fields, split, kind.__name__))
         head = {"held": None, **values, "tag": tag, "hid": hid, "view_epoch": view_epoch}
         datagram = build(OverlayDatagram, {**head, "body": body})
         if kind is not Carried:

@@ -18,6 +18,7 @@ from mdht.subnet.framing import (
     encode_fields,
     numbered,
     overlay_tag,
+    split_fields,
 )
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import (
@@ -241,5 +242,5 @@ class LinkCodec:
             self.strange += 1
             return None
         kind, fields = found
-        message: Message = build(kind, decode_fields(fields, body, kind.__name__))
+        message: Message = build(kind, decode_fields(fields, split_fields(body), kind.__name__))
         return Header(subnet_tag=tag, hid=hid, incarnation=incarnation, seq=seq), message
