@@ -16,7 +16,7 @@ from mdht.keeping.shelf import Held, OnPut, Shelf
 from mdht.keeping.subscriptions import Subscriptions
 from mdht.messages import Answer, Get, Got, Listen, Listening, Offer, Put, Question, Stored, Wanted
 from mdht.records import KEY_BYTES, Copy
-from mdht.subnet.face import AskedBy
+from mdht.subnet.face_asked import AskedBy
 from mdht.subnet.face_messages import RECORDS_ROOM
 from mdht.wire import page
 

@@ -8,7 +8,7 @@ from dhtboot.ids import NodeRef, id_from
 from dhtboot.overlay import OnLocated, locate, nearness
 from dhtboot.rpc import OnReply, OnSilence, Then
 from mdht.messages import Answer, Note, Question
-from mdht.subnet.face import AskedBy
+from mdht.subnet.face_asked import AskedBy
 from mdht.subnet.face_packets import contacts_of
 from mdht.subnet.node_part import NodePart, Stage
 from mdht.subnet.push import Peer

@@ -139,6 +139,8 @@ class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
     "Hearsay: hosts of the nodes that the packet names."
     cookie: bytes | None = None
     "8 bytes that the receiver has given the sender for its address; None at first contact."
+    marks: bytes | None = None
+    "Of a request: of which nodes around its target the sender knows hosts (`face_known`)."
     body: Body
 
 
@@ -155,6 +157,11 @@ def _host_bytes(host: HostRef) -> int:
 def packet_bytes(contacts: int) -> int:
     """What a packet that names so many contacts takes, without what the layer above adds to it."""
     return _PACKET_BYTES + _CONTACT_BYTES * contacts
+
+
+def marks_bytes(marks: bytes | None) -> int:
+    """What the marks of a request take."""
+    return 0 if marks is None else 3 + len(marks)
 
 
 def record_bytes(body: Body) -> int:

@@ -11,6 +11,7 @@ from dhtboot.effects import Send
 from dhtboot.ids import Address, NodeRef
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_known import is_marked, marks_of, read_marks
 from mdht.subnet.face_messages import (
     Body,
     Carried,
@@ -18,6 +19,7 @@ from mdht.subnet.face_messages import (
     entry_bytes,
     fitting,
     head_bytes,
+    marks_bytes,
     packet_bytes,
     record_bytes,
 )
@@ -41,6 +43,7 @@ class Speech:
         config: limits.
         rng: unpredictable.
         payload_bytes: what the layer above the overlay has put into a packet.
+        around: gives nodes that the answer to a request of the core may name.
 
     Attributes:
         gate: who is listened to.
@@ -55,6 +58,7 @@ class Speech:
         config: FaceConfig,
         rng: Random,
         payload_bytes: Callable[[Any], int],
+        around: Callable[[Any], list[NodeRef]],
     ) -> None:
         self.gate = Gate(own, rng, 0.0)
         self.held: OrderedDict[Address, int | None] = OrderedDict()
@@ -63,12 +67,23 @@ class Speech:
         self._view = view
         self._config = config
         self._payload_bytes = payload_bytes
+        self._around = around
+        self._marked: tuple[Any, bytes | None] = (None, None)
+        "The last request, which a lookup sends to many nodes, and its marks."
 
     def note_held(self, address: Address, epoch: int | None) -> None:
         """A host of another node has the set of that epoch; None for none: it gets one with the next datagram."""
         remember(self.held, address, epoch, self._config.held_max)
 
-    def datagram(self, to: Address, peer: Peer, body: Body, now: float, entries: list[NodeEntry] | None = None) -> Send:
+    def datagram(
+        self,
+        to: Address,
+        peer: Peer,
+        body: Body,
+        now: float,
+        entries: list[NodeEntry] | None = None,
+        marks: bytes | None = None,
+    ) -> Send:
         """One datagram to a host of the node of a pseudo-address.
 
         Args:
@@ -77,6 +92,7 @@ class Speech:
             body: what it is about.
             now: the time.
             entries: hosts to be told beside it, where the body is not a packet, which names its own.
+            marks: of the request that a packet answers.
         """
         own = self._own()
         room = self._config.datagram_max - head_bytes(own.identity)
@@ -90,10 +106,12 @@ class Speech:
             else:
                 room -= entry_bytes(entry)
         hosts_max = len(entries[0].hosts) if entries else self._config.named_hosts
+        known = None
         if isinstance(body, Carried):
             contacts = named_in(body.packet.message)
-            room -= packet_bytes(len(contacts)) + self._payload_bytes(body.packet)
-            entries = self.named([contact for contact in contacts if contact.id != peer.node_id], now)
+            known = self._marks_for(body.packet.message, now)
+            room -= packet_bytes(len(contacts)) + self._payload_bytes(body.packet) + marks_bytes(known)
+            entries = self.named([contact for contact in contacts if contact.id != peer.node_id], now, marks)
         remote = self._nodes.get(to)
         datagram = OverlayDatagram(
             identity=own.identity,
@@ -103,6 +121,7 @@ class Speech:
             held=None if remote is None else remote.epoch,
             entry=entry,
             named=fitting(_told(entries or [], allow_private=allow_private), room, hosts_max),
+            marks=known,
             body=body,
         )
         if not self._config.verify:
@@ -110,10 +129,19 @@ class Speech:
         # A host without a name waits for the answer to what others have passed on.
         return self.gate.outgoing(datagram, peer.address, now, awaited=is_answer(body) and peer.hid != b"")
 
-    def named(self, contacts: list[NodeRef], now: float) -> list[NodeEntry]:
-        """What is known of the hosts of some nodes."""
-        nodes = [self._nodes.get(contact.address) for contact in contacts if self._nodes.knows(contact)]
-        entries = [node.entry(now, self._nodes.rtt) for node in nodes if node is not None]
+    def _marks_for(self, message: Any, now: float) -> bytes | None:
+        if self._marked[0] is not message:
+            self._marked = (message, marks_of(self._nodes, self._around(message), now) or None)
+        return self._marked[1]
+
+    def named(self, contacts: list[NodeRef], now: float, marks: bytes | None = None) -> list[NodeEntry]:
+        """What is known of the hosts of some nodes, but of those that an asker has marked."""
+        known = read_marks(marks or b"")
+        entries: list[NodeEntry] = []
+        for contact in contacts:
+            node = self._nodes.get(contact.address) if self._nodes.knows(contact) else None
+            if node is not None and not is_marked(known, contact.id, node):
+                entries.append(node.entry(now, self._nodes.rtt))
         return [entry for entry in entries if entry.hosts]
 
 

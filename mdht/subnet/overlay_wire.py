@@ -13,6 +13,7 @@ from dhtboot.cookies import COOKIE_BYTES
 from dhtboot.ids import ID_BYTES, id_bytes
 from mdht.messages import Answer, Note, Question
 from mdht.subnet.errors import WireError
+from mdht.subnet.face_known import MARKS_BYTES_MAX
 from mdht.subnet.face_messages import (
     NAMED_MAX,
     Asked,
@@ -59,6 +60,7 @@ HEAD: Final[dict[int, Field]] = numbered(
     ("entry", ENTRY),
     ("named", ENTRY, NAMED_MAX),
     ("cookie", exactly(COOKIE_BYTES)),
+    ("marks", blob(MARKS_BYTES_MAX)),
 )
 "Fields of every datagram."
 

@@ -13,7 +13,7 @@ from mdht.keeping.config import KeepingConfig
 from mdht.keeping.put import refusal_of
 from mdht.messages import Get, Got, Listen, Listening, Offer, Put, Stored, Wanted
 from mdht.records import Copy
-from mdht.subnet.face import AskedBy
+from mdht.subnet.face_asked import AskedBy
 from mdht.subnet.face_messages import Told
 from mdht.subnet.face_nodes import contact
 from mdht.subnet.push import Peer
