@@ -97,6 +97,7 @@ class Keeper:
             self.counters,
         )
         part.face.serve(self.answering.on_question, self._on_note)
+        part.riding.on_riding = self.answering.on_riding
         self._watchers: dict[bytes, list[Watcher]] = {}
         self._former = deque(former)
         self._former_under_way = 0

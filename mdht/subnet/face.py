@@ -71,7 +71,6 @@ class Face:
         view: the members of its subnet.
         config: limits.
         rng: source of all chance.
-        payload_bytes: what the layer above the overlay has put into a packet.
         asked: is told who asks, for pushes.
         ring_id: of the ring that the node is in, for whoever knocks; None as long as it is in none.
         heard: is told what a host has answered to a push, and of which node it is; gives what to send because of that.
@@ -93,7 +92,6 @@ class Face:
         config: FaceConfig,
         rng: Random,
         *,
-        payload_bytes: Callable[[Any], int] = lambda _packet: 0,
         asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
         ring_id: Callable[[], bytes | None] = lambda: None,
         heard: Callable[[HostsHeard, int, float], list[Send]] = lambda _heard, _node, _now: [],
@@ -102,9 +100,7 @@ class Face:
         self.core = core
         self.counters: Counter[str] = Counter()
         self.nodes = NodeTable(core.id, overlay, config, rng, self._kept)
-        self._speech = Speech(
-            self.nodes, own, view, config, rng, payload_bytes, lambda message: around(self.core, message, MARKS_MAX)
-        )
+        self._speech = Speech(self.nodes, own, view, config, rng, lambda message: around(self.core, message, MARKS_MAX))
         self._address = pseudo_address(core.id)
         self._overlay = overlay
         self._own = own

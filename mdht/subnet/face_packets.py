@@ -106,6 +106,11 @@ def reachable_part(packet: Any, knows: Callable[[NodeRef], bool]) -> Any:
     return msgspec.structs.replace(packet, message=msgspec.structs.replace(message, **changes))
 
 
+def without_answer(packet: Any) -> Any:
+    """The packet without what rides on it."""
+    return msgspec.structs.replace(packet, message=msgspec.structs.replace(packet.message, answer=None))
+
+
 def waits_for_answer(message: Any) -> NodeRef | None:
     """Whom a packet that is passed on is for; None for its sender."""
     found: NodeRef | None = getattr(message, _MUST_HAVE[type(message)])

@@ -17,14 +17,16 @@ from mdht.subnet.face_messages import (
     Carried,
     OverlayDatagram,
     entry_bytes,
+    entry_bytes_min,
     fitting,
     head_bytes,
     marks_bytes,
     packet_bytes,
     record_bytes,
+    riding_bytes,
 )
 from mdht.subnet.face_nodes import NodeTable
-from mdht.subnet.face_packets import named_in
+from mdht.subnet.face_packets import named_in, without_answer
 from mdht.subnet.gate import Gate, is_answer
 from mdht.subnet.hostset import in_private, reaches
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
@@ -42,7 +44,6 @@ class Speech:
         view: the members of its subnet.
         config: limits.
         rng: unpredictable.
-        payload_bytes: what the layer above the overlay has put into a packet.
         around: gives nodes that the answer to a request of the core may name.
 
     Attributes:
@@ -57,7 +58,6 @@ class Speech:
         view: View,
         config: FaceConfig,
         rng: Random,
-        payload_bytes: Callable[[Any], int],
         around: Callable[[Any], list[NodeRef]],
     ) -> None:
         self.gate = Gate(own, rng, 0.0)
@@ -66,7 +66,6 @@ class Speech:
         self._own = own
         self._view = view
         self._config = config
-        self._payload_bytes = payload_bytes
         self._around = around
         self._marked: tuple[Any, bytes | None] = (None, None)
         "The last request, which a lookup sends to many nodes, and its marks."
@@ -96,7 +95,17 @@ class Speech:
         """
         own = self._own()
         room = self._config.datagram_max - head_bytes(own.identity)
-        entry = None
+        entry = known = None
+        if isinstance(body, Carried):
+            contacts = named_in(body.packet.message)
+            known = self._marks_for(body.packet.message, now)
+            entries = self.named([contact for contact in contacts if contact.id != peer.node_id], now, marks)
+            room -= packet_bytes(len(contacts)) + marks_bytes(known)
+            riding = riding_bytes(body.packet)
+            if riding and riding + sum(map(entry_bytes_min, entries)) > room:
+                # Without their hosts the contacts are of no use, while for the records somebody can be asked again.
+                body, riding = Carried(packet=without_answer(body.packet)), 0
+            room -= riding
         allow_private = self._config.hosts.allow_private or in_private(peer.address)
         if wants_set(self.held.get(peer.address), self._view.epoch if self._config.hosts.pull else 0):
             asker = asker_name(peer.node_id, peer.hid)
@@ -105,13 +114,7 @@ class Speech:
                 entry = None  # with the next datagram that has no records
             else:
                 room -= entry_bytes(entry)
-        hosts_max = len(entries[0].hosts) if entries else self._config.named_hosts
-        known = None
-        if isinstance(body, Carried):
-            contacts = named_in(body.packet.message)
-            known = self._marks_for(body.packet.message, now)
-            room -= packet_bytes(len(contacts)) + self._payload_bytes(body.packet) + marks_bytes(known)
-            entries = self.named([contact for contact in contacts if contact.id != peer.node_id], now, marks)
+        hosts_max = self._config.named_hosts if isinstance(body, Carried) or not entries else len(entries[0].hosts)
         remote = self._nodes.get(to)
         datagram = OverlayDatagram(
             identity=own.identity,
