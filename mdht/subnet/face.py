@@ -337,7 +337,7 @@ class Face:
         kind = KINDS[type(packet.message)]
         key = (to, packet.request_id)
         if kind is Kind.ANSWERS:
-            asked = self._asked.get(key)
+            asked = self._asked.pop(key, None)
             if asked is None:
                 self.counters["askers_forgotten"] += 1
                 return []
