@@ -96,7 +96,8 @@ class Answering:
         found: list[Held] = []
         if self._others.inside and self._shelf.holds(get.key):
             self._shelf.get(get.key, now, lambda held, _at: found.append(held))
-        return _page(found[0], get.offset, RIDING_ROOM) if found else None
+        answer = _page(found[0], get.offset, RIDING_ROOM) if found else None
+        return answer if answer is not None and answer.copies else None  # too large to ride: ask for it
 
     def _on_followed(self, asker: AskedBy, granted_s: float, held: Held, now: float) -> None:
         self._others.answer(asker, Listening(granted_s, len(held.copies), held.digest), now)

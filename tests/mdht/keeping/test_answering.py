@@ -87,6 +87,8 @@ def test_what_rides_on_a_lookup_is_answered_by_whom_holds_it_with_what_has_room_
     assert 0 < len(answer.copies) < 5
     assert sum(map(copy_bytes, answer.copies)) <= RIDING_ROOM
     assert keeper.answering.on_riding(Get(b"short"), asked.world.net.now) is None
+    asked.world.put(asked.host, record(2, value=bytes(720)), acks=1)
+    assert keeper.answering.on_riding(Get(key_of(2)), asked.world.net.now) is None, "it has to be asked for"
 
 
 def test_an_offer_is_answered_with_what_is_lacking() -> None:

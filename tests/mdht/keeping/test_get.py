@@ -44,6 +44,14 @@ def test_who_is_found_and_does_not_hold_it_himself_is_asked_for_it() -> None:
     assert asked
 
 
+def test_a_record_that_is_too_large_to_ride_is_found_all_the_same() -> None:
+    world = RecordsNetwork([1] * 10)
+    world.put(world.hosts(0)[0], record(1, value=bytes(720)))
+    world.net.run(2.0)
+    for host in list(world.net.hosts.values()):
+        assert world.found(host, key_of(1)) == {(b"w" * 32, b""): 1}
+
+
 def test_what_does_not_fit_beside_the_contacts_is_fetched_page_by_page() -> None:
     world = RecordsNetwork([1] * 6)
     for number in range(12):
