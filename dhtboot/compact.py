@@ -1,5 +1,6 @@
 """Compact forms of addresses and contacts (as in BEP 5 and BEP 32)."""
 
+import functools
 import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -7,10 +8,13 @@ from typing import Final
 from dhtboot.errors import RemoteProtocolError
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 
+ADDRESSES_REMEMBERED_MAX: Final = 8192
+"Of which the other form is remembered, some 200 bytes each: the same ones come again in each reply."
 _PORT: Final = struct.Struct("!H")
 _NODE_LENGTHS: Final = (ID_BYTES + 6, ID_BYTES + 18)
 
 
+@functools.lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def pack_address(address: Address) -> bytes:
     """Compact form of an address: 4 or 16 bytes, then the port."""
     host, port = address
@@ -21,6 +25,7 @@ def pack_address(address: Address) -> bytes:
     return bytes((int(a), int(b), int(c), int(d), port >> 8, port & 255))
 
 
+@functools.lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def unpack_address(data: bytes) -> Address:
     """The address in compact form.
 

@@ -15,6 +15,7 @@ from dhtboot.ids import Contacts, NodeRef
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.messages import Packet as KademliaPacket
 from dhtboot.kademlia.node import KademliaNode
+from dhtboot.kademlia.search import OnAnswer
 from dhtboot.lookup import LookupResult, Step
 
 OverlayNode = ChordNode | KademliaNode
@@ -52,11 +53,11 @@ def make_node(
     return KademliaNode(identifier, config, rng, now, application, contacts)
 
 
-def packet_type(config: OverlayConfig, note: Any) -> Any:
-    """The wire union of the protocol whose layer above sends such notes, and asks nothing."""
+def packet_type(config: OverlayConfig, note: Any, question: Any = None, answer: Any = None) -> Any:
+    """The wire union of the protocol whose layer above sends such notes, and, by Kademlia, asks such questions."""
     if isinstance(config, ChordConfig):
         return ChordPacket[note]
-    return KademliaPacket[None, None, note]
+    return KademliaPacket[question, answer, note]
 
 
 def find_owner(node: OverlayNode, key: int, now: float, on_owner: OnOwner) -> None:
@@ -67,7 +68,15 @@ def find_owner(node: OverlayNode, key: int, now: float, on_owner: OnOwner) -> No
         node.lookup(key, now, on_done=_KademliaQuery(on_owner, node.id, key).on_done, width=1)
 
 
-def locate(node: OverlayNode, key: int, width: int, now: float, on_located: OnLocated) -> None:
+def locate(
+    node: OverlayNode,
+    key: int,
+    width: int,
+    now: float,
+    on_located: OnLocated,
+    question: Any = None,
+    on_answer: OnAnswer | None = None,
+) -> None:
     """Look for the nodes nearest to a key; `on_located` is called once, perhaps at once.
 
     Args:
@@ -76,11 +85,14 @@ def locate(node: OverlayNode, key: int, width: int, now: float, on_located: OnLo
         width: nodes that must have answered, where the protocol asks several.
         now: the time.
         on_located: gets what was found: with Chord the responsible node and its successors.
+        question: for all who are asked on the way, where the protocol can carry one: Kademlia.
+        on_answer: gets their answers.
     """
     if isinstance(node, ChordNode):
         node.lookup(key, now, on_done=_ChordLocation(node, on_located).on_done)
     else:
-        node.lookup(key, now, on_done=_KademliaLocation(node.id, key, on_located).on_done, width=width)
+        on_done = _KademliaLocation(node.id, key, on_located).on_done
+        node.lookup(key, now, on_done=on_done, width=width, question=question, on_answer=on_answer, patient=False)
 
 
 def nearness(node: OverlayNode, key: int) -> Callable[[int], int]:

@@ -243,12 +243,15 @@ class LinkDriver:
 
     def perform(self, effects: Iterable[Effect | FetchBulk | BulkTo]) -> None:
         """Carry out what the core wants; call it with whatever a call of the core returned."""
-        wanted = list(effects)
+        self._carry_out(list(effects))
+        self._set_timer()
+
+    def _carry_out(self, effects: Sequence[Effect | FetchBulk | BulkTo]) -> None:
         events: list[Event] = []
-        for effect in wanted:
+        for effect in effects:
             if isinstance(effect, Reincarnated):
                 self._keep(effect.incarnation)  # before any datagram has it
-        for effect in wanted:
+        for effect in effects:
             match effect:
                 case Multicast(message=message):
                     self._send(message, None)
@@ -265,7 +268,12 @@ class LinkDriver:
         # Whoever is told may call the core, and so this method, again.
         for event in events:
             self._on_event(event)
-        self._timer.deadline = min(self._timer.deadline, self._core.next_deadline())
+
+    def _set_timer(self) -> None:
+        # Later as well as sooner: most deadlines are of answers that come in time, and nobody has to wake for those.
+        due_at = self._core.next_deadline()
+        if due_at != self._timer.deadline:
+            self._timer.deadline = due_at
 
     def totals(self) -> dict[str, int]:
         """All counters together: the driver's, the sockets', the codec's, the core's."""
@@ -290,6 +298,7 @@ class LinkDriver:
             now = trio.current_time()
             for datagram in batch:
                 self._receive(datagram, now)
+            self._set_timer()
 
     def _receive(self, datagram: Datagram, now: float) -> None:
         self.counters["received"] += 1
@@ -312,7 +321,7 @@ class LinkDriver:
         if header.hid != self._core.hid and not self._is_news(header, now, by_group=datagram.multicast):
             return
         reachable = self._reachable(message)
-        self.perform(self._core.receive(header, reachable, datagram.source, now, multicast=header.to_all))
+        self._carry_out(self._core.receive(header, reachable, datagram.source, now, multicast=header.to_all))
 
     def _receive_away(self, away: Away, datagram: Datagram, now: float) -> None:
         try:
@@ -322,7 +331,7 @@ class LinkDriver:
             log.debug("refused a datagram from %s: %s", format_address(datagram.source), error)
             return
         self.counters["received_away"] += 1
-        self.perform(away.core.receive_overlay(packet, datagram.source, now))
+        self._carry_out(away.core.receive_overlay(packet, datagram.source, now))
 
     def _send_away(self, packet: AwayPacket, to: Address) -> None:
         if self._away is None:

@@ -16,6 +16,7 @@ from dhtboot.overlay import OverlayConfig, packet_type
 from dhtboot.wire import Codec
 from mdht.keeping.config import KeepingConfig
 from mdht.keeping.keeper import Keeper
+from mdht.messages import Get, Got
 from mdht.records import Copy, Verifier
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_messages import OverlayDatagram
@@ -76,7 +77,7 @@ class AwayCodec:
     """
 
     def __init__(self, settings: HostSettings, keys: tuple[bytes, ...]) -> None:
-        self._overlay = OverlayCodec(settings.network, packet_type(settings.overlay, None), keys)
+        self._overlay = OverlayCodec(settings.network, packet_type(settings.overlay, None, Get, Got), keys)
         self._server: Codec[BootstrapPacket] = Codec(BootstrapPacket, network=settings.network)
 
     def encode(self, packet: OverlayDatagram | BootstrapPacket) -> bytes:

@@ -212,6 +212,7 @@ class KademliaNode(Caller):
         question: Any = None,
         on_answer: OnAnswer | None = None,
         seeds: Iterable[NodeRef] = (),
+        patient: bool = True,
     ) -> None:
         """Start an iterative lookup.
 
@@ -223,6 +224,7 @@ class KademliaNode(Caller):
             question: rides on every request, and is answered by everybody asked.
             on_answer: gets every answer to the question, and says how to go on.
             seeds: contacts to start from beside the table's.
+            patient: with a question, whether late contacts are waited for until `on_answer` says otherwise.
         """
         width = width or self._config.k
         search = Search(
@@ -231,6 +233,7 @@ class KademliaNode(Caller):
             FindNode(id_bytes(target), question),
             on_answer=on_answer,
             on_done=on_done,
+            patient=patient,
         )
         self.table.looked(target, now)
         search.lookup.add(tuple(self.closest(target, max(width, self._config.k))))

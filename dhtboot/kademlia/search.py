@@ -33,14 +33,21 @@ class Search(Asker):
     __slots__ = ("_node", "_on_answer", "_on_done", "_request", "lookup")
 
     def __init__(
-        self, node: Caller, lookup: Lookup, request: Any, *, on_answer: OnAnswer | None, on_done: OnDone
+        self,
+        node: Caller,
+        lookup: Lookup,
+        request: Any,
+        *,
+        on_answer: OnAnswer | None,
+        on_done: OnDone,
+        patient: bool,
     ) -> None:
         self.lookup = lookup
         self._node = node
         self._request = request
         self._on_answer = on_answer
         self._on_done = on_done
-        lookup.patient = on_answer is not None
+        lookup.patient = patient and on_answer is not None
 
     def advance(self, now: float) -> None:
         """Ask whoever is to be asked now; report at the end."""

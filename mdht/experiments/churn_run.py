@@ -20,7 +20,7 @@ from mdht.experiments.internet import Internet
 from mdht.experiments.sim_core import OVERLAY
 from mdht.experiments.sim_host import SimHost
 from mdht.subnet.face_config import FaceConfig
-from mdht.subnet.face_messages import Carried, OverlayDatagram, entry_bytes, head_bytes, packet_bytes
+from mdht.subnet.face_messages import Carried, OverlayDatagram, entry_bytes, head_bytes, marks_bytes, packet_bytes
 from mdht.subnet.face_packets import named_in
 from mdht.subnet.hostset_config import HostSetConfig
 from mdht.subnet.messages import Message
@@ -228,4 +228,4 @@ def overlay_bytes(datagram: Any) -> int:
     entries = [*datagram.named, *([] if datagram.entry is None else [datagram.entry])]
     body = datagram.body
     size = packet_bytes(len(named_in(body.packet.message))) if isinstance(body, Carried) else SMALL_BYTES
-    return head_bytes(datagram.identity) + sum(map(entry_bytes, entries)) + size
+    return head_bytes(datagram.identity) + sum(map(entry_bytes, entries)) + size + marks_bytes(datagram.marks)

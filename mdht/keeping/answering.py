@@ -16,8 +16,8 @@ from mdht.keeping.shelf import Held, OnPut, Shelf
 from mdht.keeping.subscriptions import Subscriptions
 from mdht.messages import Answer, Get, Got, Listen, Listening, Offer, Put, Question, Stored, Wanted
 from mdht.records import KEY_BYTES, Copy
-from mdht.subnet.face import AskedBy
-from mdht.subnet.face_messages import RECORDS_ROOM
+from mdht.subnet.face_asked import AskedBy
+from mdht.subnet.face_messages import RECORDS_ROOM, RIDING_ROOM
 from mdht.wire import page
 
 BUSY_S: Final = 1.0
@@ -75,7 +75,9 @@ class Answering:
             return
         match question:
             case Get(key=key, offset=offset) if len(key) == KEY_BYTES:
-                self._shelf.get(key, now, lambda held, at: self._others.answer(asker, _page(held, offset), at))
+                self._shelf.get(
+                    key, now, lambda held, at: self._others.answer(asker, _page(held, offset, RECORDS_ROOM), at)
+                )
             case Put(copies=copies) if 0 < len(copies) <= COPIES_MAX:
                 _Storing(self, asker, copies).start(now)
             case Listen(key=key, lease_s=lease_s) if len(key) == KEY_BYTES:
@@ -88,6 +90,14 @@ class Answering:
                 _Comparing(self, asker, entries).start(now)
             case _:
                 self._counters["questions_refused"] += 1
+
+    def on_riding(self, get: Get, now: float) -> Got | None:
+        """Answer what rides on a lookup, if this very host can."""
+        found: list[Held] = []
+        if self._others.inside and self._shelf.holds(get.key):
+            self._shelf.get(get.key, now, lambda held, _at: found.append(held))
+        answer = _page(found[0], get.offset, RIDING_ROOM) if found else None
+        return answer if answer is not None and answer.copies else None  # too large to ride: ask for it
 
     def _on_followed(self, asker: AskedBy, granted_s: float, held: Held, now: float) -> None:
         self._others.answer(asker, Listening(granted_s, len(held.copies), held.digest), now)
@@ -151,9 +161,9 @@ class _Comparing:
             self._answering.reply(self._asker, Wanted(tuple(sorted(self._wanted))), now)
 
 
-def _page(held: Held, offset: int) -> Got:
+def _page(held: Held, offset: int, room: int) -> Got:
     rest = list(held.copies[max(offset, 0) :])
-    return Got(page(rest, RECORDS_ROOM), len(held.copies), held.digest, held.partial and not held.copies)
+    return Got(page(rest, room), len(held.copies), held.digest, held.partial and not held.copies)
 
 
 def _busy(question: Question) -> Answer:

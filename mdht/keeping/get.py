@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from dhtboot.ids import NodeRef
+from dhtboot.kademlia.search import Wish
 from dhtboot.overlay import Located
 from mdht.keeping.keeper_base import Base
 from mdht.keeping.shelf import Held
@@ -32,8 +33,9 @@ class GetOutcome(msgspec.Struct, frozen=True, kw_only=True):
 class GetRun:
     """Collects what the nodes nearest to a key hold.
 
-    It is complete when `read_quorum` of them agree (by set digest) and their set has arrived; while they differ, or are
-    silent, all replicas are asked and what they hold is merged.
+    The question rides on the lookup, where the overlay's protocol can carry it; who is found and has not answered that
+    is asked himself. The get is complete when `read_quorum` of them agree (by set digest) and their set has arrived;
+    while they differ, or are silent, all replicas are asked and what they hold is merged.
 
     Args:
         base: this node and the others.
@@ -62,11 +64,19 @@ class GetRun:
         self._under_way = 0
         self._replicas: list[NodeRef] = []
         self._spare: list[NodeRef] = []
+        self._told: dict[int, Got] = {}
+        "What has ridden on the lookup."
         self._located = Located((), 0)
 
     def start(self, now: float) -> None:
-        """Find the nearest nodes, then ask them."""
-        self._base.others.locate(self._key, self._base.config.locate_width, now, self._on_located)
+        """Find the nearest nodes, and ask them."""
+        width, question = self._base.config.locate_width, Get(self._key)
+        self._base.others.locate(self._key, width, now, self._on_located, question, self._on_riding)
+
+    def _on_riding(self, node: NodeRef, answer: Got, now: float) -> Wish:
+        self._told[node.id] = answer
+        self._take(answer.copies, now)
+        return Wish.PROMPT
 
     def _on_located(self, found: Located, now: float) -> None:
         config = self._base.config
@@ -82,7 +92,10 @@ class GetRun:
 
     def _ask(self, node: NodeRef, now: float) -> None:
         self._under_way += 1
-        if node.id == self._base.others.me:
+        told = self._told.pop(node.id, None)
+        if told is not None:
+            self._on_reply(node, told, now)
+        elif node.id == self._base.others.me:
             self._base.shelf.get(self._key, now, partial(self._on_own, node))
         else:
             self._base.others.ask(node, Get(self._key), now, on_reply=self._on_reply, on_fail=self._on_fail)

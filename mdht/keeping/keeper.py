@@ -118,6 +118,7 @@ class Keeper:
             self.counters,
         )
         part.face.serve(self.answering.on_question, self._on_note)
+        part.riding.on_riding = self.answering.on_riding
         self._watchers: dict[bytes, list[Watcher]] = {}
         self._former = deque(former)
         self._former_under_way: dict[tuple[bytes, bytes, bytes], Copy] = {}
@@ -188,10 +189,11 @@ class Keeper:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        watchers = itertools.chain.from_iterable(self._watchers.values())
-        watched_at = min((watcher.next_deadline() for watcher in watchers), default=math.inf)
-        due_at = min(self.store.next_deadline(), self._look_at, self._replication.next_deadline())
-        return min(due_at, watched_at, self.inventory.next_deadline(), self._leave_by)
+        due_at = min(self.store.next_deadline(), self._look_at, self._replication.next_deadline(), self._leave_by)
+        due_at = min(due_at, self.inventory.next_deadline())
+        for watcher in itertools.chain.from_iterable(self._watchers.values()):
+            due_at = min(due_at, watcher.next_deadline())
+        return due_at
 
     def collect(self, now: float) -> list[Any]:
         """What is to be done after an operation was started here, or a packet of the overlay has come."""

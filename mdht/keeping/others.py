@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dhtboot.ids import NodeRef, id_from
+from dhtboot.kademlia.search import OnAnswer
 from dhtboot.overlay import OnLocated, locate, nearness
 from dhtboot.rpc import OnReply, OnSilence, Then
-from mdht.messages import Answer, Note, Question
-from mdht.subnet.face import AskedBy
+from mdht.messages import Answer, Get, Note, Question
+from mdht.subnet.face_asked import AskedBy
 from mdht.subnet.face_packets import contacts_of
 from mdht.subnet.node_part import NodePart, Stage
 from mdht.subnet.push import Peer
@@ -66,9 +67,17 @@ class Others:
         own = far(self.me)
         return sum(far(node.id) < own for node in self.known) < count
 
-    def locate(self, key: bytes, width: int, now: float, on_located: OnLocated) -> None:
+    def locate(
+        self,
+        key: bytes,
+        width: int,
+        now: float,
+        on_located: OnLocated,
+        question: Get | None = None,
+        on_answer: OnAnswer | None = None,
+    ) -> None:
         """Look for the nodes nearest to a key, this one among them; see `dhtboot.overlay.locate`."""
-        locate(self._part.face.core, id_from(key), width, now, on_located)
+        locate(self._part.face.core, id_from(key), width, now, on_located, question, on_answer)
         self._out += self._part.collect(now)
 
     def ask(self, node: NodeRef, question: Question, now: float, *, on_reply: OnReply, on_fail: OnSilence) -> None:

@@ -77,6 +77,10 @@ class Shelf:
             return
         self._out += self._store.put(copy, now, lambda status: on_done(_REFUSALS[status], self._clock()), source=source)
 
+    def holds(self, key: bytes) -> bool:
+        """Whether this very host holds something under a key: then `get` tells at once."""
+        return key in self._store.stock.keys
+
     def get(self, key: bytes, now: float, on_held: OnHeld) -> None:
         """Look a key up; `on_held` is called once, perhaps at once."""
         self._out += self._store.get(key, Ask.ANY, now, lambda found: on_held(self._held(found), self._clock()))

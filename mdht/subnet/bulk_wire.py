@@ -29,6 +29,7 @@ from mdht.subnet.framing import (
     encode_fields,
     numbered,
     overlay_tag,
+    split_fields,
 )
 from mdht.subnet.holdings import COPIES_MAX, FIELD_BYTES
 from mdht.subnet.identity import TAG_BYTES
@@ -217,5 +218,5 @@ class BulkCodec:
         if found is None:
             raise WireError(f"no body has the number {number}")
         kind, fields = found
-        said: Said = build(kind, decode_fields(fields, body, kind.__name__))
+        said: Said = build(kind, decode_fields(fields, split_fields(body), kind.__name__))
         return said

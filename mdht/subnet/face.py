@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
-import msgspec
-
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
@@ -23,8 +21,10 @@ from dhtboot.rpc import Asker
 from dhtboot.shared import give_up, late, predecessor, silent
 from mdht.messages import Answer, Note, Question
 from mdht.subnet.bounded import remember
+from mdht.subnet.face_asked import AskedBy, OnNote, OnQuestion
 from mdht.subnet.face_calls import CallKey
 from mdht.subnet.face_config import FaceConfig
+from mdht.subnet.face_known import MARKS_MAX
 from mdht.subnet.face_messages import (
     NAMED_MAX,
     Asked,
@@ -45,6 +45,7 @@ from mdht.subnet.face_nodes import NodeTable, contact, pseudo_address
 from mdht.subnet.face_packets import (
     KINDS,
     Kind,
+    around,
     contacts_of,
     nearest,
     reachable_part,
@@ -60,20 +61,6 @@ from mdht.subnet.push import Peer
 from mdht.subnet.view import View
 
 
-class AskedBy(msgspec.Struct, frozen=True):
-    """Who has asked something about records."""
-
-    node: NodeRef
-    peer: Peer
-    number: int
-
-
-OnQuestion = Callable[[Question, AskedBy, float], None]
-"Called with what is asked, whom to answer by `Face.answer`, now or later, and the time."
-OnNote = Callable[[Note, Peer, float], None]
-"Called with what was told, by whom, and the time."
-
-
 class Face:
     """One host; to its driver a core as the overlay's, but that it sends an `OverlayDatagram` each, to hosts.
 
@@ -85,7 +72,6 @@ class Face:
         view: the members of its subnet.
         config: limits.
         rng: source of all chance.
-        payload_bytes: what the layer above the overlay has put into a packet.
         asked: is told who asks, for pushes.
         ring_id: of the ring that the node is in, for whoever knocks; None as long as it is in none.
         heard: is told what a host has answered to a push, and of which node it is; gives what to send because of that.
@@ -108,7 +94,6 @@ class Face:
         config: FaceConfig,
         rng: Random,
         *,
-        payload_bytes: Callable[[Any], int] = lambda _packet: 0,
         asked: Callable[[Peer, float], object] = lambda _peer, _now: None,
         ring_id: Callable[[], bytes | None] = lambda: None,
         heard: Callable[[HostsHeard, int, float], list[Send]] = lambda _heard, _node, _now: [],
@@ -117,7 +102,7 @@ class Face:
         self.core = core
         self.counters: Counter[str] = Counter()
         self.nodes = NodeTable(core.id, overlay, config, rng, self._kept)
-        self._speech = Speech(self.nodes, own, view, config, rng, payload_bytes)
+        self._speech = Speech(self.nodes, own, view, config, rng, lambda message: around(self.core, message, MARKS_MAX))
         self._address = pseudo_address(core.id)
         self._overlay = overlay
         self._own = own
@@ -151,7 +136,8 @@ class Face:
         )
         self._on_question: OnQuestion = lambda _question, _asker, _now: None
         self._on_note: OnNote = lambda _note, _peer, _now: None
-        self._asked: OrderedDict[CallKey, Peer] = OrderedDict()
+        self._asked: OrderedDict[CallKey, tuple[Peer, bytes | None]] = OrderedDict()
+        "Who waits for an answer, and the marks of his request."
         self._entry_points: frozenset[Address] = frozenset()
 
     # ---- driver's side -------------------------------------------------------------------------------------------
@@ -176,7 +162,7 @@ class Face:
         peer = Peer(sender.id, datagram.hid, source)
         match datagram.body:
             case Carried(packet=packet, reply_to=reply_to):
-                return self._on_packet(packet, sender, peer, reply_to, now)
+                return self._on_packet(packet, sender, peer, reply_to, datagram.marks, now)
             case Taken(request_id=request_id):
                 self._requests.answered((sender.address, request_id), datagram.hid, now, receipt=True)
             case WhoIs(number=number, node_id=node_id):
@@ -314,7 +300,7 @@ class Face:
         return sender
 
     def _on_packet(
-        self, packet: Any, sender: NodeRef, peer: Peer, reply_to: Address | None, now: float
+        self, packet: Any, sender: NodeRef, peer: Peer, reply_to: Address | None, marks: bytes | None, now: float
     ) -> list[Effect]:
         kind = KINDS.get(type(packet.message))
         if kind is None or packet.sender != id_bytes(sender.id):
@@ -331,11 +317,11 @@ class Face:
         else:
             self._on_asked(peer, now)
         if kind is Kind.ASKS:
-            remember(self._asked, (sender.address, request_id), peer, self._config.asked_max)
+            remember(self._asked, (sender.address, request_id), (peer, marks), self._config.asked_max)
         elif kind is Kind.PASSES_ON and part is not None:
             origin = waits_for_answer(part.message) or sender
             waiting = peer if reply_to is None else Peer(origin.id, b"", reply_to)
-            remember(self._asked, (origin.address, request_id), waiting, self._config.asked_max)
+            remember(self._asked, (origin.address, request_id), (waiting, None), self._config.asked_max)
             effects.append(self._speech.datagram(sender.address, peer, Taken(request_id=request_id), now))
         if part is not None:
             effects += self.perform(self.core.receive(part, sender.address, now), now)
@@ -350,11 +336,12 @@ class Face:
         kind = KINDS[type(packet.message)]
         key = (to, packet.request_id)
         if kind is Kind.ANSWERS:
-            peer = self._asked.get(key)
-            if peer is None:
+            asked = self._asked.pop(key, None)
+            if asked is None:
                 self.counters["askers_forgotten"] += 1
                 return []
-            return [self._speech.datagram(to, peer, Carried(packet=packet), now)]
+            peer, marks = asked
+            return [self._speech.datagram(to, peer, Carried(packet=packet), now, marks=marks)]
         node = self.nodes.get(to)
         node_id = self.nodes.id_of(to)
         if node is None or node_id is None:
@@ -374,8 +361,8 @@ class Face:
     def _reply_to(self, packet: Any) -> Address | None:
         """The host that waits for the answer to a packet that is passed on."""
         origin = waits_for_answer(packet.message)
-        peer = None if origin is None else self._asked.get((origin.address, packet.request_id))
-        return None if peer is None else peer.address
+        asked = None if origin is None else self._asked.get((origin.address, packet.request_id))
+        return None if asked is None else asked[0].address
 
     def _nearest(self, node_id: int) -> list[NodeRef]:
         return nearest(self.core, self.nodes.usable(), node_id)

@@ -74,4 +74,4 @@ class Claims:
 
     def next_deadline(self) -> float:
         """When to look at `expired`; `math.inf` for never."""
-        return min((claim.expires_at for claim in self._claims.values()), default=math.inf)
+        return min(claim.expires_at for claim in self._claims.values()) if self._claims else math.inf

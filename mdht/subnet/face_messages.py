@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from dhtboot.ids import ID_BYTES, Address
+from dhtboot.kademlia.messages import FindNode, Nodes
 from mdht.messages import Answer, Got, Note, Offer, Pushed, Put, Question, Stored, Wanted
 from mdht.subnet.identity import Identity
 from mdht.subnet.messages import HostRef, NodeEntry, Reason
@@ -19,10 +20,14 @@ NAMED_MAX: Final = 24
 "Entries in one datagram: a list of 16, a single contact, and some room."
 RECORDS_ROOM: Final = 950
 "For copies in one datagram, beside the longest identity; then it does not name the sender's hosts."
+RIDING_ROOM: Final = 700
+"Likewise beside the contacts in a reply."
 _HEAD_BYTES: Final = 32 + 16 + 7 + 11 + 21
 "Header, MAC, what is held of the receiver, cookie, and the address of who waits for the answer."
 _PACKET_BYTES: Final = 64
 "Request id, type, target, flags: whatever a packet has beside contacts and what the layer above adds."
+_RIDING_BYTES: Final = 32
+"Key and offset of a question; count and digest of an answer."
 _OFFERED_BYTES: Final = 1 + 2 + ID_BYTES + 9
 "Key and digest of one."
 _CONTACT_BYTES: Final = ID_BYTES + 2
@@ -172,6 +177,8 @@ class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
     "Hearsay: hosts of the nodes that the packet names."
     cookie: bytes | None = None
     "8 bytes that the receiver has given the sender for its address; None at first contact."
+    marks: bytes | None = None
+    "Of a request: of which nodes around its target the sender knows hosts (`face_known`)."
     body: Body
 
 
@@ -181,6 +188,11 @@ def entry_bytes(entry: NodeEntry) -> int:
     return _ENTRY_BYTES + len(identity.data) + len(identity.salt) + sum(_host_bytes(host) for host in entry.hosts)
 
 
+def entry_bytes_min(entry: NodeEntry) -> int:
+    """Likewise of one that is cut down to one host."""
+    return entry_bytes(msgspec.structs.replace(entry, hosts=entry.hosts[:1]))
+
+
 def _host_bytes(host: HostRef) -> int:
     return _HOST_BYTES + (16 if ":" in host.address[0] else 4)
 
@@ -188,6 +200,21 @@ def _host_bytes(host: HostRef) -> int:
 def packet_bytes(contacts: int) -> int:
     """What a packet that names so many contacts takes, without what the layer above adds to it."""
     return _PACKET_BYTES + _CONTACT_BYTES * contacts
+
+
+def marks_bytes(marks: bytes | None) -> int:
+    """What the marks of a request take."""
+    return 0 if marks is None else 3 + len(marks)
+
+
+def riding_bytes(packet: Any) -> int:
+    """What rides on a packet about records, at most."""
+    message = packet.message
+    if isinstance(message, FindNode) and message.question is not None:
+        return _RIDING_BYTES
+    if isinstance(message, Nodes) and message.answer is not None:
+        return _RIDING_BYTES + sum(map(copy_bytes, message.answer.copies))
+    return 0
 
 
 def record_bytes(body: Body) -> int:

@@ -1,5 +1,6 @@
 """The other nodes that a host knows hosts of, under the addresses that the overlay's core has for them."""
 
+import functools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from random import Random
@@ -13,6 +14,9 @@ from mdht.subnet.hostset import Learnt, RemoteNode, in_private
 from mdht.subnet.messages import HostRef, NodeEntry
 from mdht.subnet.push import Peer
 
+CONTACTS_REMEMBERED_MAX: Final = 4096
+"As many as the nodes whose hosts are kept; each of them is named in many packets."
+
 
 def pseudo_address(node_id: int) -> Address:
     """What stands for the hosts of a node in the overlay's core.
@@ -24,8 +28,9 @@ def pseudo_address(node_id: int) -> Address:
     return (node_id >> 32).to_bytes(16, "big").hex(":", 2), 0
 
 
+@functools.lru_cache(maxsize=CONTACTS_REMEMBERED_MAX)
 def contact(node_id: int) -> NodeRef:
-    """A node as the overlay's core knows it."""
+    """A node as the overlay's core knows it; mostly the same object for the same node."""
     return NodeRef(node_id, pseudo_address(node_id))
 
 
@@ -96,10 +101,10 @@ class NodeTable:
         if node_id == self._me:
             self.counters["entries_of_this_node"] += 1
             return None
-        address = pseudo_address(node_id)
-        why = self._take(address, node_id, entry, now, firsthand=firsthand, private=private)
+        found = contact(node_id)
+        why = self._take(found.address, node_id, entry, now, firsthand=firsthand, private=private)
         if why is None:
-            return NodeRef(node_id, address)
+            return found
         if why == _OTHER_FOUNDING and len(self.claims) < CLAIMS_MAX:
             self.claims.append(entry)
         self.counters["entries_refused"] += 1
@@ -108,7 +113,7 @@ class NodeTable:
 
     def hosts_of(self, node_id: int) -> list[Peer]:
         """Hosts of a node that are worth to be told something."""
-        remote = self.get(pseudo_address(node_id))
+        remote = self.get(contact(node_id).address)
         return [] if remote is None else [Peer(node_id, host.hid, host.address) for host in remote.usable]
 
     def usable(self) -> list[NodeRef]:
@@ -117,7 +122,7 @@ class NodeTable:
 
     def believe(self, entry: NodeEntry, now: float, *, firsthand: bool, private: bool = False) -> NodeRef | None:
         """Take in what has been seen to be so, in place of what is known of another founding."""
-        address = pseudo_address(entry.identity.node_id(self._overlay))
+        address = contact(entry.identity.node_id(self._overlay)).address
         known = self._nodes.get(address)
         if known is not None and known[1].tag != entry.tag:
             del self._nodes[address]

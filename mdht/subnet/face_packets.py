@@ -9,7 +9,7 @@ import msgspec
 from dhtboot.chord import messages as chord
 from dhtboot.chord.node import ChordNode
 from dhtboot.chord.ring import clockwise
-from dhtboot.ids import NodeRef
+from dhtboot.ids import NodeRef, id_from
 from dhtboot.kademlia import messages as kademlia
 from dhtboot.overlay import OverlayNode
 
@@ -106,10 +106,27 @@ def reachable_part(packet: Any, knows: Callable[[NodeRef], bool]) -> Any:
     return msgspec.structs.replace(packet, message=msgspec.structs.replace(message, **changes))
 
 
+def without_answer(packet: Any) -> Any:
+    """The packet without what rides on it."""
+    return msgspec.structs.replace(packet, message=msgspec.structs.replace(packet.message, answer=None))
+
+
 def waits_for_answer(message: Any) -> NodeRef | None:
     """Whom a packet that is passed on is for; None for its sender."""
     found: NodeRef | None = getattr(message, _MUST_HAVE[type(message)])
     return found
+
+
+def around(core: OverlayNode, message: Any, most: int) -> list[NodeRef]:
+    """Nodes in the core's tables that the answer to a request may name, those next to its target first."""
+    kind = type(message)
+    if kind is kademlia.FindNode and not isinstance(core, ChordNode):
+        return core.closest(id_from(message.target), most)
+    if kind is chord.FindSuccessor:
+        return nearest(core, (), id_from(message.target))[:most]
+    if kind is chord.Stabilize or kind is chord.Notify:
+        return nearest(core, (), core.id)[:most]
+    return []
 
 
 def contacts_of(core: OverlayNode) -> list[NodeRef]:

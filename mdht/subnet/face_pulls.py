@@ -77,4 +77,4 @@ class Pulls:
 
     def next_deadline(self) -> float:
         """When to look at `expired`; `math.inf` for never."""
-        return min((pull.expires_at for pull in self._by_node.values()), default=math.inf)
+        return min(pull.expires_at for pull in self._by_node.values()) if self._by_node else math.inf

@@ -51,30 +51,46 @@ def encode_fields(fields: Mapping[int, Field], message: Any) -> bytes:
     return b"".join([_encode_field(field, getattr(message, field.name)) for field in fields.values()])
 
 
-def decode_fields(fields: Mapping[int, Field], body: Reader, what: str) -> dict[str, Any]:
-    """The values of the fields that are there; of repeated ones a tuple, empty where there is none.
+def split_fields(body: Reader) -> list[tuple[int, Reader]]:
+    """Number and value of each field that is there, to be read by `decode_fields`, once.
+
+    Raises:
+        WireError: the last one passes the end.
+    """
+    found = []
+    while len(body):
+        number, length = body.take(_FIELD)
+        found.append((number, body.window(length)))
+    return found
+
+
+def decode_fields(fields: Mapping[int, Field], split: Sequence[tuple[int, Reader]], what: str) -> dict[str, Any]:
+    """The values of those fields that are there; of repeated ones a tuple, empty where there is none.
 
     Raises:
         WireError: a field is wrong, or there too often.
     """
-    found: dict[str, Any] = {field.name: [] for field in fields.values() if field.most > 1}
-    while len(body):
-        number, length = body.take(_FIELD)
-        window = body.window(length)
+    found: dict[str, Any] = {}
+    repeated: dict[str, list[Any]] = {}
+    for number, window in split:
         field = fields.get(number)
         if field is None:
             continue
         value = field.form.decode(window)
         window.close()
-        if field.most == 1:
-            if field.name in found:
-                raise WireError(f"{field.name} twice in {what}")
-            found[field.name] = value
-        elif len(found[field.name]) < field.most:
-            found[field.name].append(value)
+        if field.most > 1:
+            values = repeated.setdefault(field.name, [])
+            if len(values) == field.most:
+                raise WireError(f"more than {field.most} {field.name} in {what}")
+            values.append(value)
+        elif field.name in found:
+            raise WireError(f"{field.name} twice in {what}")
         else:
-            raise WireError(f"more than {field.most} {field.name} in {what}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+            found[field.name] = value
+    for field in fields.values():
+        if field.most > 1:
+            found[field.name] = tuple(repeated.get(field.name, ()))
+    return found
 
 
 def build(kind: Callable[..., T], values: Mapping[str, Any]) -> T:

@@ -127,6 +127,8 @@ class SubnetHost:
         self._give_way_at = math.inf
         self._founding = founding
         self._make_part = make_part
+        self._link_at: float | None = None
+        "When the link's parts are due; None where they must be asked. What other subnets say seldom changes it."
 
     @property
     def hid(self) -> bytes:
@@ -203,6 +205,7 @@ class SubnetHost:
             return []
         if isinstance(packet, OverlayDatagram) and packet.tag == self.tag and packet.hid != self.hid:
             self.membership.peers.add(source, now)  # a sibling, which may not be known as such
+            self._link_at = None
         effects = self._sorted(self.part.receive_overlay(packet, source, now), now) + self.collect(now)
         return effects + self._give_way(now)
 
@@ -212,6 +215,7 @@ class SubnetHost:
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
+        self._link_at = None
         if self.membership.state is State.LEFT:
             return self.membership.tick(now)
         effects = self._carry_out(self._founding.tick(now), now) + self._noted(self.membership.tick(now), now)
@@ -224,12 +228,13 @@ class SubnetHost:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
-        due_at = self.membership.next_deadline()
         if self.membership.state is State.LEFT:
-            return due_at
+            return self.membership.next_deadline()
+        if self._link_at is None:
+            self._link_at = min(self.membership.next_deadline(), self._founding.next_deadline())
         part_at = math.inf if self.part is None else self.part.next_deadline()
         records_at = math.inf if self.keeper is None else self.keeper.next_deadline()
-        return min(due_at, self._founding.next_deadline(), part_at, records_at, self._give_way_at)
+        return min(self._link_at, part_at, records_at, self._give_way_at)
 
     def leave(self, now: float) -> list[Effect]:
         """Hand records over, then say goodbye, twice, and to the overlay too if nobody stays.
@@ -246,6 +251,7 @@ class SubnetHost:
 
     def look_soon(self, now: float) -> None:
         """There is a new entry point to the overlay."""
+        self._link_at = None
         self._founding.look_soon(now)
         if self.part is not None:
             self.part.meet_soon(now)
@@ -315,6 +321,7 @@ class SubnetHost:
     def _become(self, state: State, now: float) -> list[Effect]:
         if self.membership.state is state:
             return []
+        self._link_at = None
         return self.membership.become(state, now) + self._told(self.hid, state, now)
 
     def _enter(self, now: float) -> list[Effect]:
@@ -329,10 +336,12 @@ class SubnetHost:
         return self._sorted(self.keeper.sync(now), now)
 
     def _goodbye(self, now: float, *, handed_over: bool) -> list[Effect]:
+        self._link_at = None
         farewell = [] if self.part is None else self._sorted(self.part.leave(now), now)
         return farewell + self.membership.leave(now, handed_over=handed_over)
 
     def _carry_out(self, wanted: Iterable[FoundingEffect], now: float) -> list[Effect]:
+        self._link_at = None
         effects: list[Effect] = []
         for one in wanted:
             match one:

@@ -19,6 +19,8 @@ from mdht.subnet.messages import HOSTS_MAX, HostRef, NodeEntry
 
 ADDRESSES_REMEMBERED_MAX: Final = 16_384
 "Whose reach is remembered, some 200 bytes each: all hosts of the nodes that a host knows, and more."
+ENOUGH_HOSTS: Final = 3
+"As many as a node is named with (`FaceConfig.named_hosts`)."
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 "RFC 6052: the last 32 bits are an IPv4 address, which decides."
 
@@ -184,6 +186,19 @@ class RemoteNode:
 
     # ---- what is told on -----------------------------------------------------------------------------------------
 
+    @property
+    def told_epoch(self) -> int:
+        """The epoch that others are told: no host that is known is older."""
+        return (self._hearsay_epoch if self.epoch is None else self.epoch) or 0
+
+    def is_well_known(self, now: float) -> bool:
+        """Whether others need not tell of it: enough usable hosts, of which one was heard of not long ago."""
+        usable = self.usable
+        if len(usable) < min(self.size, ENOUGH_HOSTS):
+            return False
+        since = now - self._config.age_max_s / 2.0
+        return any(host.heard_at >= since for host in usable)
+
     def entry(self, now: float, rtt: RttEstimator) -> NodeEntry:
         """The node as others are told of it, youngest hosts first.
 
@@ -192,11 +207,10 @@ class RemoteNode:
         """
         fit = [host for host in self.usable if now - host.heard_at <= self._config.age_max_s]
         fit.sort(key=lambda host: (-host.heard_at, host.hid))
-        epoch = self._hearsay_epoch if self.epoch is None else self.epoch
         return NodeEntry(
             identity=self.identity,
             tag=self.tag,
-            view_epoch=epoch or 0,
+            view_epoch=self.told_epoch,
             size=self.size,
             hosts=tuple([_told(host, now, rtt) for host in fit]),
         )
@@ -239,6 +253,7 @@ def reaches(address: Address, *, allow_private: bool) -> bool:
     return allow_private or found.is_global
 
 
+@functools.lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def in_private(address: Address) -> bool:
     """Whether somebody who is seen at this address is in a private network that this host is in too.
 

@@ -1,5 +1,6 @@
 """Who a subnet is: the identity from which all its hosts derive one node identifier (mDHT design, section 1)."""
 
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ POLICY_MAX: Final = 40
 "Characters of a policy's name: the longest has 38."
 OVERLAY_MAX: Final = 63
 "Bytes of an overlay's name."
+NODE_IDS_REMEMBERED_MAX: Final = 4096
+"As many as the nodes that a host knows: each is named in many datagrams."
 _DOMAIN: Final = b"mdht1"
 _RANDOM_BYTES: Final = 16
 _UNIQUE_LOCAL: Final = ipaddress.IPv6Network("fc00::/7")
@@ -78,13 +81,18 @@ class Identity(msgspec.Struct, frozen=True):
         Raises:
             LocalProtocolError: the name is empty or too long.
         """
-        name = overlay_bytes(overlay)
-        data = bytes((len(self.data),)) + self.data
-        return hash_id(_DOMAIN + bytes((len(name),)) + name + self.kind.value + data + self.salt)
+        return _node_id(self, overlay)
 
     def salted(self, tag: bytes) -> "Identity":
         """The identity of the younger of two subnets that derived the same one: its tag becomes its salt."""
         return Identity(self.kind, self.data, tag)
+
+
+@functools.lru_cache(maxsize=NODE_IDS_REMEMBERED_MAX)
+def _node_id(identity: Identity, overlay: str) -> int:
+    name = overlay_bytes(overlay)
+    data = bytes((len(identity.data),)) + identity.data
+    return hash_id(_DOMAIN + bytes((len(name),)) + name + identity.kind.value + data + identity.salt)
 
 
 class Subnet(msgspec.Struct, frozen=True):

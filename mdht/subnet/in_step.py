@@ -70,6 +70,8 @@ class InStep:
         self._following = Following(ask_s=config.ask_s, asks_max=config.asks_max, gather_s=config.gather_s)
         self._heard_of: dict[int, NodeRef] = {}
         self._told_ids: list[int] = []
+        self._looked_at: tuple[NodeState, list[object]] | None = None
+        "Whether there was a change was last seen for this shared state and these neighbours."
         self._fingers_seen = -1
         self._round_ends_at = math.inf
         self._ready: tuple[tuple[int, State], list[bytes]] = ((-1, State.LEFT), [])
@@ -147,6 +149,10 @@ class InStep:
         if not self.inside or self._following.under_way:
             return []
         found = self.neighbours()
+        looked_at = (self.state.state, self._seen(found))
+        if looked_at == self._looked_at:
+            return []
+        self._looked_at = looked_at
         ids = [node.id for node in found]
         same = ids == self._told_ids
         if same and [id_bytes(identifier) for identifier in ids] != self.state.state.node_ids:
@@ -159,6 +165,15 @@ class InStep:
         self._told_ids = ids
         changed = next((entry for one in news if (entry := self._entry_of(one.node_id, now)) is not None), None)
         return self.agree(self.state.change(self.ring_id, listed, changed), now)
+
+    def _seen(self, found: Iterable[NodeRef]) -> list[object]:
+        """All of neighbours that siblings are told."""
+        nodes = self._face.nodes
+        seen: list[object] = []
+        for node in found:
+            remote = nodes.get(node.address)
+            seen += (node.id, None, None) if remote is None else (node.id, remote.tag, remote.epoch)
+        return seen
 
     def _listed(self, found: Iterable[NodeRef]) -> tuple[Neighbour, ...]:
         """Neighbours as siblings are told of them; of two views of one the newer."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from dhtboot import shared
 from dhtboot.bootstrap_messages import BootstrapPacket
@@ -22,6 +22,7 @@ from mdht.subnet.face import Face
 from mdht.subnet.face_config import face_config
 from mdht.subnet.face_messages import HostsHeard, OverlayDatagram, Welcome
 from mdht.subnet.face_packets import contacts_of
+from mdht.subnet.face_riding import Riding
 from mdht.subnet.hostset_handout import Own, set_for
 from mdht.subnet.identity import Subnet
 from mdht.subnet.in_step import InStep
@@ -93,13 +94,13 @@ class NodePart:
         make_client: makes the client of the bootstrap server; None where there is none.
         rng: all chance.
         now: the time.
-        application: the layer above the overlay's core.
         entry_points: gives addresses of hosts that may be in the overlay.
 
     Attributes:
         stage: where it stands with the overlay.
         face: towards other subnets.
         step: with the siblings.
+        riding: answers questions that ride on the lookups of others.
     """
 
     def __init__(
@@ -112,7 +113,6 @@ class NodePart:
         make_client: MakeClient | None,
         rng: Random,
         now: float,
-        application: Any = None,
         entry_points: EntryPoints = tuple,
     ) -> None:
         self.stage = Stage.OUT
@@ -121,7 +121,7 @@ class NodePart:
         self._addresses = addresses
         self._config = config
         self._rng = rng
-        self._application = application
+        self.riding = Riding()
         self._id = subnet.identity.node_id(overlay)
         self._push = PushSchedule(config.face.hosts, self._own_entry, self._neighbour_hosts)
         self.face = Face(
@@ -149,7 +149,7 @@ class NodePart:
         config = face_config(self._config.overlay, self._config.face)
         if self._config.rota:
             config = shared.without_rounds(config)
-        return make_node(self._id, config, self._rng, now, self._application)
+        return make_node(self._id, config, self._rng, now, self.riding)
 
     # ---- what the founding wants ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dhtboot.cookies import COOKIE_BYTES
 from dhtboot.ids import ID_BYTES, id_bytes
 from mdht.messages import Answer, Note, Question
 from mdht.subnet.errors import WireError
+from mdht.subnet.face_known import MARKS_BYTES_MAX
 from mdht.subnet.face_messages import (
     NAMED_MAX,
     Asked,
@@ -41,6 +42,7 @@ from mdht.subnet.framing import (
     encode_fields,
     numbered,
     overlay_tag,
+    split_fields,
 )
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason
@@ -62,6 +64,7 @@ HEAD: Final[dict[int, Field]] = numbered(
     ("entry", ENTRY),
     ("named", ENTRY, NAMED_MAX),
     ("cookie", exactly(COOKIE_BYTES)),
+    ("marks", blob(MARKS_BYTES_MAX)),
 )
 "Fields of every datagram."
 
@@ -150,15 +153,16 @@ class OverlayCodec:
         if overlay != self._tag:
             raise WireError("of another overlay")
         end = _HEADER.size + length
-        reader.window(length)
+        told = reader.window(length)
         self._keys.check(data[:end], reader.rest(), flags)
         found = _BY_NUMBER.get(number)
         if found is None:
             raise WireError(f"no body has the number {number}")
         kind, fields = found
-        # Read twice, for a field of every datagram may have the name of one of a body.
-        values = decode_fields(HEAD, Reader(data, _HEADER.size, end), OverlayDatagram.__name__)
-        body = build(kind, decode_fields(fields, Reader(data, _HEADER.size, end), kind.__name__))
+        split = split_fields(told)
+        # One after the other, for a field of every datagram may have the name of one of a body.
+        values = decode_fields(HEAD, split, OverlayDatagram.__name__)
+        body = build(kind, decode_fields(fields, split, kind.__name__))
         head = {"held": None, **values, "tag": tag, "hid": hid, "view_epoch": view_epoch}
         datagram = build(OverlayDatagram, {**head, "body": body})
         if kind is not Carried:

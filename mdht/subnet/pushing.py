@@ -121,7 +121,7 @@ class Pushing:
 
     def next_deadline(self) -> float:
         """When to call `tick`; `math.inf` for never."""
-        return min((waiting.expires_at for waiting in self._waiting.values()), default=math.inf)
+        return min(waiting.expires_at for waiting in self._waiting.values()) if self._waiting else math.inf
 
     def _tell(self, node_id: int, tried: tuple[bytes, ...], reason: Reason, now: float) -> list[Send]:
         peers = [peer for peer in self._face.nodes.hosts_of(node_id) if peer.hid not in tried]

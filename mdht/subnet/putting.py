@@ -134,10 +134,11 @@ class Putting:
         put = _Put(next(self._numbers), copy, on_done, now + self._config.put_s)
         self._puts.setdefault(put.key, []).append(put)
         self._size += 1
-        heapq.heappush(self._ends, (put.end_at, put.number, put.key))
         actions = self._policy.on_store(put.key, self._commons.scene(now))
         self._carrying.perform(actions, now, Urgency.PUT, put.slot)
         self._judge(put, now)
+        if not put.over:
+            heapq.heappush(self._ends, (put.end_at, put.number, put.key))
 
     def on_stored(self, transfer: Transfer, slot: Slot, seq: int, now: float) -> None:
         """A sibling holds a record."""

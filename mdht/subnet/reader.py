@@ -27,36 +27,40 @@ class Reader:
 
     def take(self, form: struct.Struct) -> tuple[Any, ...]:
         """Read numbers."""
-        at = self._pass(form.size)
+        at, end = self._at, self._at + form.size
+        if end > self._end:
+            raise self._short(form.size)
+        self._at = end
         return form.unpack_from(self._data, at)
 
     def number(self, size: int) -> int:
         """Read one unsigned number of so many bytes."""
-        at = self._pass(size)
-        return int.from_bytes(self._data[at : at + size], "big")
+        return int.from_bytes(self.take_bytes(size), "big")
 
     def take_bytes(self, size: int) -> bytes:
         """Read so many bytes."""
-        at = self._pass(size)
-        return self._data[at : at + size]
+        at, end = self._at, self._at + size
+        if end > self._end:
+            raise self._short(size)
+        self._at = end
+        return self._data[at:end]
 
     def rest(self) -> bytes:
         """Read all that is left."""
-        return self.take_bytes(len(self))
+        return self.take_bytes(self._end - self._at)
 
     def window(self, size: int) -> Self:
         """A reader of the next `size` bytes, which this one passes."""
-        at = self._pass(size)
-        return type(self)(self._data, at, at + size)
+        at, end = self._at, self._at + size
+        if end > self._end:
+            raise self._short(size)
+        self._at = end
+        return type(self)(self._data, at, end)
 
     def close(self) -> None:
         """Make sure that nothing is left."""
         if self._at != self._end:
             raise WireError(f"{self._end - self._at} bytes too many")
 
-    def _pass(self, size: int) -> int:
-        at = self._at
-        if size > self._end - at:
-            raise WireError(f"{size} bytes wanted, {self._end - at} left")
-        self._at = at + size
-        return at
+    def _short(self, size: int) -> WireError:
+        return WireError(f"{size} bytes wanted, {self._end - self._at} left")

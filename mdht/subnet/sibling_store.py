@@ -96,6 +96,8 @@ class SiblingStore:
             commons, carrying, hints, listing, asking, self._anti_entropy, lambda: self._hand_over.leaving
         )
         self._changes_told = -1
+        self._due_at: float | None = None
+        "When to call `tick`; None where it must be worked out again, as after each call that may have changed it."
 
     @property
     def counters(self) -> Counter[str]:
@@ -192,6 +194,11 @@ class SiblingStore:
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
+        if self._due_at is None:
+            self._due_at = self._work_out_deadline()
+        return self._due_at
+
+    def _work_out_deadline(self) -> float:
         return min(
             self.stock.next_expiry(),
             self.resolver.next_deadline(),
@@ -251,6 +258,7 @@ class SiblingStore:
 
     def _enter(self, now: float) -> None:
         self._commons.now = now
+        self._due_at = None
         self.stock.expire(now)
 
     def _collect(self, now: float) -> list[StoreEffect]:

@@ -33,7 +33,7 @@ class Stock:
         self._transit_s = transit_s
         self._slots: dict[bytes, dict[Slot, Record]] = {}
         self._prints: dict[bytes, int] = {}
-        self._buckets: list[set[bytes]] = [set() for _ in range(BUCKETS)]
+        self._buckets: dict[int, set[bytes]] = {}
         # The table does not tell which tombstones have ended or made room.
         self._tombstones: dict[tuple[bytes, Slot], tuple[Record, float]] = {}
         self._ends: list[tuple[float, bytes, Slot]] = []
@@ -69,16 +69,16 @@ class Stock:
 
     def in_bucket(self, number: int) -> list[bytes]:
         """Keys of a bucket, in order."""
-        return sorted(self._buckets[number])
+        return sorted(self._buckets.get(number, ()))
 
     def records_in(self, number: int) -> Iterator[Record]:
         """Their records, those of a key in a row."""
-        for key in self._buckets[number]:
+        for key in self._buckets.get(number, ()):
             yield from self._slots[key].values()
 
     def bucket_sizes(self) -> list[int]:
         """Keys in each bucket."""
-        return [len(keys) for keys in self._buckets]
+        return [len(self._buckets.get(number, ())) for number in range(BUCKETS)]
 
     # ---- changes -----------------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Stock:
             self._forget(old)
             slots = self._slots.setdefault(record.key, {})
         slots[slot] = record
-        self._buckets[bucket_of(record.key)].add(record.key)
+        self._buckets.setdefault(bucket_of(record.key), set()).add(record.key)
         self.digest.add(record)
         self._prints[record.key] = self._prints.get(record.key, 0) ^ fingerprint(record)
         self.changes += 1
@@ -151,7 +151,14 @@ class Stock:
         self.changes += 1
         if not slots:
             del self._slots[key], self._prints[key]
-            self._buckets[bucket_of(key)].discard(key)
+            self._drop_from_bucket(key)
+
+    def _drop_from_bucket(self, key: bytes) -> None:
+        number = bucket_of(key)
+        keys = self._buckets[number]
+        keys.discard(key)
+        if not keys:
+            del self._buckets[number]
 
     def _ends_at(self, tombstone: Record, ends_at: float) -> None:
         slot = (tombstone.writer, tombstone.name)

@@ -1,5 +1,6 @@
 """Wire forms of the values that messages are made of. Each decoder reads its window to the end, or fails."""
 
+import functools
 import struct
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 ADDRESSES_MAX: Final = 4
 "Addresses of one host: IPv4 and IPv6 on two interfaces."
+IDENTITIES_REMEMBERED_MAX: Final = 4096
+"As many as the nodes that a host knows; each datagram and each entry has one."
 _HOST: Final = struct.Struct("!HBH")
 _ENTRY: Final = struct.Struct("!IH")
 _MEMBER: Final = struct.Struct("!IBH")
@@ -126,6 +129,12 @@ def _encode_identity(identity: Identity) -> bytes:
 
 
 def _decode_identity(reader: Reader) -> Identity:
+    return _identity_from(reader.rest())
+
+
+@functools.lru_cache(maxsize=IDENTITIES_REMEMBERED_MAX)
+def _identity_from(data: bytes) -> Identity:
+    reader = Reader(data)
     try:
         kind = Kind(reader.take_bytes(2))
         data = reader.take_bytes(reader.number(1))

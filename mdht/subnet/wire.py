@@ -18,6 +18,7 @@ from mdht.subnet.framing import (
     encode_fields,
     numbered,
     overlay_tag,
+    split_fields,
 )
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import (
@@ -250,6 +251,6 @@ class LinkCodec:
             self.strange += 1
             return None
         kind, fields = found
-        message: Message = build(kind, decode_fields(fields, body, kind.__name__))
+        message: Message = build(kind, decode_fields(fields, split_fields(body), kind.__name__))
         to_all = bool(marks & _TO_ALL)
         return Header(subnet_tag=tag, hid=hid, incarnation=incarnation, seq=seq, to_all=to_all), message

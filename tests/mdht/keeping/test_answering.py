@@ -13,10 +13,11 @@ from mdht.keeping.config import KeepingConfig
 from mdht.keeping.put import refusal_of
 from mdht.messages import Get, Got, Listen, Listening, Offer, Put, Stored, Wanted
 from mdht.records import Copy
-from mdht.subnet.face import AskedBy
-from mdht.subnet.face_messages import Told
+from mdht.subnet.face_asked import AskedBy
+from mdht.subnet.face_messages import RIDING_ROOM, Told
 from mdht.subnet.face_nodes import contact
 from mdht.subnet.push import Peer
+from mdht.wire import copy_bytes
 from tests.mdht.keeping.records_network import RecordsNetwork, key_of, record
 
 ALONE = KeepingConfig()
@@ -71,6 +72,23 @@ def test_a_page_answers_with_count_and_digest_whichever_host_is_asked(size: int)
         assert asked.ask(Get(key_of(1), -5)).copies[0].record == first.copies[0].record
         answers.append(first.digest)
     assert len(set(answers)) == 1
+
+
+def test_what_rides_on_a_lookup_is_answered_by_whom_holds_it_with_what_has_room_there() -> None:
+    asked = Asked()
+    keeper = asked.world.keeper(asked.host)
+    assert keeper.answering.on_riding(Get(key_of(1)), asked.world.net.now) is None
+    for number in range(5):
+        asked.world.put(asked.host, record(1, name=b"%d" % number, value=bytes(100)), acks=1)
+    whole = asked.ask(Get(key_of(1)))
+    answer = keeper.answering.on_riding(Get(key_of(1)), asked.world.net.now)
+    assert answer is not None
+    assert (answer.count, answer.digest) == (5, whole.digest)
+    assert 0 < len(answer.copies) < 5
+    assert sum(map(copy_bytes, answer.copies)) <= RIDING_ROOM
+    assert keeper.answering.on_riding(Get(b"short"), asked.world.net.now) is None
+    asked.world.put(asked.host, record(2, value=bytes(720)), acks=1)
+    assert keeper.answering.on_riding(Get(key_of(2)), asked.world.net.now) is None, "it has to be asked for"
 
 
 def test_an_offer_is_answered_with_what_is_lacking() -> None:

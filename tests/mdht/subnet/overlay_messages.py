@@ -9,6 +9,7 @@ from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.kademlia import messages as kademlia
 from mdht.messages import Get, Got, Pushed
 from mdht.records import Copy, Record
+from mdht.subnet.face_known import MARKS_BYTES_MAX
 from mdht.subnet.face_messages import (
     NAMED_MAX,
     Asked,
@@ -121,6 +122,7 @@ def datagrams(draw: st.DrawFn) -> OverlayDatagram:
         entry=draw(st.none() | entries),
         named=draw(tuples(entries, 3)),
         cookie=draw(st.none() | eights),
+        marks=draw(st.none() | st.binary(max_size=MARKS_BYTES_MAX)),
         body=draw(bodies(id_bytes(identity.node_id(OVERLAY)), st.one_of(*BODIES.values()))),
     )
 
@@ -148,7 +150,9 @@ COPY = Copy(Record(bytes(range(20)), b"w" * 32, b"name", 5, 300, False, b"value"
 FIND = chord.FindSuccessor(bytes(range(20)), (bytes(20),))
 NODES = kademlia.Nodes((node(1 << 159), node(77)), "answer", b"cookie_8")
 EXAMPLES = {
-    "Carried by Chord": datagram(Carried(packet=chord.Packet(ME, 7, FIND), reply_to=("192.0.2.9", 4000))),
+    "Carried by Chord": datagram(
+        Carried(packet=chord.Packet(ME, 7, FIND), reply_to=("192.0.2.9", 4000)), marks=b"marks_"
+    ),
     "Carried by Kademlia": datagram(
         Carried(packet=kademlia.Packet(ME, 1 << 63, NODES)), held=4, entry=ENTRY, named=(ENTRY, ENTRY)
     ),

@@ -31,6 +31,7 @@ from mdht.subnet.face_messages import (
     WhoIs,
     entry_bytes,
     head_bytes,
+    marks_bytes,
     packet_bytes,
     record_bytes,
 )
@@ -86,6 +87,7 @@ def bound(datagram: OverlayDatagram) -> int:
     """What the face takes a datagram for, when it counts the identifiers in `avoid` as contacts."""
     told = [*datagram.named, *([datagram.entry] if datagram.entry else [])]
     size = head_bytes(datagram.identity) + sum(map(entry_bytes, told)) + record_bytes(datagram.body)
+    size += marks_bytes(datagram.marks)
     if not isinstance(datagram.body, Carried):
         return size
     message = datagram.body.packet.message
