@@ -1,4 +1,4 @@
-"""Asks Linux to back the memory of a run with pages of 2 MB; a run is the same without, and a tenth slower.
+"""Asks Linux to back the memory of a run with pages of 2 MB; a run is the same without, and slower.
 
 Each message reaches another node, whose tables lie anywhere in hundreds of megabytes. With pages of 4 kB the processor
 looks up nearly every one of these addresses in memory first. By itself the kernel gives large pages to nobody who does
