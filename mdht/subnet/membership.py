@@ -96,6 +96,7 @@ class Membership:
     def start(self, now: float) -> list[Effect]:
         """Say hello."""
         self.state = State.JOINING
+        self.reach.start(now)
         self._hellos.start(now)
         self._greetings.come(now, self._rng)
         self._heartbeat_at = now + self._silence.period_s() * self._rng.random()

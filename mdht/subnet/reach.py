@@ -61,10 +61,14 @@ class Reach:
         self._ways: OrderedDict[bytes, _Way] = OrderedDict()
         self._broken: dict[bytes, _Way] = {}
         self._askers: OrderedDict[bytes, tuple[Address, float]] = OrderedDict()
-        self._group_at = -math.inf
+        self._started_at = self._group_at = -math.inf
         self._told = LinkModeChanged(mode=LinkMode.MULTICAST, members=0, emulated=0, unheard=0, deaf=0, left_out=0)
 
     # ---- what is heard -------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """This host listens from now on."""
+        self._started_at = now
 
     def heard_by_group(self, hid: bytes, now: float) -> None:
         """A datagram of another host has come by multicast, which may have come as a copy before."""
@@ -100,8 +104,9 @@ class Reach:
         way.deaf = hid in self._askers
         patience_s = self._patience_s()
         if now - way.group_at > patience_s:
-            # It has spoken to all, and not by multicast; or this host hears nobody at all.
-            way.unheard = now - way.all_at <= patience_s or not self.hears(now)
+            # It has spoken to all, and not by multicast, though this host listens; or this host hears nobody at all.
+            listens = now - self._started_at > self._silence.limit_s()
+            way.unheard = (listens and now - way.all_at <= patience_s) or not self.hears(now)
             if not way.unheard:
                 way.group_at = now - patience_s + self._config.unheard_heartbeats * self._silence.period_s()
         self._sort(hid, way)

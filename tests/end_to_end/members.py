@@ -60,7 +60,7 @@ def join(*hosts: Host, arguments: Sequence[str] = ()) -> list[Member]:
     words = [Host.program("mdht"), "run", "--json", *arguments]
     members = [Member(host, host.popen(*words)) for host in hosts]
     for member in members:
-        member.process.wait_for('"event":"joins"')
+        wait_until(lambda: member.lines, PATIENCE_S, "first line", lambda: member.process.log)  # noqa: B023
     return members
 
 

@@ -152,6 +152,29 @@ def test_a_newcomer_has_its_time_unless_something_speaks_against_it() -> None:
     assert len(scene.reach.copies(10.0)) == 2, "one that is not heard, one that does not hear"
 
 
+def test_a_host_that_has_just_begun_to_listen_has_missed_what_was_said_before() -> None:
+    scene = Scene(1)
+    scene.reach.start(0.5)
+    scene.reach.heard(b"present.", 1.0)  # a member of long standing, which presents itself by unicast
+    scene.add(b"present.", 1.1)
+    assert scene.reach.unheard() == []
+    scene.reach.heard(b"copying.", 4.0)
+    scene.add(b"copying.", 4.1)
+    assert scene.reach.unheard() == [b"copying."]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hosts_that_start_one_after_the_other_take_nobody_for_unheard(seed: int) -> None:
+    link = WholeLink(seed)
+    starts = Random(f"starts {seed}")
+    for _ in range(16):
+        link.add()
+        link.run(0.2 * starts.random())
+    link.run(20.0)
+    assert link.agreed
+    assert all(not host.modes and not host.membership.reach.unheard() for host in link.hosts)
+
+
 def test_a_host_that_hears_nobody_trusts_no_newcomer() -> None:
     scene = Scene(0)
     scene.add(b"hearsay.", 1.0)
@@ -266,7 +289,7 @@ def test_a_filtered_host_that_starts_comes_to_the_subnet(count: int, way: str, p
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("pause_s", [0.0, 0.3, 4.0])
+@pytest.mark.parametrize("pause_s", [0.0, 0.3, 1.5])
 @pytest.mark.parametrize("count", [3, 8])
 def test_hosts_of_a_link_without_multicast_are_one_subnet_when_all_know_one(
     count: int, pause_s: float, seed: int
