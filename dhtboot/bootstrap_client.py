@@ -144,6 +144,11 @@ class BootstrapClient:
         self._timeout_s = config.timeout_s
         self._due_at = math.inf
 
+    @property
+    def server(self) -> Address:
+        """Where it is."""
+        return self._server
+
     # ---- the node's wishes ---------------------------------------------------------------------------------------
 
     def ask(self, now: float) -> list[Effect]:

@@ -29,7 +29,8 @@ class Located(msgspec.Struct, frozen=True):
     """The nodes that a key belongs to."""
 
     nodes: tuple[NodeRef, ...]
-    "Nearest first, the asker among them, with address ('', 0), where it is as near; empty when the lookup failed."
+    """Nearest first, the asker among them, with address ('', 0), where it is as near; a client only where it has found
+    nobody else. Empty when the lookup failed."""
     requests: int
     steps: tuple[Step, ...] = ()
     "What became of each node on the way, where the protocol asks several at a time."
@@ -65,7 +66,7 @@ def find_owner(node: OverlayNode, key: int, now: float, on_owner: OnOwner) -> No
     if isinstance(node, ChordNode):
         node.lookup(key, now, on_done=_ChordQuery(on_owner).on_done)
     else:
-        node.lookup(key, now, on_done=_KademliaQuery(on_owner, node.id, key).on_done, width=1)
+        node.lookup(key, now, on_done=_KademliaQuery(on_owner, node, key).on_done, width=1)
 
 
 def locate(
@@ -91,7 +92,7 @@ def locate(
     if isinstance(node, ChordNode):
         node.lookup(key, now, on_done=_ChordLocation(node, on_located).on_done)
     else:
-        on_done = _KademliaLocation(node.id, key, on_located).on_done
+        on_done = _KademliaLocation(node, key, on_located).on_done
         node.lookup(key, now, on_done=on_done, width=width, question=question, on_answer=on_answer, patient=False)
 
 
@@ -117,15 +118,17 @@ class _ChordLocation:
 
 
 class _KademliaLocation:
-    __slots__ = ("_key", "_me", "_on_located")
+    __slots__ = ("_asker", "_key", "_on_located")
 
-    def __init__(self, me: int, key: int, on_located: OnLocated) -> None:
-        self._me = NodeRef(me, ("", 0))
+    def __init__(self, asker: KademliaNode, key: int, on_located: OnLocated) -> None:
+        self._asker = asker
         self._key = key
         self._on_located = on_located
 
     def on_done(self, result: LookupResult, now: float) -> None:
-        nodes = sorted((self._me, *result.closest), key=lambda node: node.id ^ self._key)
+        elsewhere = self._asker.client and result.closest
+        me = () if elsewhere else (NodeRef(self._asker.id, ("", 0)),)
+        nodes = sorted((*me, *result.closest), key=lambda node: node.id ^ self._key)
         self._on_located(Located(tuple(nodes), result.requests, result.steps), now)
 
 
@@ -141,16 +144,17 @@ class _ChordQuery:
 
 
 class _KademliaQuery:
-    __slots__ = ("_key", "_me", "_on_owner")
+    __slots__ = ("_asker", "_key", "_on_owner")
 
-    def __init__(self, on_owner: OnOwner, me: int, key: int) -> None:
+    def __init__(self, on_owner: OnOwner, asker: KademliaNode, key: int) -> None:
         self._on_owner = on_owner
-        self._me = me
+        self._asker = asker
         self._key = key
 
     def on_done(self, result: LookupResult, now: float) -> None:
         first = result.first
-        if first is None or self._me ^ self._key < first.node.id ^ self._key:
+        mine = not self._asker.client and first is not None and self._asker.id ^ self._key < first.node.id ^ self._key
+        if first is None or mine:
             self._on_owner(None, 0, now)
         else:
             self._on_owner(first.node, first.hops, now)

@@ -197,6 +197,8 @@ class Mdht:
             emulated=host.core.membership.reach.mode.emulated,
             without_copies=host.core.membership.reach.mode.left_out,
             merges=host.core.counters["merges"],
+            role=host.role,
+            why=host.why,
             contacts=host.contacts,
             neighbours=tuple(self._name(node) for node in host.neighbours),
             structural_changes=0 if part is None else part.step.state.changes.made,

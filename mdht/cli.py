@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-JOIN_S: Final = 3.0
-"Seconds in which a node that lives for one command looks for others; peers on the link answer within one."
+JOIN_S: Final = 4.0
+"""Seconds in which a node that lives for one command looks for others; peers on the link answer within one, and behind
+a router it knows within three that it is a client."""
 GLANCE_S: Final = 0.05
 "Between looks at a node that is about to join."
 OVERLAY_LOOK_S: Final = 0.2
@@ -185,11 +186,11 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
         hosts.append(node.host)
         for event in early:
             on_event(event)
-        overlay = OverlayLines(lines)
+        overlay = OverlayLines(lines, node.host)
         try:
             while True:
                 if options.json or options.verbose:
-                    overlay.look(core)
+                    overlay.look()
                 await trio.sleep(OVERLAY_LOOK_S)
         finally:
             if options.json or options.verbose:
@@ -347,7 +348,8 @@ def _link_mode_text(status: Status) -> str:
 
 def _status_text(status: Status) -> str:
     lines = (
-        ("node", status.node or "none yet"),
+        ("node", status.node or "none yet" if status.role == "node" else "client"),
+        *([("because", status.why)] if status.why else []),
         ("subnet", status.subnet or "none yet"),
         ("host", status.host),
         ("writer", status.writer),

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from dhtboot.ids import format_address
+from mdht.link_running import RunningHost
 from mdht.subnet.effects import LinkModeChanged
-from mdht.subnet.host import SubnetHost
 from mdht.subnet.identity import Subnet
 from mdht.subnet.messages import State
 from mdht.subnet.view import Member
@@ -105,25 +105,29 @@ class Lines:
 class OverlayLines:
     """Prints how it stands with the overlay, whenever that has changed."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, host: RunningHost) -> None:
         self._lines = lines
+        self._host = host
         self._told: tuple[object, ...] = ()
 
-    def look(self, core: SubnetHost) -> None:
+    def look(self) -> None:
         """Look, and print perhaps."""
-        part = core.part
+        part, role, why = self._host.core.part, self._host.role, self._host.why
         if part is None:
             return
         neighbours = len(part.step.neighbours())
         ring, changes = part.step.ring_id.hex(), part.step.state.changes.made
-        now = (part.stage.value, ring, neighbours, changes)
+        now = (part.stage.value, role, why, ring, neighbours, changes)
         if now == self._told:
             return
         self._told = now
         self._lines.line(
-            f"overlay: {part.stage.value}, ring {ring}, {neighbours} neighbours, {changes} structural changes",
+            f"overlay: {part.stage.value}{' as a client' if role == 'client' else ''}, ring {ring}, "
+            f"{neighbours} neighbours, {changes} structural changes",
             event="overlay",
             stage=part.stage.value,
+            role=role,
+            why=why,
             ring=ring,
             neighbours=neighbours,
             structural_changes=changes,

@@ -41,6 +41,8 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     "What becomes of two subnets that meet late on one link: the smaller one gives way to the other, or they stay two."
     allow_private: bool = False
     "Tell other subnets private addresses even where they are reached by public ones."
+    public: Address | None = None
+    "Where hosts of other subnets reach this host, if that is no address of its own; it has that verified by them."
     keys: tuple[bytes, ...] = ()
     "Shared by all hosts of the overlay, the present one first; see `mdht.link_keys`."
     state_dir: Path | None = None

@@ -31,7 +31,7 @@ from mdht.subnet.effects import (
     Unicast,
 )
 from mdht.subnet.errors import WireError
-from mdht.subnet.face_messages import OverlayDatagram
+from mdht.subnet.face_messages import OverlayDatagram, Probe
 from mdht.subnet.messages import Hello, Here, Message, View
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.replay import ReplayWindows, Seen
@@ -159,8 +159,8 @@ class Link(Protocol):
     def unicast(self, data: bytes, to: Address) -> None:
         """Send to one."""
 
-    def send_away(self, data: bytes, to: Address) -> None:
-        """Send to a host wherever it is."""
+    def send_away(self, data: bytes, to: Address, *, apart: bool = False) -> None:
+        """Send to a host wherever it is, perhaps from a port that is used for nothing else."""
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,7 +344,8 @@ class LinkDriver:
             log.warning("did not send a %s: %s", type(packet).__name__, error)
             return
         self.counters["sent_away"] += 1
-        self._link.send_away(data, to)
+        # A probe must come from where the receiver has sent nothing.
+        self._link.send_away(data, to, apart=isinstance(packet, OverlayDatagram) and isinstance(packet.body, Probe))
 
     def _reachable(self, message: Message) -> Message:
         """Without addresses that cannot be reached from here: a host may be on other links, or speak IPv6 too."""

@@ -55,6 +55,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     "The bootstrap server; without one the subnet is a ring of its own."
     allow_private: bool = False
     "Tell other subnets private addresses, and believe them, even those that are reached by public ones."
+    public: Address | None = None
+    "Where they reach this host, if that is no address of its own."
     alone: bool = False
     "It is a subnet of its own, on no link."
     merge: Literal["auto", "never"] = "auto"
@@ -125,7 +127,7 @@ def make_host(
     """
     overlay_hash = hashlib.sha1(overlay_bytes(settings.network), usedforsecurity=False).digest()
     membership = Membership(hid, incarnation, addresses(), overlay_hash, MembershipConfig(), rng)
-    face = FaceConfig(hosts=HostSetConfig(allow_private=settings.allow_private))
+    face = FaceConfig(hosts=HostSetConfig(allow_private=settings.allow_private), named=settings.public)
     config = NodePartConfig(overlay=settings.overlay, face=face)
     server, keeping = settings.server, settings.keeping
 

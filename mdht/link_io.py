@@ -25,7 +25,7 @@ from dhtboot.ids import Address
 from dhtboot.udp import SLICE_MAX, open_sockets
 from mdht.errors import LocalProtocolError
 from mdht.link_config import GROUP6, InterfaceState, LinkConfig, group4, parsed
-from mdht.link_sockets import explain, leave_and_join, listen, open4, open6
+from mdht.link_sockets import explain, leave_and_join, listen, open4, open6, send_beside
 from mdht.netifaces_io import default_interface, host_addresses, interface_addresses, is_up
 
 log = logging.getLogger(__name__)
@@ -322,21 +322,23 @@ class UdpLink:
         else:
             self._send(port.sock, data, to)
 
-    def send_away(self, data: bytes, to: Address) -> None:
-        """Send to a host wherever it is: of another subnet, or the bootstrap server."""
+    def send_away(self, data: bytes, to: Address, *, apart: bool = False) -> None:
+        """Send to a host wherever it is: of another subnet, or the bootstrap server; perhaps from a port apart."""
         version = parsed(to[0]).version
         port = self._unicast.get(socket.AF_INET if version == 4 else socket.AF_INET6)
         if port is None:
             self.counters["no_family"] += 1
         else:
-            self._send(port.sock, data, to)
+            self._send(port.sock, data, to, apart=apart)
 
     def _scope(self, host: str) -> int:
         return self._scopes.get(host) or next(iter(self._joined.values())).state.index
 
-    def _send(self, sock: socket.socket, data: bytes, to: tuple[str, int] | tuple[str, int, int, int]) -> None:
+    def _send(
+        self, sock: socket.socket, data: bytes, to: Address | tuple[str, int, int, int], *, apart: bool = False
+    ) -> None:
         try:
-            sock.sendto(data, to)
+            (send_beside if apart else socket.socket.sendto)(sock, data, to)
         except BlockingIOError:
             self.counters["send_buffer_full"] += 1  # as good as lost on the way: retries are the core's business
         except OSError as error:

@@ -1,7 +1,7 @@
 """A host that runs: its core with what carries it, as the Python API and its status need it."""
 
 from collections import Counter
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -9,6 +9,7 @@ from dhtboot.ids import Address, NodeRef
 from mdht.keeping.keeper import Keeper
 from mdht.link_driver import LinkDriver
 from mdht.link_io import UdpLink
+from mdht.outside_words import role_of, why
 from mdht.record_table import RecordTable, TableConfig
 from mdht.subnet.durations import Durations
 from mdht.subnet.host import SubnetHost
@@ -96,6 +97,16 @@ class RunningHost:
     def members(self) -> list[Address]:
         """One address of each other host of the subnet."""
         return [member.addresses[0] for member in self.core.membership.view.live if member.addresses]
+
+    @property
+    def role(self) -> Literal["node", "client"]:
+        """Whether the subnet has a place in the overlay, or only asks."""
+        return role_of(self.core.part)
+
+    @property
+    def why(self) -> str:
+        """Why others do not reach the subnet, or this host."""
+        return why(self.core.part, self.addresses[0][1] if self.addresses else 0)
 
     @property
     def contacts(self) -> int:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from dhtboot.ids import Address
 from dhtboot.udp import RECEIVE_BUFFER_BYTES
 from mdht.link_config import GROUP6, InterfaceState
 
@@ -35,6 +36,18 @@ def listen(sockets: Sequence[socket.socket]) -> list[socket.socket]:
             sock.close()
         raise
     return found
+
+
+def send_beside(sock: socket.socket, data: bytes, to: Address | tuple[str, int, int, int]) -> None:
+    """Send one datagram as by this socket, but from a port of its own.
+
+    Raises:
+        OSError: as `sendto`, or there is no socket to be had.
+    """
+    with socket.socket(sock.family, socket.SOCK_DGRAM) as apart:
+        apart.setblocking(False)
+        apart.bind((sock.getsockname()[0], 0))
+        apart.sendto(data, to)
 
 
 def open4(group: str, port: int, state: InterfaceState) -> socket.socket:

@@ -163,6 +163,7 @@ class _Running:
             protocol=config.overlay,
             server=server,
             allow_private=config.allow_private,
+            public=config.public,
             alone=not interfaces,
             keeping=msgspec.structs.replace(config.keeping, table=table),
             merge=config.merge,
@@ -286,6 +287,7 @@ class _Running:
     async def tell_of_overlay(self) -> None:
         """One line in the log for each change, not one for each attempt."""
         told: bool | None = None
+        unreached = ""
         while True:
             await trio.sleep(OVERLAY_LOOK_S)
             if self._core.membership.state is not State.READY:
@@ -294,6 +296,18 @@ class _Running:
             if joined != told:
                 told = joined
                 self._tell(joined=joined)
+            if self.host.why != unreached:
+                unreached = self.host.why
+                self._tell_role(unreached)
+
+    def _tell_role(self, why: str) -> None:
+        level = logging.INFO if self._state is None else logging.WARNING
+        if self.host.role == "client":
+            log.log(level, "this subnet is a client of the overlay, not a node of it: %s", why)
+        elif why:
+            log.log(level, "this host is not named to other subnets: %s", why)
+        else:
+            log.info("hosts of other subnets reach this subnet: it is a node of the overlay")
 
     def _tell(self, *, joined: bool) -> None:
         if joined:

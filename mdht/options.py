@@ -18,6 +18,7 @@ from mdht.keeping.config import KeepingConfig
 from mdht.link_keys import read_keys
 from mdht.records import LEASE_MAX_S, LEASE_MIN_S, NAME_MAX
 from mdht.rendezvous import DEFAULT_PORT, parse
+from mdht.subnet.hostset import reaches
 from mdht.subnet.identity import named
 from mdht.subnet.inventory_config import InventoryConfig
 from mdht.subnet.policies import policy_from
@@ -144,6 +145,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         subnet=options.subnet,
         merge=options.merge,
         allow_private=options.allow_private,
+        public=options.public,
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
         overlay=options.overlay,
@@ -224,6 +226,12 @@ def _common_options() -> argparse.ArgumentParser:
         "fixed:N:receiver or adaptive:N:RATE (fixed:3)",
     )
     common.add_argument("--allow-private", action="store_true", help="tell other subnets private addresses always")
+    common.add_argument(
+        "--public",
+        type=_public,
+        metavar="ADDRESS:PORT",
+        help="where hosts of other subnets reach this one: a UDP port that a router forwards to it",
+    )
     common.add_argument("--port", type=_port, help="UDP port; must be free (27183, or another when it is taken)")
     common.add_argument("--network", default="z2z", type=_network, help="overlay to take part in (z2z)")
     common.add_argument("--state-dir", type=Path, metavar="DIR", help="(~/.local/state/mdht/net-NETWORK)")
@@ -304,6 +312,16 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not within 1..65535")
     return int(text)
+
+
+def _public(text: str) -> Address:
+    try:
+        entry = parse(text)
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not entry.numeric or not reaches((entry.host, entry.port or 0), allow_private=True):
+        raise argparse.ArgumentTypeError(f"{text!r} is no numeric address of a host with a port")
+    return entry.host, entry.port or 0
 
 
 def _entry_point(text: str) -> str:

@@ -15,6 +15,12 @@ def exposition(status: Status) -> str:
     for name, kind, text, value in (
         ("uptime_seconds", "gauge", "Since the program was started.", round(status.uptime_s, 3)),
         ("joined", "gauge", "Whether this host answers for its subnet.", int(status.phase == "joined")),
+        (
+            "client",
+            "gauge",
+            "Whether the subnet only asks, as none of its hosts is reached.",
+            int(status.role == "client"),
+        ),
         ("members", "gauge", "Other hosts of the subnet.", len(status.members)),
         ("emulated_members", "gauge", "Of them those to or from which multicast does not pass.", status.emulated),
         ("members_without_copies", "gauge", "Of those the ones left out, as there are many.", status.without_copies),

@@ -101,6 +101,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     "Of them those that get no copies though they need some, as there are too many."
     merges: int
     "Times since its start that two subnets of its link have become one, as this host has seen."
+    role: Literal["node", "client"]
+    "`client` where no host of the subnet is reached from outside: it asks the nodes of the overlay, and is none."
+    why: str
+    "Why others do not reach the subnet, or this host, and what to do about it; empty where they do."
     contacts: int
     "Other nodes known."
     neighbours: tuple[str, ...]

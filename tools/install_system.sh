@@ -11,6 +11,7 @@ need avahi-daemon avahi-daemon
 need avahi-browse avahi-utils
 need dbus-daemon dbus-daemon
 need ip iproute2
+need iptables iptables
 need unshare util-linux
 need ping iputils-ping
 need tcpdump tcpdump

@@ -185,6 +185,11 @@ class Host:
         for gateway in self.interfaces[self.interface].gateways:
             self.lab.ip(f"route replace default via {gateway.ip} dev {self.interface}", self.namespace)
 
+    def forward_port(self, port: int, host: "Host", *, on: bool = True) -> None:
+        """As a router made by `Lab.nat`: pass on to a host what comes to a UDP port of its own outer address."""
+        to = ["-i", self.interface, "-p", "udp", "--dport", str(port), "-j", "DNAT", "--to", f"{host.ipv4}:{port}"]
+        self.run("iptables", "-t", "nat", "-A" if on else "-D", "PREROUTING", *to)
+
     def command(self, *argv: str) -> list[str]:
         """Return the words that run `argv` on this host, for a process of one's own."""
         return [*self.lab.entry(self.namespace, self.directory), *argv]

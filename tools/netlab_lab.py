@@ -126,6 +126,20 @@ class Lab:
                 host.set_default_routes()
         return self.hosts[name]
 
+    def nat(self, name: str, outside: Subnet, inside: Subnet) -> Host:
+        """Add a router that hides the hosts of `inside` behind its address in `outside`, which has a router already.
+
+        As the usual one in a home it lets in only what answers; `Host.forward_port` makes an exception.
+        """
+        if shutil.which("iptables", path=SEARCH_PATH) is None:
+            raise LabError("missing Debian packages: iptables")
+        router = self.router(name, outside, inside)
+        for gateway in outside.gateways:
+            if gateway.version == 4:
+                self.ip(f"route replace default via {gateway.ip} dev {router.interface}", router.namespace)
+        router.run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", router.interface, "-j", "MASQUERADE")
+        return router
+
     def start_avahi(self, *hosts: Host) -> list[Avahi]:
         """Start Avahi on several hosts at once: each needs a second to claim its name."""
         started = [Avahi(host, loopback=False, host_name=host.name) for host in hosts]

@@ -83,6 +83,7 @@ class Joinable(Protocol):
     """What joining needs of its node."""
 
     id: int
+    client: bool
     counters: Counter[str]
     neighbours: Neighbours
 
@@ -91,6 +92,9 @@ class Joinable(Protocol):
 
     def lookup(self, target: int, now: float, *, on_done: OnOutcome) -> None:
         """Look for the node responsible for `target`."""
+
+    def look_around(self, known: Iterable[NodeRef], on_outcome: OnOutcome, now: float) -> None:
+        """Ask some nodes who follows this one."""
 
     def send(self, to: Address, request_id: int, message: Any) -> None:
         """Send one packet."""
@@ -197,11 +201,20 @@ class Joining:
         if isolated:
             self._node.on_parted()
         self._sent_at = now
-        self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
+        if self._node.client:
+            self._node.look_around(self._contacts[:1], self._on_looked_around, now)
+        else:
+            self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
+
+    def _on_looked_around(self, outcome: Outcome, now: float) -> None:
+        """A client is in when it knows whom to ask."""
+        if self.phase is Phase.JOINING and not outcome.failed:
+            self._node.neighbours.follow(None, outcome.closest, now)
+            self._on_input(JoinInput.ACCEPTED, now)
 
     def on_asked(self, now: float) -> None:
         """Somebody takes us for a part of the ring: we were let in, but the answer was lost. Ask again at once."""
-        if self.phase is Phase.JOINING and now >= self._sent_at + AGAIN_S:
+        if self.phase is Phase.JOINING and now >= self._sent_at + AGAIN_S and not self._node.client:
             self._sent_at = now
             self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
 

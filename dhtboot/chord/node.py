@@ -8,8 +8,9 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from dhtboot.chord.application import Application
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.fingers import FingerTable
 from dhtboot.chord.fix import fix_fingers
@@ -37,18 +38,11 @@ from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
 from dhtboot.chord.periods import Period
 from dhtboot.chord.router import Router
 from dhtboot.chord.stabilize import Neighbours
-from dhtboot.chord.walk import HOPS, MINE, SUCCESSORS, Walk
+from dhtboot.chord.walk import HOPS, MINE, SUCCESSORS, Walk, look_around
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import ID_BYTES, Address, NodeRef, id_bytes, id_from
 from dhtboot.limits import token_buckets
 from dhtboot.rpc import IGNORED, REQUEST_ID_BITS, Asker, Overdue, Pending, RpcTable
-
-
-class Application(Protocol):
-    """What the layer above wants to know."""
-
-    def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
-        """Take in a note."""
 
 
 class ChordNode(Router):
@@ -74,6 +68,7 @@ class ChordNode(Router):
         "_routed",
         "_timers_at",
         "_turned_away",
+        "client",
         "counters",
         "joined",
         "joining",
@@ -90,6 +85,8 @@ class ChordNode(Router):
         application: Application | None = None,
     ) -> None:
         self.id = identifier
+        self.client = False
+        "Whether it has no place in the ring: it asks those in it, and nobody is told of it."
         self.joined = False
         "Whether this node is part of the ring: it routes, and lets others in (READY)."
         self.counters: Counter[str] = Counter()
@@ -198,11 +195,9 @@ class ChordNode(Router):
         effects, self._effects = self._effects, []
         return effects
 
-    # ---- the layer above -----------------------------------------------------------------------------------------
-
     def is_responsible(self, target: int) -> bool:
         """Whether this node believes that `target` is its own."""
-        return self.neighbours.precede(target) or (self.joined and self.neighbours.alone)
+        return not self.client and (self.neighbours.precede(target) or (self.joined and self.neighbours.alone))
 
     def lookup(self, target: int, now: float, *, on_done: OnOutcome) -> None:
         """Look for the node responsible for `target`; `on_done` is called once, perhaps at once."""
@@ -222,7 +217,7 @@ class ChordNode(Router):
         pending = self.rpc.open(node, request, now, asker)
         self.send(node.address, pending.request_id, request)
 
-    # ---- routing -------------------------------------------------------------------------------------------------
+    # ---- routing and fingers -----------------------------------------------------------------------------------------
 
     def _walk(self, target: int, finger: int, on_outcome: OnOutcome | None, now: float) -> None:
         hops_max, persistent = self._config.hops_max, self._config.persistent
@@ -231,7 +226,7 @@ class ChordNode(Router):
             self.on_walked(walk, FAILED, now)
             return
         step = self.next_step(target)
-        if step.step is HOPS and self._config.lookup == "recursive":
+        if step.step is HOPS and self._config.lookup == "recursive" and not self.client:
             request_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
             self._routed[request_id] = (now + self._config.routed_timeout_s, walk)
             self.set_timers()
@@ -282,6 +277,10 @@ class ChordNode(Router):
         else:
             walk.take(answer, sender, now)
 
+    def look_around(self, known: Iterable[NodeRef], on_outcome: OnOutcome, now: float) -> None:
+        """Ask these, and the fingers, who follows this node."""
+        look_around(self, (*known, *self.fingers.nodes), self._config.hops_max, on_outcome, now)
+
     def on_walked(self, walk: Walk, outcome: Outcome, now: float) -> None:
         """A lookup has ended: tell whoever wanted it, or set the finger that it was for."""
         if walk.on_outcome is not None:
@@ -292,8 +291,6 @@ class ChordNode(Router):
                 self._fix_period.reset()
         elif self._config.lookup == "recursive":
             self.fingers.set(walk.finger, None)  # hops are not watched there, so an old finger may be dead
-
-    # ---- fingers -------------------------------------------------------------------------------------------------
 
     def _fix_fingers(self, now: float) -> None:
         self._fix_period.calm()
@@ -323,7 +320,7 @@ class ChordNode(Router):
         """Stabilise and fix fingers at once [thesis 2.4.1], unless another host of this very node has done so."""
         self.joined = True
         self._fix_at = now + (self._fix_period.next() if told else 0.0)
-        if not told:
+        if not told and not self.client:
             self.neighbours.start(now)
         self.set_timers()
 
@@ -338,8 +335,6 @@ class ChordNode(Router):
     def on_isolated(self, now: float) -> None:
         """Nobody is left that we know."""
         self.joining.on_isolated(now)
-
-    # ---- what others ask and say ---------------------------------------------------------------------------------
 
     def _on_request(self, packet: Packet[Any], source: Address, now: float) -> None:
         message = packet.message
@@ -390,8 +385,6 @@ class ChordNode(Router):
         if self.fingers.remove(node.id):
             self._fix_period.reset()
         self.neighbours.on_dead(node, now)
-
-    # ---- packets -------------------------------------------------------------------------------------------------
 
     def send(self, to: Address, request_id: int, message: Any) -> None:
         """Send one packet."""

@@ -31,6 +31,7 @@ JITTER: Final = 0.25
 class Caller(Protocol):
     """Who sends the questions."""
 
+    client: bool
     joined: bool
 
     def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
@@ -134,6 +135,8 @@ class Reunion(Asker):
             self._begin(self._entries[self._rng.randrange(len(self._entries))], now)
 
     def _begin(self, contact: NodeRef, now: float) -> None:
+        if self._node.client:
+            return  # it has a place in neither ring
         self._asked = contact
         self._steps = self._steps_max
         self._ask(NodeRef(0, contact.address), now)

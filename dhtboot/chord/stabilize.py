@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import LIST_MAX, Notified, Notify, Ping, Pong, Predecessor, Stabilize
+from dhtboot.chord.outcome import OnOutcome, Outcome
 from dhtboot.chord.periods import Period
 from dhtboot.chord.reunion import Reunion
 from dhtboot.chord.ring import between, between_or_at_end
@@ -24,7 +25,11 @@ DISBELIEF_MAX_S: Final = 192.0
 class Stabilized(Protocol):
     """What stabilising needs of its node."""
 
+    client: bool
     joined: bool
+
+    def look_around(self, known: Iterable[NodeRef], on_outcome: OnOutcome, now: float) -> None:
+        """Ask some nodes who follows this one."""
 
     def call(self, node: NodeRef, request: Any, now: float, asker: Asker) -> None:
         """Send a request and wait for its response."""
@@ -108,8 +113,14 @@ class Neighbours:
         self._predecessor_heard = False
 
     def tick(self, now: float) -> None:
-        """One round: see whether the predecessor lives, ask the successor for its predecessor, look for other rings."""
+        """One round: see whether the predecessor lives, ask the successor for its predecessor, look for other rings.
+
+        A client is nobody's neighbour, and only sees who would follow it.
+        """
         self.due_at = now + self._period.next()
+        if self._node.client:
+            self._node.look_around(self.successors.nodes, self._on_looked_around, now)
+            return
         predecessor = self.predecessor
         if predecessor is not None and not self._predecessor_heard:
             # Periods are not in step, so a silent one is asked before it is declared dead.
@@ -253,6 +264,10 @@ class Neighbours:
     def _lies_before_successor(self, node: NodeRef) -> bool:
         first = self.successors.first
         return first is None or between(node.id, self._me, first.id)
+
+    def _on_looked_around(self, outcome: Outcome, now: float) -> None:
+        if not outcome.failed:
+            self.follow(None, outcome.closest, now)
 
     def _on_stabilized(self, successor: NodeRef, message: Any, now: float) -> None:
         if type(message) is not Predecessor:

@@ -1,10 +1,11 @@
 """One iterative lookup under way: a node at a time, next hop from the last answer (thesis section 2.4.1)."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from dhtboot.chord.messages import AVOID_MAX, FindSuccessor, Step, Successors
+from dhtboot.chord.messages import AVOID_MAX, LIST_MAX, FindSuccessor, Step, Successors
 from dhtboot.chord.outcome import FAILED, OnOutcome, Outcome
-from dhtboot.chord.ring import between
+from dhtboot.chord.ring import between, clockwise
 from dhtboot.chord.router import Router
 from dhtboot.ids import NodeRef, id_bytes
 from dhtboot.rpc import Asker
@@ -135,3 +136,10 @@ class Walk(Asker):
 
     def _end(self, outcome: Outcome, now: float) -> None:
         self._node.on_walked(self, outcome, now)
+
+
+def look_around(node: Router, known: Iterable[NodeRef], hops_max: int, on_outcome: OnOutcome, now: float) -> None:
+    """Ask those that are known, the last ones on the way around the ring first, who follows a node."""
+    around = sorted(known, key=lambda each: clockwise(node.id, each.id), reverse=True)
+    walk = Walk(node, node.id, hops_max=hops_max, persistent=True, on_outcome=on_outcome)
+    walk.take(Successors(tuple(around[:LIST_MAX]), HOPS), None, now)

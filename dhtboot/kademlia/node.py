@@ -66,6 +66,7 @@ class KademliaNode(Caller):
         contacts: Contacts | None = None,
     ) -> None:
         self.id = identifier
+        self.client = False  # whose packets go out as those of no node; no key belongs to it
         self._senders = contacts or Contacts()
         self.counters: Counter[str] = Counter()
         self.table = RoutingTable(identifier, k=config.k, b=config.b, replacements_max=config.replacements_max)
@@ -166,8 +167,6 @@ class KademliaNode(Caller):
         self._effects = []
         return effects
 
-    # ---- the layer above -----------------------------------------------------------------------------------------
-
     @property
     def phase(self) -> Phase:
         """Where this node stands with the overlay."""
@@ -200,7 +199,7 @@ class KademliaNode(Caller):
     def is_responsible(self, target: int) -> bool:
         """Whether no known node is closer to a target than this one."""
         closest = self.closest(target, 1)
-        return not closest or self.id ^ target < closest[0].id ^ target
+        return not closest or (not self.client and self.id ^ target < closest[0].id ^ target)
 
     def lookup(
         self,

@@ -81,7 +81,7 @@ class Answering:
             case Put(copies=copies) if 0 < len(copies) <= COPIES_MAX:
                 _Storing(self, asker, copies).start(now)
             case Listen(key=key, lease_s=lease_s) if len(key) == KEY_BYTES:
-                granted_s = self._subscriptions.add(key, asker.peer, lease_s, now)
+                granted_s = self._subscriptions.add(key, asker.peer, lease_s, now, held_open=asker.held_open)
                 if granted_s:
                     self._shelf.get(key, now, lambda held, at: self._on_followed(asker, granted_s, held, at))
                 else:

@@ -23,6 +23,9 @@ class KeepingConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Holders that agree before a get is complete; while they differ, all `replicas` are asked."
     listen_lease_s: float = 60.0
     "Life of a subscription; renewed at half time."
+    listen_open_s: float = 20.0
+    """A host that others do not reach unasked renews its subscriptions so often: routers that translate addresses
+    forget who was talked to after 30 s at the earliest, as do those that count packets of one direction only."""
     listen_retry_s: float = 5.0
     "Pause before the next attempt when nobody took a subscription."
     subscribers_per_key_max: int = 256

@@ -106,7 +106,7 @@ class Keeper:
         self.caches = Caches(self.inventory, self.others, config, lambda: self._now, self._out)
         self._replication = Replication(self, self.store)
         self._subscriptions = Subscriptions(
-            self.others.me, membership.hid, config, self.others.tell, self._out, self.counters
+            self.others.me, membership.hid, config, self.others.tell, self._address_of, self._out, self.counters
         )
         self.answering = Answering(
             self.shelf,
@@ -281,6 +281,10 @@ class Keeper:
         for address in self._addresses()[:1]:
             self._subscriptions.add(key, Peer(self.others.me, self._membership.hid, address), lease_s, now)
 
+    def _address_of(self, hid: bytes) -> Address | None:
+        member = self._membership.view.get(hid)
+        return member.addresses[0] if member is not None and member.live and member.addresses else None
+
     def _arrived(self, copy: Copy, now: float) -> None:
         """A record has come to this node by this host."""
         self.caches.drop(copy.record.key)
@@ -295,7 +299,10 @@ class Keeper:
     def _on_changed(self, message: Changed | Put, now: float) -> None:
         """A sibling tells of a change, or has this host store one: whichever comes first."""
         copy = read_copy(message.record)
-        if copy is not None and (isinstance(message, Changed) or copy.record.key in self._watchers):
+        if copy is None:
+            return
+        passed_on = isinstance(message, Changed) and self._subscriptions.pass_on(copy, now)
+        if copy.record.key in self._watchers or (isinstance(message, Changed) and not passed_on):
             self._take_push(copy, now)
 
     def _take_push(self, copy: Copy, now: float) -> None:

@@ -11,7 +11,8 @@ from dhtboot.rpc import OnReply, OnSilence, Then
 from mdht.messages import Answer, Get, Note, Question
 from mdht.subnet.face_asked import AskedBy
 from mdht.subnet.face_packets import contacts_of
-from mdht.subnet.node_part import NodePart, Stage
+from mdht.subnet.node_part import NodePart
+from mdht.subnet.node_part_stage import Stage
 from mdht.subnet.push import Peer
 
 
@@ -38,6 +39,11 @@ class Others:
         return self._part.stage is Stage.IN
 
     @property
+    def held_open(self) -> bool:
+        """Whether others reach this host only where, and for as long as, it has talked to them."""
+        return self._part.outside.unlisted
+
+    @property
     def known(self) -> list[NodeRef]:
         """Nodes in the tables of this host."""
         return contacts_of(self._part.face.core)
@@ -62,7 +68,9 @@ class Others:
         return heapq.nsmallest(count, self.known, key=lambda node: far(node.id))
 
     def is_replica(self, key: bytes, count: int) -> bool:
-        """Whether this node is, as far as it knows, one of so many nearest to a key."""
+        """Whether this node is, as far as it knows, one of so many nearest to a key; a client only if it is alone."""
+        if self._part.step.client:
+            return not self.known
         far = self.nearness(key)
         own = far(self.me)
         return sum(far(node.id) < own for node in self.known) < count

@@ -142,7 +142,10 @@ class Watch:
         config = self._base.config
         self._subscribed = {}
         # Jitter: all that started together (after a power cut) must not renew together for ever.
-        regular = now + config.listen_lease_s * (0.4 + 0.2 * self._base.rng.random())
+        period_s = config.listen_lease_s / 2.0
+        if self._base.others.held_open:
+            period_s = min(period_s, config.listen_open_s)
+        regular = now + period_s * (0.8 + 0.4 * self._base.rng.random())
         if not self._confirmed:
             # What siblings are told of a subscription may be lost, and what has changed meanwhile be missed.
             self._confirmed = True

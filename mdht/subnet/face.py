@@ -20,13 +20,13 @@ from dhtboot.overlay import OverlayNode
 from dhtboot.rpc import Asker
 from dhtboot.shared import give_up, late, predecessor, silent
 from mdht.messages import Answer, Note, Question
+from mdht.subnet.acquaintance import Acquaintance
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_asked import AskedBy, OnNote, OnQuestion
 from mdht.subnet.face_calls import CallKey
 from mdht.subnet.face_config import FaceConfig
 from mdht.subnet.face_known import MARKS_MAX
 from mdht.subnet.face_messages import (
-    NAMED_MAX,
     Asked,
     Carried,
     HostsChanged,
@@ -36,8 +36,12 @@ from mdht.subnet.face_messages import (
     Noted,
     Occupied,
     OverlayDatagram,
+    Probe,
     Taken,
     Told,
+    Trying,
+    TryMe,
+    TryThem,
     Welcome,
     WhoIs,
 )
@@ -48,6 +52,7 @@ from mdht.subnet.face_packets import (
     around,
     contacts_of,
     nearest,
+    of_client,
     reachable_part,
     waits_for_answer,
 )
@@ -58,6 +63,8 @@ from mdht.subnet.hostset import in_private
 from mdht.subnet.hostset_handout import Own
 from mdht.subnet.messages import Reason
 from mdht.subnet.push import Peer
+from mdht.subnet.reachability import Reachability
+from mdht.subnet.trials import Trials
 from mdht.subnet.view import View
 
 
@@ -81,6 +88,7 @@ class Face:
         core: the same.
         nodes: other nodes, with their hosts.
         rivals: of this node's identifier.
+        reach: whether others reach this host unasked.
         counters: copies of requests, to alternates too, duplicates suppressed, pulls, nodes given up, and what was
             refused; those of `nodes` are its own.
     """
@@ -105,7 +113,6 @@ class Face:
         self._speech = Speech(self.nodes, own, view, config, rng, lambda message: around(self.core, message, MARKS_MAX))
         self._address = pseudo_address(core.id)
         self._overlay = overlay
-        self._own = own
         self._config = config
         self._rng = rng
         self._on_asked = asked
@@ -123,6 +130,10 @@ class Face:
             rng,
             self.counters,
         )
+        self._acquaintance = Acquaintance(self.nodes, self.rivals.refute, overlay, core.id, own, self.counters)
+        helpers, say = self.nodes.hosts, self._speech.datagram
+        self.reach = Reachability(lambda: own().addresses, config.named, helpers, say, config.reach, rng)
+        self._trials = Trials(self.reach, own, helpers, say, self.counters, rng)
         self._requests = Requests(
             self.nodes,
             self._speech,
@@ -149,20 +160,25 @@ class Face:
 
     def receive(self, datagram: OverlayDatagram, source: Address, now: float) -> list[Effect]:
         """Act on one datagram of a host of another subnet."""
+        if isinstance(datagram.body, Probe):
+            self.reach.on_probe(datagram.body, now)
+            return []
         if self._config.verify and not self._speech.gate.admits(datagram, source, now):
             return [*self._speech.gate.turned_away(datagram, source, now)]
-        sender = self._learn(datagram, source, now)
+        sender = self._acquaintance.learn(datagram, source, now)
         asked: list[Effect] = [*self.rivals.ask_former(datagram, source, now)]
         if sender is None or isinstance(datagram.body, Occupied):
             return [*asked, *self.rivals.hear(datagram, source, now)]
         self._speech.note_held(source, datagram.held)
-        return asked + self._hear(datagram, sender, source, now)
+        return asked + self._hear(datagram, sender.node, source, now, client=sender.client)
 
-    def _hear(self, datagram: OverlayDatagram, sender: NodeRef, source: Address, now: float) -> list[Effect]:
+    def _hear(
+        self, datagram: OverlayDatagram, sender: NodeRef, source: Address, now: float, *, client: bool
+    ) -> list[Effect]:
         peer = Peer(sender.id, datagram.hid, source)
         match datagram.body:
             case Carried(packet=packet, reply_to=reply_to):
-                return self._on_packet(packet, sender, peer, reply_to, datagram.marks, now)
+                return self._on_packet(packet, sender, peer, reply_to, datagram.marks, now, client=client)
             case Taken(request_id=request_id):
                 self._requests.answered((sender.address, request_id), datagram.hid, now, receipt=True)
             case WhoIs(number=number, node_id=node_id):
@@ -174,9 +190,11 @@ class Face:
                 return self._requests.pulled(number, now)
             case Knock(number=number) if (ring := self._ring_id()) is not None:
                 alone = not contacts_of(self.core)
-                welcome = Welcome(number=number, ring_id=ring, alone=alone)
+                welcome = Welcome(number=number, ring_id=ring, alone=alone, seen=source)
                 return [self._speech.datagram(sender.address, peer, welcome, now)]
             case Welcome() as welcome:
+                if welcome.seen is not None:
+                    self.reach.note_seen(welcome.seen)
                 self._on_welcomed(welcome, sender, now)
             case HostsChanged(number=number):
                 self.counters["pushes_received"] += 1
@@ -186,16 +204,28 @@ class Face:
                 return [self._speech.datagram(sender.address, peer, heard, now, entries=told)]
             case HostsHeard() as answer:
                 return [*self._on_heard(answer, sender.id, now)]
-            case Asked(number=number, question=question):
-                self._on_asked(peer, now)
-                self._on_question(question, AskedBy(sender, peer, number), now)
+            case TryMe() | TryThem() | Trying() as trial:
+                return [*self._trials.hear(trial, sender.address, peer, now, client=client)]
+            case Asked() | Told() | Noted() as about:
+                self._hear_of_records(about, sender, peer, now, listed=datagram.standing is None)
+        return []
+
+    def _hear_of_records(
+        self, about: Asked | Told | Noted, sender: NodeRef, peer: Peer, now: float, *, listed: bool
+    ) -> None:
+        match about:
+            case Asked(number=number, question=question) if not self.core.client:
+                if listed:
+                    self._on_asked(peer, now)
+                self._on_question(question, AskedBy(sender, peer, number, held_open=not listed), now)
             case Told(number=number, answer=answer):
-                waiting = self._requests.told((sender.address, number), datagram.hid, now)
+                waiting = self._requests.told((sender.address, number), peer.hid, now)
                 if waiting is not None:
                     waiting.on_reply(sender, answer, now)
             case Noted(note=note):
                 self._on_note(note, peer, now)
-        return []
+            case _:
+                pass
 
     def tick(self, now: float) -> list[Effect]:
         """Act on the time."""
@@ -274,36 +304,24 @@ class Face:
 
     # ---- what comes in -------------------------------------------------------------------------------------------
 
-    def _learn(self, datagram: OverlayDatagram, source: Address, now: float) -> NodeRef | None:
-        """Who has sent this; its hosts and those that it names are known from now on."""
-        node_id = datagram.identity.node_id(self._overlay)
-        sender = contact(node_id)
-        if node_id == self.core.id:
-            self.counters["own identifier" if datagram.tag == self._own().tag else "conflicts"] += 1
-            return None
-        entry, private = datagram.entry, in_private(source)
-        if entry is not None and entry.identity == datagram.identity and entry.tag == datagram.tag:
-            self.nodes.learn(entry, now, firsthand=True, private=private)
-        node = self.nodes.get(sender.address)
-        if not self.nodes.knows(sender) or (node is not None and node.tag != datagram.tag):
-            self.nodes.meet(datagram, source, now)
-        node = self.nodes.get(sender.address)
-        if node is None or not self.nodes.knows(sender) or node.tag != datagram.tag:
-            self.counters["strangers"] += 1
-            return None
-        host = node.get(datagram.hid)
-        if host is not None and host.address == source:
-            node.answered(datagram.hid, now)
-            self.rivals.refute(sender.address)
-        for hearsay in datagram.named[:NAMED_MAX]:
-            self.nodes.learn(hearsay, now, firsthand=False, private=private)
-        return sender
-
     def _on_packet(
-        self, packet: Any, sender: NodeRef, peer: Peer, reply_to: Address | None, marks: bytes | None, now: float
+        self,
+        packet: Any,
+        sender: NodeRef,
+        peer: Peer,
+        reply_to: Address | None,
+        marks: bytes | None,
+        now: float,
+        *,
+        client: bool,
     ) -> list[Effect]:
         kind = KINDS.get(type(packet.message))
-        if kind is None or packet.sender != id_bytes(sender.id):
+        if kind is not Kind.ANSWERS and self.core.client:
+            return []  # who takes this node for one of the overlay finds it silent
+        refused = kind is None or packet.sender != id_bytes(sender.id)
+        if client and not refused:
+            packet = of_client(packet)
+        if refused or packet is None:
             self.counters["packets_refused"] += 1
             return []
         part = reachable_part(packet, self.nodes.knows)
@@ -314,7 +332,7 @@ class Face:
         if kind is Kind.ANSWERS:
             if not self._requests.answered((sender.address, request_id), peer.hid, now, receipt=False):
                 return []
-        else:
+        elif not client:
             self._on_asked(peer, now)
         if kind is Kind.ASKS:
             remember(self._asked, (sender.address, request_id), (peer, marks), self._config.asked_max)

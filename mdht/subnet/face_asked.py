@@ -15,6 +15,8 @@ class AskedBy(msgspec.Struct, frozen=True):
     node: NodeRef
     peer: Peer
     number: int
+    held_open: bool = False
+    "What is said to him later only gets through from the host that he has asked, and for a while."
 
 
 OnQuestion = Callable[[Question, AskedBy, float], None]

@@ -13,7 +13,7 @@ from dhtboot.ids import ID_BYTES, Address
 from dhtboot.kademlia.messages import FindNode, Nodes
 from mdht.messages import Answer, Got, Note, Offer, Pushed, Put, Question, Stored, Wanted
 from mdht.subnet.identity import Identity
-from mdht.subnet.messages import HostRef, NodeEntry, Reason
+from mdht.subnet.messages import HostRef, NodeEntry, Reason, Standing
 from mdht.wire import copy_bytes
 
 NAMED_MAX: Final = 24
@@ -22,8 +22,8 @@ RECORDS_ROOM: Final = 950
 "For copies in one datagram, beside the longest identity; then it does not name the sender's hosts."
 RIDING_ROOM: Final = 700
 "Likewise beside the contacts in a reply."
-_HEAD_BYTES: Final = 32 + 16 + 7 + 11 + 21
-"Header, MAC, what is held of the receiver, cookie, and the address of who waits for the answer."
+_HEAD_BYTES: Final = 32 + 16 + 7 + 11 + 4 + 21
+"Header, MAC, what is held of the receiver, cookie, standing, and the address of who waits for the answer."
 _PACKET_BYTES: Final = 64
 "Request id, type, target, flags: whatever a packet has beside contacts and what the layer above adds."
 _RIDING_BYTES: Final = 32
@@ -81,6 +81,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     "8 bytes."
     alone: bool
     "Whether it is the only one there."
+    seen: Address | None = None
+    "Where the knock came from."
 
 
 class HostsChanged(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +118,36 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     """Records that the receiver follows; nobody answers."""
 
     note: Note
+
+
+class TryMe(msgspec.Struct, frozen=True, kw_only=True):
+    """See whether I am reached where you see me, or at that port of that address: have somebody else try."""
+
+    number: int
+    address: Address | None = None
+
+
+class Trying(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody does."""
+
+    number: int
+    seen: Address
+    "Where the question came from."
+
+
+class TryThem(msgspec.Struct, frozen=True, kw_only=True):
+    """Send a probe to an address, where somebody wants one."""
+
+    number: int
+    address: Address
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """It has come through. Sent from a port that is used for nothing else; nobody answers."""
+
+    number: int
+    address: Address
+    "Where it was sent."
 
 
 class Prove(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +190,10 @@ Body = (
     | Occupied
     | Contest
     | Contested
+    | TryMe
+    | Trying
+    | TryThem
+    | Probe
 )
 
 
@@ -179,6 +215,8 @@ class OverlayDatagram(msgspec.Struct, frozen=True, kw_only=True):
     "8 bytes that the receiver has given the sender for its address; None at first contact."
     marks: bytes | None = None
     "Of a request: of which nodes around its target the sender knows hosts (`face_known`)."
+    standing: Standing | None = None
+    "None where the sender may be named at the address that it is seen at."
     body: Body
 
 

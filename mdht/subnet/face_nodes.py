@@ -116,6 +116,14 @@ class NodeTable:
         remote = self.get(contact(node_id).address)
         return [] if remote is None else [Peer(node_id, host.hid, host.address) for host in remote.usable]
 
+    def hosts(self) -> list[tuple[Address, Peer]]:
+        """All hosts that are worth asking something, each with its node's pseudo-address."""
+        return [
+            (address, Peer(node_id, host.hid, host.address))
+            for address, (node_id, node) in self._nodes.items()
+            for host in node.usable
+        ]
+
     def usable(self) -> list[NodeRef]:
         """Nodes of which a host is worth asking."""
         return [NodeRef(node_id, address) for address, (node_id, node) in self._nodes.items() if node.usable]

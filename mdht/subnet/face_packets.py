@@ -55,6 +55,9 @@ KINDS: Final[Mapping[type, Kind]] = {
     chord.Tell: Kind.TELLS,
 }
 
+_OF_CLIENTS: Final = frozenset({kademlia.Ping, kademlia.FindNode, kademlia.Ask, chord.Ping, chord.FindSuccessor})
+"What somebody may ask who has no place in the overlay: nobody takes him for a neighbour because of it."
+
 _LISTS: Final[Mapping[type, str]] = {
     kademlia.Nodes: "nodes",
     chord.Successors: "nodes",
@@ -72,6 +75,17 @@ _MUST_HAVE: Final[Mapping[type, str]] = {
     chord.JoinRequest: "joiner",
     chord.NewSuccessorHint: "node",
 }
+
+
+def of_client(packet: Any) -> Any:
+    """A packet of a node that is not to be listed, as the core is given it; None for what no such node may say.
+
+    Kademlia has every sender in its tables but one without an identifier, which is a client.
+    """
+    kind = type(packet.message)
+    if kind not in _OF_CLIENTS:
+        return None
+    return msgspec.structs.replace(packet, sender=b"") if isinstance(packet, kademlia.Packet) else packet
 
 
 def named_in(message: Any) -> list[NodeRef]:

@@ -30,7 +30,7 @@ from mdht.subnet.face_packets import named_in, without_answer
 from mdht.subnet.gate import Gate, is_answer
 from mdht.subnet.hostset import in_private, reaches
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
-from mdht.subnet.messages import NodeEntry
+from mdht.subnet.messages import NodeEntry, Standing
 from mdht.subnet.push import Peer
 from mdht.subnet.view import View
 
@@ -107,10 +107,13 @@ class Speech:
                 body, riding = Carried(packet=without_answer(body.packet)), 0
             room -= riding
         allow_private = self._config.hosts.allow_private or in_private(peer.address)
-        if wants_set(self.held.get(peer.address), self._view.epoch if self._config.hosts.pull else 0):
+        standing = own.standing(allow_private=allow_private)
+        epoch = self._view.epoch if self._config.hosts.pull else 0
+        if standing is not Standing.CLIENT and wants_set(self.held.get(peer.address), epoch):
             asker = asker_name(peer.node_id, peer.hid)
             entry = set_for(asker, own, self._view, now, allow_private=allow_private)
-            if entry_bytes(entry) > room - record_bytes(body):
+            nobody = standing is not None and not entry.hosts
+            if nobody or entry_bytes(entry) > room - record_bytes(body):
                 entry = None  # with the next datagram that has no records
             else:
                 room -= entry_bytes(entry)
@@ -122,6 +125,7 @@ class Speech:
             hid=own.hid,
             view_epoch=self._view.epoch,
             held=None if remote is None else remote.epoch,
+            standing=standing,
             entry=entry,
             named=fitting(_told(entries or [], allow_private=allow_private), room, hosts_max),
             marks=known,

@@ -28,6 +28,7 @@ from mdht.subnet.face_messages import (
     Prove,
     Taken,
     Told,
+    Trying,
     Welcome,
 )
 from mdht.subnet.face_packets import KINDS, Kind
@@ -120,4 +121,4 @@ def is_answer(body: Body) -> bool:
     """Whether somebody must have asked for it."""
     if isinstance(body, Carried):
         return KINDS.get(type(body.packet.message)) is Kind.ANSWERS
-    return isinstance(body, Taken | ItIs | Welcome | HostsHeard | Told | Occupied | Contested)
+    return isinstance(body, Taken | ItIs | Welcome | HostsHeard | Told | Occupied | Contested | Trying)

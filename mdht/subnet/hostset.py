@@ -263,6 +263,11 @@ def in_private(address: Address) -> bool:
     return reaches(address, allow_private=True) and not reaches(address, allow_private=False)
 
 
+def same_family(one: Address, other: Address) -> bool:
+    """Whether two addresses are both of IPv4, or both of IPv6."""
+    return (":" in one[0]) == (":" in other[0])
+
+
 def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address in an IPv6 one that reaches as far as that: mapped, 6to4, or translated."""
     inner = address.ipv4_mapped or address.sixtofour

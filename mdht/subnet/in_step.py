@@ -35,7 +35,7 @@ class InStep:
 
     Args:
         face: with this host's core.
-        make_core: makes another one, where the node moves to another ring.
+        make_core: makes another one, where the node moves to another ring, or gets or loses its place in one.
         tag: of this subnet.
         membership: who is there.
         config: settings.
@@ -96,6 +96,25 @@ class InStep:
         if not self.inside:
             self.state.rota.start(now)
         self.inside = True
+
+    @property
+    def client(self) -> bool:
+        """Whether the node has no place in the overlay: it asks, and is not asked."""
+        return self.state.client
+
+    def start_over(self, now: float, *, client: bool) -> None:
+        """Have another core, which is in no ring yet."""
+        self.inside, self.state.client = False, client
+        core = self._make_core(now)
+        core.client = client
+        self._face.renew(core)
+
+    def change(self, now: float, *, client: bool) -> None:
+        """Take or give up the node's place; what is known of others serves both, but a ring has to be joined."""
+        if isinstance(self._face.core, ChordNode):
+            self.start_over(now, client=client)
+        else:
+            self.state.client = self._face.core.client = client
 
     def neighbours(self) -> list[NodeRef]:
         """What the core has."""
@@ -223,7 +242,9 @@ class InStep:
 
     def _become(self, state: NodeState, now: float) -> list[StepEffect]:
         if self.inside and state.ring_id != self.ring_id:
-            self._face.renew(self._make_core(now))
+            self.start_over(now, client=state.client)
+        elif state.client != self.client:
+            self.change(now, client=state.client)
         core = self._face.core
         found = [contact(id_from(node_id)) for node_id in state.node_ids if self._knows(node_id)]
         if isinstance(core, ChordNode) and state.node_ids and not self._knows(state.node_ids[0]):

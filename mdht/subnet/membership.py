@@ -227,6 +227,7 @@ class Membership:
                 mine = self.view.hash(self.hid, self.incarnation)
                 self._effects += self._hearsay.compare(member, message.view_hash, mine, now)
                 self.reach.on_here(member.hid, message)
+                self.view.note_outside(member, message.mapped, unlisted=bool(message.unlisted))
                 if addresses and addresses != member.addresses:
                     self._meet(header.hid, header.incarnation, addresses, state, now)
             case Hello() if header.incarnation > member.incarnation:

@@ -77,6 +77,15 @@ class AckStatus(IntEnum):
     NOT_READY = 3
 
 
+class Standing(IntEnum):
+    """Why the sender may not be named to others; the number travels on the wire."""
+
+    UNLISTED = 1
+    "Where it is seen only those get through that it has talked to. Other hosts of its node may be named."
+    CLIENT = 2
+    "Its node has no place in the overlay: it asks, and is not asked."
+
+
 class HostRef(msgspec.Struct, frozen=True, kw_only=True):
     """One host of a node, as another node knows it."""
 
@@ -167,6 +176,10 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     "Name of its replication policy, told with the identity."
     unheard: tuple[bytes, ...] = ()
     "Names of the others: who finds himself there sends copies by unicast."
+    mapped: Address | None = None
+    "Where hosts of other subnets reach the sender, if that is none of its addresses."
+    unlisted: bool | None = None
+    "They do not reach it unasked."
 
 
 class Bye(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +210,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     "Who made the change, where somebody else tells it."
     turn: int | None = None
     "Which turn of the rota ends with this."
+    client: bool | None = None
+    "This node has no place in the overlay, and only asks."
 
 
 class WhoHas(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +267,8 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
     address: Address
     lease_s: int
     "Until he is forgotten; 0 ends it."
+    via: bytes | None = None
+    "Which of us reaches him, where that is only one."
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,7 @@ other nodes that hosts have come or gone (mDHT design, sections 4 to 6).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
@@ -30,54 +29,15 @@ from mdht.subnet.meeting import Meeting
 from mdht.subnet.membership import Membership
 from mdht.subnet.messages import RING_BYTES, HostSet, Message, NodeEntry, Reason, State
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.node_part_stage import TRANSITIONS, Input, Stage
+from mdht.subnet.outside import Outside
 from mdht.subnet.part_outcome import Entered, Inherits, PartEffect, Reached, Unreached
 from mdht.subnet.push import Peer, Push, PushSchedule
 from mdht.subnet.pushing import Pushing
+from mdht.subnet.reachability import Verdict
 from mdht.subnet.rota import place_in_rota
 from mdht.subnet.search import EntryPoints, MakeClient, Nobody, Search, Way
 from mdht.subnet.wire import Header
-
-
-class Stage(Enum):
-    """Where this host stands with the overlay."""
-
-    OUT = "out"
-    JOINING = "joining"
-    "Its core joins, for the node."
-    FOLLOWING = "following"
-    "It takes over what a sibling knows."
-    IN = "in"
-
-
-class Input(Enum):
-    """What can happen."""
-
-    BEGIN = "begin"
-    "The node is a ring of its own."
-    JOIN = "join"
-    JOINED = "joined"
-    FAILED = "failed"
-    "The last way into the overlay has failed."
-    TAKE_OVER = "take over"
-    TOLD = "told"
-    "A sibling has told all that is needed."
-
-
-TRANSITIONS: Final[Mapping[tuple[Stage, Input], Stage]] = {
-    (Stage.OUT, Input.BEGIN): Stage.IN,
-    (Stage.OUT, Input.JOIN): Stage.JOINING,
-    (Stage.OUT, Input.TAKE_OVER): Stage.FOLLOWING,
-    (Stage.JOINING, Input.JOINED): Stage.IN,
-    (Stage.JOINING, Input.FAILED): Stage.OUT,
-    (Stage.JOINING, Input.TOLD): Stage.IN,
-    (Stage.FOLLOWING, Input.TOLD): Stage.IN,
-    # All who could tell are gone.
-    (Stage.FOLLOWING, Input.BEGIN): Stage.IN,
-    # A ring of one that has found the overlay, and one that could not join it after all.
-    (Stage.IN, Input.JOIN): Stage.JOINING,
-    (Stage.IN, Input.BEGIN): Stage.IN,
-}
-"A pair that is not listed changes nothing."
 
 _REASONS: Final = {State.READY: Reason.JOIN, State.LEFT: Reason.LEAVE, State.DEAD: Reason.DEATH}
 
@@ -101,6 +61,7 @@ class NodePart:
         face: towards other subnets.
         step: with the siblings.
         riding: answers questions that ride on the lookups of others.
+        outside: whether others reach the node.
     """
 
     def __init__(
@@ -132,17 +93,19 @@ class NodePart:
             config.face,
             rng,
             asked=self._push.asked,
-            ring_id=lambda: self.step.ring_id if self.stage is Stage.IN else None,
+            ring_id=lambda: self.step.ring_id if self.stage is Stage.IN and not self.step.client else None,
             heard=self._on_heard,
             welcomed=self._on_welcomed,
         )
         self._pushing = Pushing(self.face, rng)
         self.step = InStep(self.face, self._core, subnet.tag, membership, config, rng)
+        self.outside = Outside(self.face, self.step, membership)
         self._search = Search(make_client, entry_points, self.face.knock, config.search, rng)
         self._meeting = Meeting(entry_points, self.face.knock, self._known, rng)
         self._met: list[NodeRef] = []
         self._way: Way | None = None
         self._joins = 0
+        self._waits = self._changes = False
         self._alone_at = math.inf
 
     def _core(self, now: float) -> OverlayNode:
@@ -161,16 +124,15 @@ class NodePart:
         """Join the overlay by the contact that was found; `Entered` or `Unreached` follows."""
         if self._way is None or not self._step(Input.JOIN):
             return [Unreached()]
-        self.step.inside = False
-        self.face.renew(self._core(now))
-        self._joins = 1
+        self.step.start_over(now, client=self.outside.all_unlisted)
+        self._joins, self._changes = 1, False
         return self._performed(self.face.join([self._way.contact], now), now)
 
     def begin(self, ring_id: bytes, now: float) -> list[PartEffect]:
         """The node is the first of a ring of its own."""
         if not self._step(Input.BEGIN):
             return []
-        self.face.renew(self._core(now))
+        self.step.start_over(now, client=False)
         effects = self.face.sent(shared.follow(self.face.core, [], [], now), now)
         return [*effects, *self.step.enter(ring_id, now), *self._report(now), Entered()]
 
@@ -183,14 +145,14 @@ class NodePart:
 
     def stop(self, now: float) -> list[PartEffect]:
         """Break off a search for the overlay: another host founds the subnet."""
+        self._waits = False
         return [*_sent(self._search.break_off(now))]
 
     def leave(self, now: float) -> list[PartEffect]:
         """Say goodbye to the overlay, if nobody stays who answers for the node."""
         if self.stage is not Stage.IN or set(self.step.ready()) - {self._membership.hid}:
             return []
-        farewell = [] if self._search.client is None else _sent(self._search.client.leave(now))
-        return [*farewell, *self.face.sent(self.face.core.leave(), now)]
+        return self._farewell(now)
 
     # ---- driver's side -------------------------------------------------------------------------------------------
 
@@ -201,7 +163,8 @@ class NodePart:
             return []
         if isinstance(message, HostSet) and multicast:
             self._push.seen(message.entry.view_epoch, now)
-        return self._stepped(self.step.receive(member, message, now, multicast=multicast))
+        effects = self._stepped(self.step.receive(member, message, now, multicast=multicast))
+        return effects + self._look_outside(now)
 
     def receive_overlay(
         self, packet: OverlayDatagram | BootstrapPacket, source: Address, now: float
@@ -209,14 +172,16 @@ class NodePart:
         """Act on one datagram of a host of another subnet, or of the bootstrap server."""
         if isinstance(packet, BootstrapPacket):
             return self._searched(self._search.receive(packet, source, now), now)
-        effects = self._performed(self.face.receive(packet, source, now), now)
+        effects: list[PartEffect] = self._performed(self.face.receive(packet, source, now), now)
         effects += self._meet(now) if self._met and self.stage is Stage.IN else []
-        return effects + self._searched((), now)
+        return [*effects, *self._searched((), now), *self._look_outside(now)]
 
     def meet_soon(self, now: float) -> None:
-        """There is a new entry point."""
+        """This host has come in, or there is a new entry point."""
         if self.stage is Stage.IN:
             self._meeting.begin(now)
+            if self.face.reach.verdict is Verdict.UNKNOWN:
+                self.face.reach.look_soon(now)
 
     def on_member(self, state: State, now: float) -> list[PartEffect]:
         """A member, this host perhaps, has become something else."""
@@ -225,12 +190,13 @@ class NodePart:
             return []
         ready, me = self.step.ready(), self._membership.hid
         epoch = self._membership.view.epoch
-        self._push.changed(reason, epoch, place_in_rota(me, ready, epoch), now)
+        if not self.step.client:
+            self._push.changed(reason, epoch, place_in_rota(me, ready, epoch), now)
         if reason is Reason.JOIN or ready[:1] != [me]:
             return []
         # Whoever was on the server's list for the node, or looked for the overlay, may be the one that is gone.
         alone = not self.step.state.state.neighbours
-        return [*self._report(now), *([Inherits(self.step.ring_id)] if alone else [])]
+        return [*self._report(now), *([Inherits(self.step.ring_id)] if alone else []), *self._look_outside(now)]
 
     def tick(self, now: float) -> list[PartEffect]:
         """Act on the time."""
@@ -245,7 +211,7 @@ class NodePart:
             effects += _sent(self._meeting.tick(now))
         for effect in self._push.tick(now):
             effects += self._pushing.tell(effect, now) if isinstance(effect, Push) else [effect]
-        return [*effects, *self._pushing.tick(now)]
+        return [*effects, *self._pushing.tick(now), *self.face.reach.tick(now), *self._look_outside(now)]
 
     def next_deadline(self) -> float:
         """When to call `tick` at the latest; `math.inf` for never."""
@@ -257,6 +223,7 @@ class NodePart:
             self._meeting.next_deadline(),
             self._push.next_deadline(),
             self._pushing.next_deadline(),
+            self.face.reach.next_deadline(),
         )
 
     # ---- the layer above -----------------------------------------------------------------------------------------
@@ -290,6 +257,9 @@ class NodePart:
         if self.step.ready():
             self._alone_at = now + self._config.alone_s
             return []
+        return self._begin_anew(now)
+
+    def _begin_anew(self, now: float) -> list[PartEffect]:
         ring_id = self._rng.randbytes(RING_BYTES)
         return [*self.begin(ring_id, now), Inherits(ring_id)]
 
@@ -301,13 +271,14 @@ class NodePart:
                 self._way = way
                 if self.stage is Stage.JOINING:
                     return done + self._performed(self.face.join([way.contact], now), now)
-                done.append(Reached(way.ring_id, way.alone))
+                self._waits = True
+                return [*done, *self.outside.find_out(now), *self._look_outside(now)]
             case Nobody():
                 self._step(Input.FAILED)
                 done.append(Unreached())
             case None:
                 return done
-        return done + (self._report(now) if self.stage is Stage.IN else [])
+        return done + self._report(now)
 
     def _on_welcomed(self, welcome: Welcome, contact: NodeRef, now: float) -> None:
         self._search.welcomed(welcome, contact, now)
@@ -329,9 +300,9 @@ class NodePart:
         return self._pushing.heard(answer, node_id, now)
 
     def _report(self, now: float) -> list[PartEffect]:
-        """Have the node put on the server's list."""
-        client = self._search.client
-        return [] if client is None else [*_sent(client.report(now))]
+        """Have the node put on the server's list, which has it where the server sees this host."""
+        client = self._search.client if self.stage is Stage.IN else None
+        return [] if client is None else [*_sent(self.outside.report(client, self._own(), now))]
 
     def _performed(self, effects: Iterable[OverlayEffect], now: float) -> list[PartEffect]:
         """What the face wants; and whether its core has other neighbours than before."""
@@ -360,15 +331,55 @@ class NodePart:
             self._joins += 1
             return self._searched(self._search.begin(now), now)
         self._step(Input.FAILED)
-        return [Unreached()]
+        return [*(self._begin_anew(now) if self._changes else ()), Unreached()]
+
+    # ---- node or client -------------------------------------------------------------------------------------------
+
+    def _look_outside(self, now: float) -> list[PartEffect]:
+        """What follows from whether this host and its siblings are reached."""
+        if self._waits and not self.face.reach.trying and self._way is not None:
+            self._waits = False
+            # Two that are alone agree who comes to whom; but nobody comes to one that is not reached.
+            alone = self._way.alone and not self.outside.unlisted
+            return [Reached(self._way.ring_id, alone), *self._report(now)]
+        effects = self._report(now) if self.outside.tell() else []
+        return effects + (self._change(now) if self.stage is Stage.IN and self.outside.must_change else [])
+
+    def _change(self, now: float) -> list[PartEffect]:
+        """Take a place in the overlay by the nodes that are known, or give it up, and go on asking them."""
+        client, known = not self.step.client, self.outside.known
+        told = self._farewell(now) if client else []
+        if self.outside.change_in_place(now, client=client):
+            return [*told, *self.collect(now), *self.step.enter(self.step.ring_id, now)]
+        if not self._step(Input.JOIN):
+            return []
+        self._way = Way(known[0], self.step.ring_id, alone=False)
+        self._joins, self._changes = 1, True
+        self.step.start_over(now, client=client)
+        return told + self._performed(self.face.join(known[: self._config.search.contacts], now), now)
+
+    def _farewell(self, now: float) -> list[PartEffect]:
+        """Say goodbye to the overlay, and to the server."""
+        told = [] if self._search.client is None else _sent(self._search.client.leave(now))
+        return [*told, *(() if self.step.client else self.face.sent(self.face.core.leave(), now))]
 
     # ---- what others are told ------------------------------------------------------------------------------------
 
     def _own(self) -> Own:
         # Who joins for a node that nobody else answers for must be reached by those that let it in.
         ready = self._membership.state is State.READY or self.stage is Stage.JOINING
-        subnet, hid = self._subnet, self._membership.hid
-        return Own(identity=subnet.identity, tag=subnet.tag, hid=hid, addresses=self._addresses(), ready=ready)
+        subnet, reach, addresses = self._subnet, self.face.reach, self._addresses()
+        return Own(
+            identity=subnet.identity,
+            tag=subnet.tag,
+            hid=self._membership.hid,
+            addresses=addresses,
+            ready=ready,
+            direct=reach.seen in addresses,
+            mapped=reach.mapped,
+            unlisted=self.outside.unlisted,
+            client=self.step.client,
+        )
 
     def _own_entry(self, now: float) -> NodeEntry:
         allow_private = self._config.face.hosts.allow_private

@@ -40,6 +40,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     author: bytes = bytes(HID_BYTES)
     neighbours: tuple[Neighbour, ...] = ()
     "Chord: the predecessor (the node itself where it is unknown), then the successors; Kademlia: the closest nodes."
+    client: bool = False
+    "The node has no place in the overlay: these only serve it to find others."
 
     @property
     def node_ids(self) -> list[bytes]:
@@ -53,6 +55,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
         digest = hashlib.sha1(self.epoch.to_bytes(4, "big") + self.author + self.ring_id, usedforsecurity=False)
         for neighbour in self.neighbours:
             digest.update(neighbour.node_id + neighbour.tag + neighbour.view_epoch.to_bytes(4, "big"))
+        if self.client:
+            digest.update(b"client")
         return digest.digest()[:HASH_BYTES]
 
 
@@ -88,6 +92,7 @@ class Neighbourhood:
 
     Attributes:
         state: the state.
+        client: whether the node has a place in the overlay, by what this host finds.
         hash: of the state, for heartbeats (`Report.node_state_hash`).
         changes: structural ones; fingers are to be noted there by whoever keeps them.
         counters: of what was refused.
@@ -104,6 +109,7 @@ class Neighbourhood:
         epoch: int = 0,
     ) -> None:
         self.state = NodeState()
+        self.client = False
         self.hash = self.state.hash()
         self.rota = rota
         self.changes = StructuralChanges()
@@ -138,10 +144,12 @@ class Neighbourhood:
         self, ring_id: bytes, neighbours: Sequence[Neighbour], changed: NodeEntry | None, turn: int | None
     ) -> list[StateEffect]:
         found = tuple(neighbours[:NEIGHBOURS_MAX])
-        news = (ring_id, found) != (self.state.ring_id, self.state.neighbours)
+        state = self.state
+        news = (ring_id, found, self.client) != (state.ring_id, state.neighbours, state.client)
         if news or changed is not None or not self.state.epoch:
             epoch = next_epoch(max(self.state.epoch, self._floor))
-            self._become(NodeState(ring_id=ring_id, epoch=epoch, author=self._hid, neighbours=found), told=False)
+            told = NodeState(ring_id=ring_id, epoch=epoch, author=self._hid, neighbours=found, client=self.client)
+            self._become(told, told=False)
         elif turn is None:
             return []
         return [Multicast(self._message(changed=changed, turn=turn))]
@@ -170,6 +178,7 @@ class Neighbourhood:
             epoch=message.epoch,
             author=hid if message.author is None else message.author,
             neighbours=message.neighbours,
+            client=bool(message.client),
         )
         if _order(theirs) < _order(self.state):
             return [] if multicast else self._all_told_to(source, now, begins=not theirs.epoch)
@@ -233,6 +242,7 @@ class Neighbourhood:
             changed=changed,
             author=None if state.author == self._hid else state.author,
             turn=turn,
+            client=state.client or None,
         )
 
     def _all_told_to(self, to: Address, now: float, *, begins: bool) -> list[StateEffect]:

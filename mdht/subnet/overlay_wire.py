@@ -27,9 +27,13 @@ from mdht.subnet.face_messages import (
     Noted,
     Occupied,
     OverlayDatagram,
+    Probe,
     Prove,
     Taken,
     Told,
+    Trying,
+    TryMe,
+    TryThem,
     Welcome,
     WhoIs,
 )
@@ -45,7 +49,7 @@ from mdht.subnet.framing import (
     split_fields,
 )
 from mdht.subnet.identity import TAG_BYTES
-from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason
+from mdht.subnet.messages import HID_BYTES, RING_BYTES, Reason, Standing
 from mdht.subnet.overlay_packets import PacketForm
 from mdht.subnet.reader import Reader
 from mdht.subnet.values import ADDRESS, ENTRY, FLAG, IDENTITY, blob, exactly, one_of, packed, unsigned
@@ -65,6 +69,7 @@ HEAD: Final[dict[int, Field]] = numbered(
     ("named", ENTRY, NAMED_MAX),
     ("cookie", exactly(COOKIE_BYTES)),
     ("marks", blob(MARKS_BYTES_MAX)),
+    ("standing", one_of(Standing)),
 )
 "Fields of every datagram."
 
@@ -79,7 +84,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     WhoIs: (3, _body(("number", _U64), ("node_id", exactly(ID_BYTES)))),
     ItIs: (4, _body(("number", _U64))),
     Knock: (5, _body(("number", _U64))),
-    Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)), ("alone", FLAG))),
+    Welcome: (6, _body(("number", _U64), ("ring_id", exactly(RING_BYTES)), ("alone", FLAG), ("seen", ADDRESS))),
     HostsChanged: (7, _body(("number", _U64), ("reason", one_of(Reason)))),
     Prove: (8, _body(("cookie", exactly(COOKIE_BYTES)))),
     HostsHeard: (9, _body(("number", _U64), ("before", exactly(ID_BYTES)))),
@@ -89,6 +94,10 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Occupied: (13, _body()),
     Contest: (14, _body(("age_s", _U32))),
     Contested: (15, _body(("age_s", _U32), ("other_age_s", _U32))),
+    TryMe: (16, _body(("number", _U64), ("address", ADDRESS))),
+    Trying: (17, _body(("number", _U64), ("seen", ADDRESS))),
+    TryThem: (18, _body(("number", _U64), ("address", ADDRESS))),
+    Probe: (19, _body(("number", _U64), ("address", ADDRESS))),
 }
 "Numbers of bodies and fields are for ever: new ones are added at the end."
 

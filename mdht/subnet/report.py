@@ -2,6 +2,7 @@
 
 import msgspec
 
+from dhtboot.ids import Address
 from mdht.subnet.messages import HASH_BYTES
 
 
@@ -12,3 +13,5 @@ class Report(msgspec.Struct):
     node_state_hash: bytes = bytes(HASH_BYTES)
     data_root: bytes = bytes(HASH_BYTES)
     last_put: int = 0
+    mapped: Address | None = None
+    unlisted: bool = False

@@ -91,8 +91,10 @@ class Member:
         "heard_at",
         "hid",
         "incarnation",
+        "mapped",
         "multicast_at",
         "state",
+        "unlisted",
     )
 
     def __init__(self, hid: bytes, incarnation: int, addresses: tuple[Address, ...], state: State, now: float) -> None:
@@ -107,6 +109,10 @@ class Member:
         self.multicast_at = -math.inf
         "Of the last one that came by multicast."
         self.changed_at = now
+        self.mapped: Address | None = None
+        "Where hosts of other subnets reach it, if that is no address of the link."
+        self.unlisted: bool | None = None
+        "They do not reach it unasked; None as long as it has not said."
         self.differs = 0
         "Heartbeats in a row in which its view was another one than ours."
 
@@ -187,6 +193,12 @@ class View:
         """Forget all."""
         self._members.clear()
         self.changed()
+
+    def note_outside(self, member: Member, mapped: Address | None, *, unlisted: bool) -> None:
+        """A member tells whether hosts of other subnets reach it, and where."""
+        if (mapped, unlisted) != (member.mapped, member.unlisted):
+            member.mapped, member.unlisted = mapped, unlisted
+            self.changed()
 
     def step(self, member: Member, what: Input, incarnation: int, now: float) -> bool:
         """Take the step that the table has for what was learnt; True when the state has changed.

@@ -75,6 +75,8 @@ class Voice:
             node_state_hash=self._report.node_state_hash,
             data_root=self._report.data_root,
             last_put=self._report.last_put,
+            mapped=self._report.mapped,
+            unlisted=self._report.unlisted or None,
             identity=None if told is None else told.identity,
             founded_s=None if told is None else int(now - self._founded_at),
             policy=None if told is None else told.policy or None,

@@ -133,6 +133,8 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
             ("founded_s", U32),
             ("policy", POLICY),
             ("unheard", HID, COPIES_MAX),
+            ("mapped", ADDRESS),
+            ("unlisted", FLAG),
         ),
     ),
     Bye: (3, numbered(("handed_over", FLAG))),
@@ -146,6 +148,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
             ("changed", ENTRY),
             ("author", HID),
             ("turn", U32),
+            ("client", FLAG),
         ),
     ),
     WhoHas: (6, numbered(("qid", QID), ("key", KEY), ("ask", flags(Ask)), ("hops", U8))),
@@ -189,7 +192,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     ),
     Subscribe: (
         25,
-        numbered(("key", KEY), ("node_id", KEY), ("hid", HID), ("address", ADDRESS), ("lease_s", U16)),
+        numbered(("key", KEY), ("node_id", KEY), ("hid", HID), ("address", ADDRESS), ("lease_s", U16), ("via", HID)),
     ),
     Changed: (26, numbered(("record", blob(RECORD_MAX)))),
 }

@@ -90,7 +90,7 @@ class MemoryLink:
         self._wire.sent.append((data, to))
         self._deliver(data, to, on_link=True)
 
-    def send_away(self, data: bytes, to: Address) -> None:
+    def send_away(self, data: bytes, to: Address, *, apart: bool = False) -> None:
         self._wire.sent.append((data, to))
         self._deliver(data, to, on_link=self.reaches(to))
 

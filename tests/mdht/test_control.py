@@ -72,6 +72,8 @@ class MemoryNode:
             emulated=0,
             without_copies=0,
             merges=0,
+            role="client",
+            why="nobody is let in",
             contacts=0,
             neighbours=(),
             structural_changes=0,

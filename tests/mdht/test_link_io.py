@@ -83,6 +83,25 @@ def test_a_unicast_reaches_one_port_only() -> None:
     trio.run(main)
 
 
+def test_what_is_sent_apart_comes_from_a_port_that_is_used_for_nothing_else() -> None:
+    async def main() -> None:
+        async with two_links() as (first, second):
+            ((host, port),) = [address for address in second.addresses if address[0] == "127.0.0.1"]
+            sources = set()
+            for _ in range(3):
+                first.send_away(b"probe", (host, port), apart=True)
+                (datagram,) = await next_batch(own_port(second))
+                assert (datagram.data, datagram.source[0]) == (b"probe", "127.0.0.1")
+                sources.add(datagram.source)
+            assert first.addresses[0] not in sources
+            first.send_away(b"no probe", (host, port))
+            (datagram,) = await next_batch(own_port(second))
+            assert datagram.source == first.addresses[0]
+            assert first.counters == {"sent": 4}
+
+    trio.run(main)
+
+
 def test_the_node_of_the_record_store_and_the_link_live_on_one_machine() -> None:
     async def main() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as node:

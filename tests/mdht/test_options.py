@@ -52,6 +52,10 @@ def test_any_other_text_is_a_key(text: str) -> None:
         (["run", "--cache", "on"], "neither off nor within 1..3600 seconds"),
         (["run", "--peer", "host.example.org"], "a host of the link is named by its address"),
         (["run", "--peer", "192.0.2.7:0"], "port"),
+        (["run", "--public", "home.example.org:27183"], "no numeric address"),
+        (["run", "--public", "198.51.100.7"], "with a port"),
+        (["run", "--public", "0.0.0.0:27183"], "no numeric address"),
+        (["run", "--public", "198.51.100.7:port"], "port 'port'"),
     ],
 )
 def test_wrong_usage_is_told_and_exits_with_2(
@@ -122,3 +126,10 @@ def test_subnets_of_one_link_are_merged_unless_that_is_not_wanted(tmp_path: Path
     for arguments, merge in (([], "auto"), (["--merge", "never"], "never")):
         options = parse_arguments(["run", "--state-dir", str(tmp_path), *arguments])
         assert config_of(options, lasting=True).merge == merge
+
+
+def test_where_others_reach_a_host_is_an_address_with_a_port() -> None:
+    wanted = {"198.51.100.7:4000": ("198.51.100.7", 4000), "[2001:DB8::7]:4000": ("2001:db8::7", 4000)}
+    for text, expected in wanted.items():
+        assert config_of(parse_arguments(["run", "--public", text]), lasting=True).public == expected
+    assert config_of(parse_arguments(["run"]), lasting=True).public is None

@@ -209,6 +209,34 @@ def test_two_links_that_are_plugged_together_are_one() -> None:
         assert a.run("ping", "-c1", "-W2", b.ipv4, check=False).returncode == 0
 
 
+def test_hosts_behind_a_translating_router_reach_out_and_are_reached_at_forwarded_ports_only() -> None:
+    with Lab() as lab:
+        street, home = lab.subnet("street", "203.0.113.0/24"), lab.subnet("home", "192.168.1.0/24")
+        inside, outside = lab.host("inside", home), lab.host("outside", street)
+        lab.router("r", street)
+        nat = lab.nat("nat", street, home)
+        assert reaches(inside, outside.ipv4)
+        assert not reaches(outside, inside.ipv4)
+        heard = inside.popen(sys.executable, "-c", LISTEN)
+        heard.wait_for("listening")
+        for word, on in (("before", True), ("forwarded", False), ("after", True), ("again", True)):
+            outside.run(sys.executable, "-c", SEND, nat.ipv4, word)
+            nat.forward_port(7000, inside, on=on)
+        heard.wait_for("again")
+        assert heard.log.split() == ["listening", "forwarded", "again"]
+
+
+LISTEN = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("", 7000))
+print("listening")
+while True:
+    print(sock.recv(100).decode())
+"""
+SEND = "import socket, sys; socket.socket(type=socket.SOCK_DGRAM).sendto(sys.argv[2].encode(), (sys.argv[1], 7000))"
+
+
 def test_laboratories_with_the_same_names_run_side_by_side() -> None:
     with Lab() as first, Lab() as second:
         hosts = [(lab.host("a", net), lab.host("b", net)) for lab in (first, second) for net in [lab.subnet("net")]]

@@ -58,8 +58,8 @@ class RecordsNetwork:
         identity_of: Callable[[int], Identity] = identity_of,
     ) -> None:
         config = NodePartConfig(overlay=OVERLAYS[overlay], face=FACE)
-        keeping = keeping or KeepingConfig()
-        self.net = Internet(seed, config, keeping=keeping, identity_of=identity_of, strict=False)
+        self._identity_of = identity_of
+        self.net = self._internet(seed, config, keeping or KeepingConfig())
         for _ in range(max(sizes)):
             for link, size in enumerate(sizes):
                 if len(self.hosts(link)) < size:
@@ -77,6 +77,9 @@ class RecordsNetwork:
         self.net.keeping = former
         self.run_until(lambda: host.ready)
         return host
+
+    def _internet(self, seed: int, config: NodePartConfig, keeping: KeepingConfig) -> Internet:
+        return Internet(seed, config, keeping=keeping, identity_of=self._identity_of, strict=False)
 
     def hosts(self, link: int) -> list[SimHost]:
         return list(self.net.links.get(link, {}).values())

@@ -99,6 +99,8 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         founded_s=st.none() | u32,
         policy=st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=POLICY_MAX),
         unheard=tuples(eights, 8),
+        mapped=st.none() | addresses,
+        unlisted=st.none() | st.booleans(),
     ),
     st.builds(Bye, handed_over=st.booleans()),
     st.builds(Suspect, target=eights, incarnation=u32, silent_ds=u16),
@@ -110,6 +112,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         changed=st.none() | entries,
         author=st.none() | eights,
         turn=st.none() | u32,
+        client=st.none() | st.booleans(),
     ),
     st.builds(WhoHas, qid=eights, key=keys, ask=asks, hops=u8),
     st.builds(Have, qid=eights, key=keys, stamp=eights, newest=u64, records=u16, size=u32),
@@ -137,7 +140,7 @@ messages: Final[st.SearchStrategy[Message]] = st.one_of(
         after=st.just(b"") | keys,
         more=st.booleans(),
     ),
-    st.builds(Subscribe, key=keys, node_id=keys, hid=eights, address=addresses, lease_s=u16),
+    st.builds(Subscribe, key=keys, node_id=keys, hid=eights, address=addresses, lease_s=u16, via=st.none() | eights),
     st.builds(Changed, record=st.binary(max_size=1000)),
 )
 headers = st.builds(Header, subnet_tag=eights, hid=eights, incarnation=u32, seq=u32, to_all=st.booleans())
@@ -221,6 +224,8 @@ EXAMPLES_IN_FULL: Final[dict[str, Message]] = {
         identity=Identity(Kind.NAME, b"lab", b"saltsalt"),
         founded_s=86_400,
         policy="fixed:3",
+        mapped=("192.0.2.8", 40000),
+        unlisted=True,
     ),
     "Here with hosts that it does not hear": Here(
         state=State.READY,
@@ -244,6 +249,10 @@ EXAMPLES_IN_FULL: Final[dict[str, Message]] = {
         neighbours=(Neighbour(node_id=_KEY, tag=b"tagtagta", view_epoch=9),),
         author=b"othehost",
         turn=12,
+        client=True,
+    ),
+    "Subscribe by one host": Subscribe(
+        key=_KEY, node_id=_KEY, hid=b"hosthost", address=_V4, lease_s=60, via=b"othehost"
     ),
     "Fetch from a cache": Fetch(qid=b"queryqid", key=_KEY, cached=True),
 }

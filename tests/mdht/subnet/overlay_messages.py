@@ -24,15 +24,19 @@ from mdht.subnet.face_messages import (
     Noted,
     Occupied,
     OverlayDatagram,
+    Probe,
     Prove,
     Taken,
     Told,
+    Trying,
+    TryMe,
+    TryThem,
     Welcome,
     WhoIs,
 )
 from mdht.subnet.face_nodes import pseudo_address
 from mdht.subnet.identity import Identity, Kind
-from mdht.subnet.messages import HostRef, NodeEntry, Reason
+from mdht.subnet.messages import HostRef, NodeEntry, Reason, Standing
 from tests.dhtboot.strategies import addresses, cookies, id_blobs, ids, words
 from tests.mdht.record_messages import answers, notes, questions
 from tests.mdht.subnet.link_messages import eights, entries, identities, tuples, u8, u32, u64
@@ -79,10 +83,14 @@ BODY_VALUES: dict[type, st.SearchStrategy[Any]] = {
     WhoIs: st.builds(WhoIs, number=u64, node_id=id_blobs),
     ItIs: st.builds(ItIs, number=u64),
     Knock: st.builds(Knock, number=u64),
-    Welcome: st.builds(Welcome, number=u64, ring_id=eights, alone=st.booleans()),
+    Welcome: st.builds(Welcome, number=u64, ring_id=eights, alone=st.booleans(), seen=st.none() | addresses),
     HostsChanged: st.builds(HostsChanged, number=u64, reason=st.sampled_from(Reason)),
     HostsHeard: st.builds(HostsHeard, number=u64, before=st.none() | id_blobs),
     Prove: st.builds(Prove, cookie=eights),
+    TryMe: st.builds(TryMe, number=u64, address=st.none() | addresses),
+    Trying: st.builds(Trying, number=u64, seen=addresses),
+    TryThem: st.builds(TryThem, number=u64, address=addresses),
+    Probe: st.builds(Probe, number=u64, address=addresses),
     # The other fields of these datagrams take any size here, which those of a face do not.
     Asked: st.builds(Asked, number=u64, question=questions(0)),
     Told: st.builds(Told, number=u64, answer=answers(0)),
@@ -123,6 +131,7 @@ def datagrams(draw: st.DrawFn) -> OverlayDatagram:
         named=draw(tuples(entries, 3)),
         cookie=draw(st.none() | eights),
         marks=draw(st.none() | st.binary(max_size=MARKS_BYTES_MAX)),
+        standing=draw(st.none() | st.sampled_from(Standing)),
         body=draw(bodies(id_bytes(identity.node_id(OVERLAY)), st.one_of(*BODIES.values()))),
     )
 
@@ -160,7 +169,7 @@ EXAMPLES = {
     "WhoIs": datagram(WhoIs(number=8, node_id=bytes(range(20)))),
     "ItIs": datagram(ItIs(number=8), named=(ENTRY,)),
     "Knock": datagram(Knock(number=9), identity=Identity(Kind.RANDOM, b"random" * 2 + b"four", b"saltsalt")),
-    "Welcome": datagram(Welcome(number=9, ring_id=b"ringring", alone=True), entry=ENTRY),
+    "Welcome": datagram(Welcome(number=9, ring_id=b"ringring", alone=True, seen=("192.0.2.8", 40000)), entry=ENTRY),
     "HostsChanged": datagram(HostsChanged(number=9, reason=Reason.DEATH), entry=ENTRY, held=0),
     "HostsHeard": datagram(HostsHeard(number=9, before=bytes(range(20)))),
     "Asked": datagram(Asked(number=7, question=Get(bytes(range(20)), 3))),
@@ -170,6 +179,10 @@ EXAMPLES = {
     "Occupied": datagram(Occupied(), named=(ENTRY,)),
     "Contest": datagram(Contest(age_s=86_400), identity=ENTRY.identity),
     "Contested": datagram(Contested(age_s=90, other_age_s=86_400), identity=ENTRY.identity),
+    "TryMe": datagram(TryMe(number=7, address=("192.0.2.8", 27183)), standing=Standing.CLIENT),
+    "Trying": datagram(Trying(number=7, seen=("192.0.2.8", 40000)), standing=Standing.UNLISTED),
+    "TryThem": datagram(TryThem(number=7, address=("192.0.2.8", 27183))),
+    "Probe": datagram(Probe(number=7, address=("192.0.2.8", 27183))),
 }
 FAR = node((1 << 160) - 1)
 FULL_ENTRY = NodeEntry(

@@ -2,12 +2,13 @@ import hashlib
 from collections import Counter
 from random import Random
 
+import msgspec
 import pytest
 
 from dhtboot.ids import Address, id_bytes, random_id
 from mdht.subnet.hostset_handout import Own, asker_name, set_for, wants_set
 from mdht.subnet.identity import named
-from mdht.subnet.messages import NodeEntry, State
+from mdht.subnet.messages import NodeEntry, Standing, State
 from mdht.subnet.view import Member, View
 
 NOW = 1000.0
@@ -32,6 +33,49 @@ def view_of(*members: Member) -> View:
 
 def hids(entry: NodeEntry) -> set[bytes]:
     return {host.hid for host in entry.hosts}
+
+
+def test_a_host_that_others_do_not_reach_is_not_told_and_one_behind_a_router_at_its_forwarded_port() -> None:
+    hidden, forwarded = member(1), member(2, addresses=(("192.168.1.2", 4000),))
+    hidden.unlisted = True
+    forwarded.mapped = ("128.59.9.9", 4002)
+    view = view_of(hidden, forwarded, member(3))
+    entry = told(b"asker", view)
+    assert {host.hid: host.address for host in entry.hosts} == {
+        ME: ("128.59.0.1", 4000),
+        b"host0002": ("128.59.9.9", 4002),
+        b"host0003": ("128.59.1.3", 4000),
+    }
+    assert entry.size == 4
+    for mine, expected in (
+        ({"unlisted": True}, None),
+        ({"mapped": ("128.59.9.9", 4001)}, ("128.59.9.9", 4001)),
+    ):
+        changed = msgspec.structs.replace(own((("192.168.1.1", 4000),)), **mine)
+        found = {host.hid: host.address for host in set_for(b"", changed, view, NOW, allow_private=False).hosts}
+        assert found.get(ME) == expected
+
+
+HOME, FAR = ("192.168.1.1", 4000), ("128.59.0.1", 4000)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "known", "private", "standing"),
+    [
+        ((FAR,), {}, False, None),
+        ((HOME, FAR), {}, False, None),
+        ((HOME,), {}, False, Standing.UNLISTED),
+        ((HOME,), {}, True, None),
+        ((FAR,), {"direct": False}, False, Standing.UNLISTED),
+        ((FAR,), {"unlisted": True}, True, Standing.UNLISTED),
+        ((HOME,), {"mapped": ("128.59.9.9", 1), "direct": False}, False, Standing.UNLISTED),
+        ((FAR,), {"client": True}, False, Standing.CLIENT),
+    ],
+)
+def test_who_is_not_seen_and_reached_at_an_address_of_its_own_is_not_to_be_listed_there(
+    addresses: tuple[Address, ...], known: dict[str, object], private: bool, standing: Standing | None
+) -> None:
+    assert msgspec.structs.replace(own(addresses), **known).standing(allow_private=private) is standing
 
 
 def told(asker: bytes, view: View, *, ready: bool = True) -> NodeEntry:

@@ -236,3 +236,23 @@ def test_a_flood_of_strangers_is_bounded() -> None:
     assert len(host.membership.view) <= 8 + 4
     assert host.membership.counters["turned_away"] > 0
     assert sum(isinstance(message, Ping) for _, message in host.sent) < 2000
+
+
+def test_heartbeats_tell_whether_a_host_is_reached_from_outside_and_where_and_that_is_news_for_others() -> None:
+    network = LinkNetwork(seed=1)
+    network.started(3)
+    first, *others = network.hosts
+    epochs = [host.membership.view.epoch for host in others]
+    first.membership.report.mapped = ("128.59.0.1", 4000)
+    others[0].membership.report.unlisted = True
+    network.run(5.0)
+    for host in network.hosts:
+        known = {member.hid: (member.mapped, member.unlisted) for member in host.membership.view}
+        expected = {hid_of(0): (("128.59.0.1", 4000), False), hid_of(1): (None, True), hid_of(2): (None, False)}
+        assert known == {hid: told for hid, told in expected.items() if hid != host.membership.hid}
+    assert all(host.membership.view.epoch > epoch for host, epoch in zip(others, epochs, strict=True))
+    first.membership.report.mapped = None
+    network.run(5.0)
+    member = others[0].membership.view.get(hid_of(0))
+    assert member is not None
+    assert member.mapped is None

@@ -25,8 +25,9 @@ from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HostSet, Reason, State
 from mdht.subnet.messages import NodeState as NodeStateMessage
-from mdht.subnet.node_part import TRANSITIONS, Input, NodePart, Stage
+from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.node_part_stage import TRANSITIONS, Input, Stage
 from mdht.subnet.part_outcome import Entered, Inherits, Reached, Unreached
 from mdht.subnet.view import Input as MemberInput
 from mdht.subnet.view import Member
@@ -562,7 +563,7 @@ def test_who_knocks_gets_to_know_the_subnet_its_hosts_and_its_ring() -> None:
     world = World()
     first, second = world.ring_of_one(hosts=2)
     (answer,) = knock_at(world, first)
-    assert answer.body == Welcome(number=99, ring_id=RING, alone=True)
+    assert answer.body == Welcome(number=99, ring_id=RING, alone=True, seen=("10.0.0.3", 27183))
     assert answer.identity == first.subnet.identity
     assert answer.entry is not None
     assert {host.hid for host in answer.entry.hosts} == {first.hid, second.hid}
