@@ -233,6 +233,12 @@ class RpcTable:
         """Wait no more for a response; None when nobody does."""
         return self._pending.pop(request_id, None)
 
+    def close_all(self) -> list[Pending]:
+        """Wait for no response any more; the requests that were under way."""
+        closed = list(self._pending.values())
+        self._pending.clear()
+        return closed
+
     def overdue(self, now: float) -> Iterator[tuple[Pending, Overdue]]:
         """Yield requests past their deadline and what became of each."""
         while self.next_deadline() <= now:

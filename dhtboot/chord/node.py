@@ -190,6 +190,15 @@ class ChordNode(Router):
         self.joining.leave()
         return self.collect()
 
+    def abandon(self, now: float) -> None:
+        """Let all that is under way fail, as another core takes the place of this one: lookups ask nobody in the end."""
+        while self.rpc or self._turned_away or self._routed:
+            turned_away, self._turned_away = self._turned_away, []
+            while self._routed:
+                self.on_walked(self._routed.popitem(last=False)[1][1], FAILED, now)
+            for node, asker in (*turned_away, *[(one.node, one.asker) for one in self.rpc.close_all()]):
+                asker.on_fail(node, now)
+
     def collect(self) -> list[Effect]:
         """The effects queued since the last call."""
         effects, self._effects = self._effects, []

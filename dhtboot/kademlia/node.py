@@ -161,6 +161,13 @@ class KademliaNode(Caller):
             self._effects.append(Send(node.address, Packet(self._id_bytes, 0, Leaving(), cookie)))
         return self.collect()
 
+    def abandon(self, now: float) -> None:
+        """Let all that is under way fail, as another core takes the place of this one: lookups ask nobody in the end."""
+        while self.rpc or self._turned_away:
+            turned_away, self._turned_away = self._turned_away, []
+            for node, asker in (*turned_away, *[(one.node, one.asker) for one in self.rpc.close_all()]):
+                asker.on_fail(node, now)
+
     def collect(self) -> list[Effect]:
         """The effects queued since the last call."""
         effects = self._effects

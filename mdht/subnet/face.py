@@ -292,10 +292,11 @@ class Face:
         """Tell a host of another node something, once, without guarantee."""
         return [self._speech.datagram(pseudo_address(peer.node_id), peer, Noted(note=note), now)]
 
-    def renew(self, core: OverlayNode) -> None:
-        """Another core in place of the former one, of the same node in another ring; what was under way is dropped."""
-        self.core = core
-        self._requests.clear()
+    def renew(self, core: OverlayNode, now: float) -> None:
+        """Another core in place of the former one, of the same node in another ring; what was under way has failed."""
+        former, self.core = self.core, core
+        self._requests.drop_all(now)
+        former.abandon(now)
 
     @property
     def requests(self) -> int:

@@ -66,9 +66,12 @@ class Requests:
         """Nodes that are asked something now."""
         return {call.to for call in self._calls}
 
-    def clear(self) -> None:
-        """Drop all of them; nobody is told."""
-        self._calls = Calls()
+    def drop_all(self, now: float) -> None:
+        """Wait for none of them any more; whoever asked for himself is told that it has failed, the core is not."""
+        dropped, self._calls = self._calls, Calls()
+        for call in dropped:
+            if call.asker is not None:
+                call.asker.on_fail(NodeRef(self._nodes.id_of(call.to) or 0, call.to), now)
 
     def start(
         self,
