@@ -191,7 +191,7 @@ class ChordNode(Router):
         return self.collect()
 
     def abandon(self, now: float) -> None:
-        """Let all that is under way fail, as another core takes the place of this one: lookups ask nobody in the end."""
+        """Let all that is under way fail, as another core takes the place of this one."""
         while self.rpc or self._turned_away or self._routed:
             turned_away, self._turned_away = self._turned_away, []
             while self._routed:

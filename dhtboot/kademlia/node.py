@@ -162,7 +162,7 @@ class KademliaNode(Caller):
         return self.collect()
 
     def abandon(self, now: float) -> None:
-        """Let all that is under way fail, as another core takes the place of this one: lookups ask nobody in the end."""
+        """Let all that is under way fail, as another core takes the place of this one."""
         while self.rpc or self._turned_away:
             turned_away, self._turned_away = self._turned_away, []
             for node, asker in (*turned_away, *[(one.node, one.asker) for one in self.rpc.close_all()]):
