@@ -25,6 +25,8 @@ from mdht.subnet.push import Peer
 
 CONTEST_S: Final = 3.0
 "Hosts of the other founding have so long to answer; a cookie and a lost datagram are within it."
+GOING_S: Final = 120.0
+"Within so long a founding that gives way has done so, and hosts of it that do not answer mean nothing."
 HOSTS_ASKED_MAX: Final = 3
 AGE_MAX_S: Final = 0xFFFF_FFFF
 APART: Final = Meeting(all_reach_all=False, rtt_s=math.inf, key=Shared.NONE)
@@ -77,6 +79,7 @@ class Rivals:
         self._counters = counters
         self._refuted: list[Claim] = []
         self._answer_by = math.inf
+        self._theirs_until = -math.inf
 
     # ---- of other nodes' identifiers ---------------------------------------------------------------------------------
 
@@ -140,20 +143,20 @@ class Rivals:
         match body:
             case Contest(age_s=theirs):
                 mine = self._age_s(now)
-                self._settle(mine, theirs, datagram.tag)
+                self._settle(mine, theirs, datagram.tag, now)
                 answer = Contested(age_s=mine, other_age_s=theirs)
                 peer = Peer(self._node_id, datagram.hid, source)
                 return [self._speech.datagram(pseudo_address(self._node_id), peer, answer, now)]
             case Contested(age_s=theirs, other_age_s=mine) if self._answer_by < math.inf:
                 self._answer_by = math.inf
-                self._settle(mine, theirs, datagram.tag)
+                self._settle(mine, theirs, datagram.tag, now)
         return []
 
     def tick(self, now: float) -> None:
         """Act on the time: nobody of the other founding can be reached, but its place is taken."""
         if now >= self._answer_by:
             self._answer_by = math.inf
-            self.gives_way = True
+            self.gives_way = now >= self._theirs_until
 
     def next_deadline(self) -> float:
         """When to call `tick`, and look at the claims that have expired; `math.inf` for never."""
@@ -162,9 +165,14 @@ class Rivals:
     def _age_s(self, now: float) -> int:
         return min(max(0, int(now - self.founded_at)), AGE_MAX_S)
 
-    def _settle(self, my_age_s: int, other_age_s: int, other_tag: bytes) -> None:
-        """A subnet that has taken another identifier once does not do so again, whatever anybody says."""
+    def _settle(self, my_age_s: int, other_age_s: int, other_tag: bytes, now: float) -> None:
+        """A subnet that has taken another identifier once does not do so again, whatever anybody says.
+
+        Where the other one gives way some of its hosts are gone already while others are still named.
+        """
         own = self._own()
         mine, other = Founding(my_age_s, own.tag), Founding(other_age_s, other_tag)
         outcome = settle_conflict(mine, other, APART, unicast_merge=False)
+        if outcome is Outcome.STAY:
+            self._theirs_until = now + GOING_S
         self.gives_way = self.gives_way or (outcome is Outcome.SALT and not own.identity.salt)

@@ -112,6 +112,17 @@ def test_who_hears_nothing_of_the_other_founding_gives_way_after_a_while() -> No
     assert world.second.rivals.gives_way
 
 
+def test_who_stays_is_not_put_off_by_hosts_of_the_other_one_that_are_gone_already() -> None:
+    world = World(20.0, 500.0)
+    world.knock(world.first, THIRD)
+    world.knock(world.second, THIRD)
+    assert world.first.rivals.gives_way
+    world.carry(world.second, list(world.second.receive(refusal(), THIRD, NOW + 5.0)), NOW + 5.0)
+    assert len(world.bodies(Contest)) == 2
+    world.second.tick(NOW + 5.0 + CONTEST_S)
+    assert not world.second.rivals.gives_way
+
+
 def test_a_node_that_others_know_is_not_refused_whatever_somebody_says() -> None:
     world = World(20.0, 500.0)
     world.knock(world.second, THIRD)
