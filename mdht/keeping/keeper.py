@@ -122,7 +122,6 @@ class Keeper:
         self._watchers: dict[bytes, list[Watcher]] = {}
         self._former = deque(former)
         self._former_under_way: dict[tuple[bytes, bytes, bytes], tuple[Copy, float]] = {}
-        self._former_core = self.others.core
         self._former_again: list[Copy] = []
         self._look_at = math.inf
         self._around_at = -math.inf
@@ -203,7 +202,7 @@ class Keeper:
 
     def copies(self, now: float) -> list[Copy]:
         """What this host holds."""
-        former = [*self._put_without_end(now), *self._former_again, *self._former]
+        former = [*self._being_put(now), *self._former_again, *self._former]
         return [*self.store.stock.table.copies(now), *former]
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
@@ -323,11 +322,6 @@ class Keeper:
             return
         if now >= self._around_at:
             self._look_around(now)
-        if self._former_core is not self.others.core:
-            # The node is in another ring, and what was under way in the former one is without an end.
-            self._former_core = self.others.core
-            self._former.extend(self._put_without_end(now))
-            self._former_under_way.clear()
         while self._former and len(self._former_under_way) < FORMER_AT_ONCE and not self._leaving:
             self._put_former(self._former.popleft(), now)
         if self._former and not self._leaving:
@@ -362,7 +356,7 @@ class Keeper:
         else:
             PutRun(self, copy, acks=self.config.acks, on_done=done).start(now)
 
-    def _put_without_end(self, now: float) -> list[Copy]:
+    def _being_put(self, now: float) -> list[Copy]:
         """Copies of an earlier life that are under way, with what is left of theirs."""
         under_way = self._former_under_way.values()
         return [Copy(copy.record, copy.remaining_s - (now - since)) for copy, since in under_way]

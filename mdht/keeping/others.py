@@ -6,7 +6,7 @@ from typing import Any
 
 from dhtboot.ids import NodeRef, id_from
 from dhtboot.kademlia.search import OnAnswer
-from dhtboot.overlay import OnLocated, OverlayNode, locate, nearness
+from dhtboot.overlay import OnLocated, locate, nearness
 from dhtboot.rpc import OnReply, OnSilence, Then
 from mdht.messages import Answer, Get, Note, Question
 from mdht.subnet.face_asked import AskedBy
@@ -32,11 +32,6 @@ class Others:
     def me(self) -> int:
         """Identifier of this node."""
         return self._part.face.core.id
-
-    @property
-    def core(self) -> OverlayNode:
-        """Of the overlay: another one as soon as the node is in another ring."""
-        return self._part.face.core
 
     @property
     def inside(self) -> bool:
