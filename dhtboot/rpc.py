@@ -233,6 +233,10 @@ class RpcTable:
         """Wait no more for a response; None when nobody does."""
         return self._pending.pop(request_id, None)
 
+    def close_any(self) -> Pending | None:
+        """Wait no more for one of the responses; None when nobody waits for any."""
+        return self._pending.popitem()[1] if self._pending else None
+
     def overdue(self, now: float) -> Iterator[tuple[Pending, Overdue]]:
         """Yield requests past their deadline and what became of each."""
         while self.next_deadline() <= now:

@@ -102,6 +102,12 @@ def silent(core: OverlayNode, node: NodeRef, now: float) -> list[Effect]:
     return core.collect()
 
 
+def abandon(core: OverlayNode, now: float) -> None:
+    """Another core takes the place of this one: whoever waits for an answer hears that there is none, till all know."""
+    while (pending := core.rpc.close_any()) is not None:
+        pending.asker.on_fail(pending.node, now)
+
+
 def maintain(core: OverlayNode, now: float) -> list[Effect]:
     """One round of what looks after the neighbours."""
     if isinstance(core, ChordNode):

@@ -18,7 +18,7 @@ from dhtboot.effects import Effect, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, id_from
 from dhtboot.overlay import OverlayNode
 from dhtboot.rpc import Asker
-from dhtboot.shared import give_up, late, predecessor, silent
+from dhtboot.shared import abandon, give_up, late, predecessor, silent
 from mdht.messages import Answer, Note, Question
 from mdht.subnet.acquaintance import Acquaintance
 from mdht.subnet.bounded import remember
@@ -112,7 +112,6 @@ class Face:
         self.nodes = NodeTable(core.id, overlay, config, rng, self._kept)
         self._speech = Speech(self.nodes, own, view, config, rng, lambda message: around(self.core, message, MARKS_MAX))
         self._address = pseudo_address(core.id)
-        self._overlay = overlay
         self._config = config
         self._rng = rng
         self._on_asked = asked
@@ -292,10 +291,11 @@ class Face:
         """Tell a host of another node something, once, without guarantee."""
         return [self._speech.datagram(pseudo_address(peer.node_id), peer, Noted(note=note), now)]
 
-    def renew(self, core: OverlayNode) -> None:
-        """Another core in place of the former one, of the same node in another ring; what was under way is dropped."""
-        self.core = core
-        self._requests.clear()
+    def renew(self, core: OverlayNode, now: float) -> None:
+        """Another core in place of the former one, of the same node in another ring; whoever waits for that is told."""
+        former, self.core = self.core, core
+        self._requests.drop_cores()
+        abandon(former, now)
 
     @property
     def requests(self) -> int:

@@ -66,9 +66,9 @@ class Requests:
         """Nodes that are asked something now."""
         return {call.to for call in self._calls}
 
-    def clear(self) -> None:
-        """Drop all of them; nobody is told."""
-        self._calls = Calls()
+    def drop_cores(self) -> None:
+        """Drop those of the overlay's core, which is another one from now on."""
+        self._calls.drop_cores()
 
     def start(
         self,

@@ -107,7 +107,7 @@ class InStep:
         self.inside, self.state.client = False, client
         core = self._make_core(now)
         core.client = client
-        self._face.renew(core)
+        self._face.renew(core, now)
 
     def change(self, now: float, *, client: bool) -> None:
         """Take or give up the node's place; what is known of others serves both, but a ring has to be joined."""

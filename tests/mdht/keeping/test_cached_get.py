@@ -263,6 +263,7 @@ def test_a_node_that_comes_to_keep_a_key_forgets_what_it_had_cached_of_it() -> N
             office.net.leave(office.hosts(link)[0])
             office.net.run(5.0)
     assert office.links == [LINK]
+    office.run_until(lambda: not office.keeper(first).others.known)  # one host was told of each that has left
     outcome, _sent = office.read(first)
     assert (office.seqs(outcome), outcome.cached) == ([1], False)
     assert not office.cachers()

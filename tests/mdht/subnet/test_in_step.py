@@ -392,7 +392,7 @@ def test_a_node_that_moves_to_another_ring_has_a_new_core_at_each_host(overlay: 
     link, first, second = two_in_step(overlay)
     cores = [first.core, second.core]
     other = ROUND_THE_RING[8] if isinstance(overlay, ChordConfig) else CLOSEST[8]
-    first.face.renew(first.core_at(link.now))
+    first.face.renew(first.core_at(link.now), link.now)
     first.learn(other)
     shared.follow(first.core, [ref(other)], [], link.now)
     link.perform(first, first.step.enter(b"newring!", link.now))
