@@ -112,7 +112,6 @@ class Face:
         self.nodes = NodeTable(core.id, overlay, config, rng, self._kept)
         self._speech = Speech(self.nodes, own, view, config, rng, lambda message: around(self.core, message, MARKS_MAX))
         self._address = pseudo_address(core.id)
-        self._overlay = overlay
         self._config = config
         self._rng = rng
         self._on_asked = asked
@@ -293,9 +292,9 @@ class Face:
         return [self._speech.datagram(pseudo_address(peer.node_id), peer, Noted(note=note), now)]
 
     def renew(self, core: OverlayNode, now: float) -> None:
-        """Another core in place of the former one, of the same node in another ring; what was under way has failed."""
+        """Another core in place of the former one, of the same node in another ring; whoever waits for that is told."""
         former, self.core = self.core, core
-        self._requests.drop_all(now)
+        self._requests.drop_cores()
         former.abandon(now)
 
     @property

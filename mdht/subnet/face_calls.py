@@ -35,6 +35,10 @@ class Calls:
         """A request is under way."""
         self._by_key[key] = call
 
+    def drop_cores(self) -> None:
+        """Forget those for which no other asker waits than the overlay's core."""
+        self._by_key = {key: call for key, call in self._by_key.items() if call.asker is not None}
+
     def look_at(self, key: CallKey, call: Call) -> bool:
         """Note when to look at a request again; True when it is over, and forgotten."""
         if call.over and self._by_key.get(key) is call:

@@ -66,12 +66,9 @@ class Requests:
         """Nodes that are asked something now."""
         return {call.to for call in self._calls}
 
-    def drop_all(self, now: float) -> None:
-        """Wait for none of them any more; whoever asked for himself is told that it has failed, the core is not."""
-        dropped, self._calls = self._calls, Calls()
-        for call in dropped:
-            if call.asker is not None:
-                call.asker.on_fail(NodeRef(self._nodes.id_of(call.to) or 0, call.to), now)
+    def drop_cores(self) -> None:
+        """Drop those of the overlay's core, which is another one from now on."""
+        self._calls.drop_cores()
 
     def start(
         self,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mdht.keeping.get import GetOutcome, GetRun
 from mdht.subnet.reachability import Verdict
 from tests.mdht.keeping.nat_network import TranslatedNetwork
 from tests.mdht.keeping.records_network import OVERLAYS, key_of, record
@@ -102,6 +103,24 @@ def test_a_client_becomes_a_node_when_a_host_of_it_is_reached_and_a_client_again
     net.run_until(lambda: not net.listed(HOME), 300.0)
     for number in range(8):
         assert net.found(first, key_of(number)) == net.found(net.hosts(1)[1], key_of(number)) != {}
+
+
+@OVERLAY
+def test_what_is_asked_while_a_host_gets_another_core_is_answered_all_the_same(overlay: str) -> None:
+    net = TranslatedNetwork([2, 2, 2], behind=1, overlay=overlay)
+    host = net.hosts(0)[0]
+    net.put(host, record(1))
+    part = net.keeper(host).others._part
+    for after_s in (0.0, 0.06, 0.12, 0.18):
+        done: list[GetOutcome] = []
+        run = GetRun(net.keeper(host), key_of(1), on_copy=None, on_done=lambda found, _now: done.append(found))  # noqa: B023
+        run.start(net.net.now)
+        net.perform(host)
+        net.net.run(after_s)
+        part.step.start_over(net.net.now, client=False)
+        net.perform(host)
+        net.run_until(lambda: done)  # noqa: B023 - at once
+        net.net.run(20.0)
 
 
 @OVERLAY
