@@ -26,10 +26,12 @@ $(STAMP): pyproject.toml | system
 demo: system $(STAMP)
 	@$(PY) -m tools.demo
 
-# What has no clock and no link to itself runs on two cores; the rest after it, one test at a time.
+# On two cores, but for what shares the loopback interface: that comes last, one test at a time. Laboratories are apart from
+# each other, and mostly wait.
 test: system $(STAMP) check
 	@$(PY) -m pytest -m "not lab and not loopback" --numprocesses 2 --dist loadfile
-	@$(PY) -m pytest -m "lab or loopback"
+	@$(PY) -m pytest -m "lab" --numprocesses 2 --dist loadfile
+	@$(PY) -m pytest -m "loopback"
 
 check: $(STAMP)
 	@$(VENV)/bin/ruff check .
