@@ -1,5 +1,6 @@
 import math
 from random import Random
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from dhtboot.kademlia import messages as kademlia
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.join import Phase
 from dhtboot.kademlia.node import KademliaNode
-from dhtboot.overlay import OverlayConfig, make_node
+from dhtboot.overlay import Located, OverlayConfig, locate, make_node
 from tests.dhtboot.strategies import ids
 
 ME = 1 << 159
@@ -240,3 +241,30 @@ def test_a_request_that_nobody_waits_for_is_not_given_up(config: OverlayConfig) 
     assert shared.give_up(core, 12345, 2.0) == []
     assert set(shared.neighbours(core, MOST)) == {ref(ME - 1), ref(ME + 1)}
     assert core.counters["timeouts"] == 0
+
+
+# ---- a core that is given up -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lookup", ["iterative", "recursive"])
+def test_lookups_of_an_abandoned_ring_fail_at_once(lookup: Literal["iterative", "recursive"]) -> None:
+    core = ChordNode(ME, ChordConfig(lookup=lookup), Random(1), 0.0)
+    shared.follow(core, [ref(number) for number in (1, 2, 3)], [], 0.0)
+    outcomes: list[Located] = []
+    locate(core, ME + 5, 8, 1.0, lambda found, _now: outcomes.append(found))
+    assert outcomes == []
+    core.abandon(2.0)
+    assert [found.nodes for found in outcomes] == [()]
+    assert len(core.rpc) == 0
+
+
+def test_lookups_and_pings_of_an_abandoned_overlay_end_at_once() -> None:
+    core = KademliaNode(ME, KademliaConfig(pending_max=4), Random(1), 0.0)
+    shared.follow(core, [ref(number) for number in range(1, 9)], [], 0.0)
+    outcomes: list[Located] = []
+    for target in (5, 6):
+        locate(core, target, 8, 1.0, lambda found, _now: outcomes.append(found))
+    assert outcomes == []
+    core.abandon(2.0)
+    assert [[node.id for node in found.nodes] for found in outcomes] == [[ME], [ME]]
+    assert len(core.rpc) == 0
