@@ -116,6 +116,7 @@ def test_a_link_without_any_multicast_is_one_subnet_when_hosts_know_one(link: tu
     print(f"one subnet after {time.monotonic() - started:.1f} s")
     assert time.monotonic() - started <= EMULATED_S
     assert len({member.subnets[-1] for member in members}) == 1
+    wait_modes(members, [("emulated", 2)] * 3, EMULATED_S)  # said at the first heartbeat after both have come
     for host in hosts:
         assert (status(host)["link_mode"], status(host)["emulated"]) == ("emulated", 2)
     assert command(hosts[1], "mdht", "put", "office", "by unicast").returncode == 0
