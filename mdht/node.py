@@ -25,9 +25,10 @@ from mdht.entry_points import EntryPoints
 from mdht.errors import LocalProtocolError, UnreachableError
 from mdht.link_bulk import BulkChannel
 from mdht.link_config import GROUP_PORT, LinkConfig
-from mdht.link_driver import Away, Faults, LinkDriver
+from mdht.link_driver import Faults, LinkDriver
 from mdht.link_host import AwayCodec, HostSettings, make_host
 from mdht.link_io import UdpLink, open_link
+from mdht.link_parts import Away
 from mdht.link_running import RunningHost
 from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory

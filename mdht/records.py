@@ -87,6 +87,10 @@ class Copy(msgspec.Struct, frozen=True, array_like=True):
     remaining_s: float
     "Seconds of life left, never more than `life_s(record)`."
 
+    def aged(self, by_s: float) -> "Copy":
+        """The same after so many seconds; its life may be over."""
+        return Copy(self.record, self.remaining_s - by_s)
+
 
 def signed_bytes(record: Record) -> bytes:
     """Return what a record's signature covers: every field, each in one place, so that no two records share bytes.

@@ -11,10 +11,15 @@ _COPY_OVERHEAD: Final = 154
 _DECODER: Final = msgspec.msgpack.Decoder(Copy)
 
 
+def known_copy(data: bytes) -> Copy:
+    """The copy in bytes that this host has read before; others raise `msgspec.DecodeError`."""
+    return _DECODER.decode(data)
+
+
 def read_copy(data: bytes) -> Copy | None:
     """The copy that somebody has sent, its fields unchecked; None for anything else. Never raises."""
     try:
-        return _DECODER.decode(data)
+        return known_copy(data)
     except (msgspec.DecodeError, RecursionError, ValueError):
         return None
 
@@ -24,7 +29,7 @@ def aged(data: bytes, by_s: float) -> bytes:
     copy = read_copy(data)
     if copy is None:
         return data
-    return msgspec.msgpack.encode(Copy(copy.record, max(0.0, copy.remaining_s - by_s)))
+    return msgspec.msgpack.encode(copy.aged(min(by_s, max(0.0, copy.remaining_s))))
 
 
 def copy_bytes(copy: Copy) -> int:

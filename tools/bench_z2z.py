@@ -19,9 +19,10 @@ from mdht.api import Mdht
 from mdht.keeping.config import KeepingConfig
 from mdht.keeping.keeper import Keeper
 from mdht.link_config import LinkConfig
-from mdht.link_driver import Away, LinkDriver
+from mdht.link_driver import LinkDriver
 from mdht.link_host import AwayCodec, HostSettings, make_host
 from mdht.link_io import open_link
+from mdht.link_parts import Away
 from mdht.link_running import RunningHost
 from mdht.records import Copy, Record
 from mdht.signing import SigningKey

@@ -2,6 +2,8 @@
 
 `receive`, `tick`, `join` and `leave` return the effects to perform. The layer above calls `lookup` and `tell` from
 within its own calls; their effects wait for the next `collect`.
+
+Longer than most modules: it is what all parts of the node, which have modules of their own, meet in.
 """
 
 import math

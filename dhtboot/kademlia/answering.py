@@ -6,7 +6,7 @@ from dhtboot.compact import pack_address
 from dhtboot.ids import NodeRef, id_from
 from dhtboot.kademlia.caller import Caller
 from dhtboot.kademlia.config import KademliaConfig
-from dhtboot.kademlia.messages import Ask, Challenge, FindNode, Nodes, Ping, Pong, Reply
+from dhtboot.kademlia.messages import FindNode, Nodes, Ping, Pong
 
 UNVERIFIED_NODES: Final = 1
 "Contacts in a reply to an unverified address: below three times the shortest request, also with IPv6."
@@ -15,21 +15,15 @@ UNVERIFIED_NODES: Final = 1
 class Application(Protocol):
     """What the layer above answers and wants to know."""
 
-    def on_question(self, question: Any, sender: NodeRef, *, with_nodes: bool, now: float) -> Any:
-        """Answer a question; `with_nodes` says that the answer shares its datagram with contacts."""
+    def on_question(self, question: Any, now: float) -> Any:
+        """Answer a question; the answer shares its datagram with contacts."""
 
     def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
         """Take in a note."""
 
-    def on_contact(self, node: NodeRef, now: float) -> None:
-        """A live node has entered the table or the siblings."""
-
-    def on_contact_lost(self, node: NodeRef, now: float) -> None:
-        """A known node counts as dead."""
-
 
 def answer(
-    request: FindNode[Any] | Ask[Any] | Ping,
+    request: FindNode[Any] | Ping,
     sender: NodeRef,
     node: Caller,
     application: Application | None,
@@ -37,8 +31,8 @@ def answer(
     config: KademliaConfig,
     cookie: bytes,
     now: float,
-) -> Nodes[Any] | Reply[Any] | Pong | Challenge | None:
-    """The response to a request, None for a question that nobody here can answer.
+) -> Nodes[Any] | Pong:
+    """The response to a request.
 
     Args:
         request: what was asked.
@@ -56,13 +50,7 @@ def answer(
             nodes = tuple(node.closest(id_from(target), count, sender.id))
             reply = None
             if not cookie and question is not None and application is not None:
-                reply = application.on_question(question, sender, with_nodes=True, now=now)
+                reply = application.on_question(question, now)
             return Nodes(nodes, reply, cookie)
-        case Ask() if cookie:
-            return Challenge(cookie)
-        case Ask(question=question):
-            if application is None:
-                return None
-            return Reply(application.on_question(question, sender, with_nodes=False, now=now))
         case Ping():
             return Pong(pack_address(sender.address), cookie)

@@ -45,28 +45,10 @@ class Nodes(msgspec.Struct, Generic[A], frozen=True, array_like=True, gc=False, 
     "Not empty: your address is not verified, this reply was cut to size; ask again with the cookie."
 
 
-class Ask(msgspec.Struct, Generic[Q], frozen=True, array_like=True, gc=False, tag=5):
-    """A question of the layer above to this very node."""
-
-    question: Q
-
-
-class Reply(msgspec.Struct, Generic[A], frozen=True, array_like=True, gc=False, tag=6):
-    """The answer to `Ask`."""
-
-    answer: A
-
-
 class Tell(msgspec.Struct, Generic[N], frozen=True, array_like=True, gc=False, tag=7):
     """A note of the layer above; nobody answers it."""
 
     note: N
-
-
-class Challenge(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
-    """Your address is not verified: ask again with this cookie (answer to `Ask`)."""
-
-    cookie: bytes
 
 
 class Busy(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
@@ -86,10 +68,10 @@ class Packet(msgspec.Struct, Generic[Q, A, N], frozen=True, array_like=True, gc=
     "Identifier of the sending node, 20 bytes; empty for a sender that is no node (a client)."
     request_id: int
     "Drawn at random by the asker (64 bits) and echoed in the response; 0 where no answer is due."
-    message: Ping | Pong | FindNode[Q] | Nodes[A] | Ask[Q] | Reply[A] | Tell[N] | Challenge | Busy | Leaving
+    message: Ping | Pong | FindNode[Q] | Nodes[A] | Tell[N] | Busy | Leaving
     cookie: bytes = b""
     "Proof that the sender receives at its address, as handed out by the receiver; empty at first contact."
 
 
-REQUESTS: Final = frozenset({FindNode, Ask, Ping})
-RESPONSES: Final = frozenset({Nodes, Reply, Pong, Challenge, Busy})
+REQUESTS: Final = frozenset({FindNode, Ping})
+RESPONSES: Final = frozenset({Nodes, Pong, Busy})

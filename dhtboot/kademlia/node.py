@@ -1,6 +1,6 @@
 """One Kademlia node as a core without I/O.
 
-`receive`, `tick`, `join` and `leave` return the effects to perform. The layer above calls `lookup`, `ask` and `tell`
+`receive`, `tick`, `join` and `leave` return the effects to perform. The layer above calls `lookup` and `tell`
 from within its own calls or from the hooks of `Application`; their effects wait for the next `collect`.
 """
 
@@ -21,15 +21,12 @@ from dhtboot.kademlia.join import Joining, JoinInput, Phase
 from dhtboot.kademlia.messages import (
     REQUESTS,
     RESPONSES,
-    Ask,
     Busy,
-    Challenge,
     FindNode,
     Leaving,
     Packet,
     Ping,
     Pong,
-    Reply,
     Tell,
 )
 from dhtboot.kademlia.search import OnAnswer, OnDone, Search
@@ -38,7 +35,7 @@ from dhtboot.kademlia.upkeep import Upkeep, ignore
 from dhtboot.kademlia.witnesses import Witnesses
 from dhtboot.limits import token_buckets
 from dhtboot.lookup import Lookup, LookupResult
-from dhtboot.rpc import Asker, OnReply, OnSilence, Overdue, Pending, RpcTable, Then
+from dhtboot.rpc import Asker, Overdue, Pending, RpcTable, Then
 
 _AGAIN: Final = Heard.AGAIN
 _WAITS: Final = Heard.WAITS
@@ -246,10 +243,6 @@ class KademliaNode(Caller):
         search.lookup.add(tuple(seeds))
         search.advance(now)
 
-    def ask(self, node: NodeRef, question: Any, now: float, *, on_reply: OnReply, on_fail: OnSilence) -> None:
-        """Ask one node a question of the layer above; `on_reply` gets the answer itself, or `Busy`."""
-        self.call(node, Ask(question), now, Then(on_reply, on_fail))
-
     def tell(self, address: Address, note: Any) -> None:
         """Send a note, once, without guarantee."""
         self._effects.append(Send(address, Packet(self._id_bytes, 0, Tell(note))))
@@ -291,8 +284,7 @@ class KademliaNode(Caller):
         else:
             cookie = b"" if verified else self._cookies.make(source, now)
             response = answer(message, sender, self, self._application, config=self._config, cookie=cookie, now=now)
-        if response is not None:
-            self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
+        self._effects.append(Send(source, Packet(self._id_bytes, packet.request_id, response)))
         if sender_id and not wait_s:
             self._heard(sender, now, verified=verified)
 
@@ -304,7 +296,7 @@ class KademliaNode(Caller):
             self.counters["unexpected_responses"] += 1
             return
         kind = type(message)
-        cookie = b"" if kind is Reply or kind is Busy else message.cookie
+        cookie = b"" if kind is Busy else message.cookie
         if cookie:
             self._cookies.keep(source, cookie)
             again = None if kind is Pong else self.rpc.reopen(pending, now)
@@ -313,10 +305,7 @@ class KademliaNode(Caller):
                 return
         node = pending.node if pending.node.id else self._senders.of(sender_id, source)
         self._heard(node, now, verified=True)
-        if kind is Challenge:  # it does not accept its own cookie
-            pending.asker.on_fail(node, now)
-        else:
-            pending.asker.on_reply(node, message.answer if kind is Reply else message, now)
+        pending.asker.on_reply(node, message, now)
 
     def _heard(self, node: NodeRef, now: float, *, verified: bool) -> None:
         """A node is alive; let it into the table when it has shown that it receives at its address."""
@@ -337,8 +326,6 @@ class KademliaNode(Caller):
         sibling = self.siblings.add(node)
         if (sibling and not added) or (self._outside and (sibling or added)):
             self.note_outside()
-        if (sibling or added) and self._application is not None:
-            self._application.on_contact(node, now)
         if added and self.joining.phase is Phase.JOINED:
             if heard is Heard.FIRST:
                 self.upkeep.look_up_self(now)
@@ -385,8 +372,6 @@ class KademliaNode(Caller):
             self.upkeep.look_up_self_soon(now)
             lost = True
         self.note_outside()
-        if lost and self._application is not None:
-            self._application.on_contact_lost(node, now)
         if lost and self.joining.contacts and not len(self.table):
             self.joining.on_input(JoinInput.ISOLATED, now)
         self.set_timers()

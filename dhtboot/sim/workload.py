@@ -72,11 +72,5 @@ class Workload:
         believes = self.joined and self.node.is_responsible(key)
         self._collector.on_arrived(key, self.node.id, note.hops, believes=believes)
 
-    def on_question(self, question: Any, sender: NodeRef, *, with_nodes: bool, now: float) -> None:
+    def on_question(self, question: Any, now: float) -> None:
         """Nobody asks."""
-
-    def on_contact(self, node: NodeRef, now: float) -> None:
-        """Of no interest."""
-
-    def on_contact_lost(self, node: NodeRef, now: float) -> None:
-        """Of no interest."""

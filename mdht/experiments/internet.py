@@ -5,6 +5,8 @@ codecs have tests of their own.
 
 A node lives while one of its hosts is READY. In each run it is asserted that hosts which come and go change nothing in
 the overlay's structure while their node lives: see `Internet.at_rest`.
+
+Longer than most modules: time, hosts and messages of one simulation, each with its few lines.
 """
 
 import math

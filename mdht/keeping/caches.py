@@ -14,6 +14,7 @@ from mdht.keeping.others import Others
 from mdht.records import Copy, Record
 from mdht.subnet.inventory import Inventory
 from mdht.subnet.query import Resolved
+from mdht.wire import known_copy
 
 OnCached = Callable[[tuple[Copy, ...], float], None]
 "Called with what caches have, nothing where the overlay is to be asked, and the time."
@@ -43,7 +44,6 @@ class Caches:
         self._config = config
         self._clock = clock
         self._out = out
-        self._decoder = msgspec.msgpack.Decoder(Copy)
 
     def get(self, key: bytes, now: float, on_cached: OnCached) -> None:
         """Look into this host's cache, then ask a sibling that has it cached; `on_cached` is called once.
@@ -58,7 +58,7 @@ class Caches:
             return
 
         def done(found: Resolved) -> None:
-            on_cached(tuple([self._decoder.decode(record) for record in found.records]), self._clock())
+            on_cached(tuple([known_copy(record) for record in found.records]), self._clock())
 
         self._out += self._inventory.get(key, now, done)
 
@@ -68,7 +68,7 @@ class Caches:
         It may have been on its way since then, so that much is taken from its life: it must not outlive its original.
         """
         if self._concern(key):
-            aged = [Copy(copy.record, copy.remaining_s - (now - asked_at)) for copy in copies]
+            aged = [copy.aged(now - asked_at) for copy in copies]
             records = [msgspec.msgpack.encode(copy) for copy in aged if copy.remaining_s > 0.0]
             self._out += self._inventory.put(key, records, now, asked_at=asked_at)
 

@@ -349,7 +349,7 @@ class Keeper:
                 refusals = {code for _, code in outcome.refused}
                 outcome = RefusalCode.BUSY if not outcome.stored and refusals <= {RefusalCode.BUSY} else None
             if outcome is RefusalCode.BUSY:
-                self._former_again.append(Copy(record, copy.remaining_s - (at - now)))
+                self._former_again.append(copy.aged(at - now))
 
         if self.others.is_replica(record.key, self.config.replicas):
             self.store_copy(copy, now, done)
@@ -359,7 +359,7 @@ class Keeper:
     def _being_put(self, now: float) -> list[Copy]:
         """Copies of an earlier life that are under way, with what is left of theirs."""
         under_way = self._former_under_way.values()
-        return [Copy(copy.record, copy.remaining_s - (now - since)) for copy, since in under_way]
+        return [copy.aged(now - since) for copy, since in under_way]
 
     # ---- leaving -------------------------------------------------------------------------------------------------
 

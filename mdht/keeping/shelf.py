@@ -10,6 +10,7 @@ from mdht.records import Copy, Record, check, set_digest
 from mdht.subnet.messages import AckStatus, Ask
 from mdht.subnet.query import Outcome, Resolved
 from mdht.subnet.sibling_store import SiblingStore
+from mdht.wire import known_copy
 
 _REFUSALS: Final = {
     AckStatus.STORED: None,
@@ -56,7 +57,6 @@ class Shelf:
         self._verify = verify
         self._clock = clock
         self._out = out
-        self._decoder = msgspec.msgpack.Decoder(Copy)
 
     def put(self, copy: Copy, now: float, on_done: OnPut, source: str = "") -> None:
         """Store a copy; `on_done` is called once, perhaps at once.
@@ -86,6 +86,6 @@ class Shelf:
         self._out += self._store.get(key, Ask.ANY, now, lambda found: on_held(self._held(found), self._clock()))
 
     def _held(self, found: Resolved) -> Held:
-        copies = [self._decoder.decode(record) for record in found.records]
+        copies = [known_copy(record) for record in found.records]
         copies.sort(key=lambda copy: (copy.record.writer, copy.record.name))
         return Held(tuple(copies), found.partial or found.outcome is Outcome.BUSY)

@@ -12,7 +12,7 @@ import msgspec
 from mdht.records import Copy, Record, merge, supersedes
 from mdht.subnet.holdings import Version, version_of
 from mdht.subnet.inventory_config import InventoryConfig
-from mdht.wire import copy_bytes
+from mdht.wire import copy_bytes, known_copy
 
 Slot = tuple[bytes, bytes]
 
@@ -30,9 +30,7 @@ class _Entry:
 
     def living(self, now: float) -> list[Copy]:
         age_s = now - self.at
-        return [
-            Copy(copy.record, copy.remaining_s - age_s) for copy in self.copies.values() if copy.remaining_s > age_s
-        ]
+        return [copy.aged(age_s) for copy in self.copies.values() if copy.remaining_s > age_s]
 
 
 class Cache:
@@ -44,7 +42,6 @@ class Cache:
 
     def __init__(self, config: InventoryConfig) -> None:
         self._config = config
-        self._decoder = msgspec.msgpack.Decoder(Copy)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._size = 0
 
@@ -67,7 +64,7 @@ class Cache:
         Returns:
             Whether it is kept: not if no record lives in it.
         """
-        found = {_slot(copy.record): copy for copy in map(self._decoder.decode, records) if copy.remaining_s > 0.0}
+        found = {_slot(copy.record): copy for copy in map(known_copy, records) if copy.remaining_s > 0.0}
         for kept in self._living(key, now):
             if _slot(kept.record) in found:
                 found[_slot(kept.record)] = merge(found[_slot(kept.record)], kept)

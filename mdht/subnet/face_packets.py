@@ -30,11 +30,8 @@ class Kind(Enum):
 KINDS: Final[Mapping[type, Kind]] = {
     kademlia.Ping: Kind.ASKS,
     kademlia.FindNode: Kind.ASKS,
-    kademlia.Ask: Kind.ASKS,
     kademlia.Pong: Kind.ANSWERS,
     kademlia.Nodes: Kind.ANSWERS,
-    kademlia.Reply: Kind.ANSWERS,
-    kademlia.Challenge: Kind.ANSWERS,
     kademlia.Busy: Kind.ANSWERS,
     kademlia.Tell: Kind.TELLS,
     kademlia.Leaving: Kind.TELLS,
@@ -55,7 +52,7 @@ KINDS: Final[Mapping[type, Kind]] = {
     chord.Tell: Kind.TELLS,
 }
 
-_OF_CLIENTS: Final = frozenset({kademlia.Ping, kademlia.FindNode, kademlia.Ask, chord.Ping, chord.FindSuccessor})
+_OF_CLIENTS: Final = frozenset({kademlia.Ping, kademlia.FindNode, chord.Ping, chord.FindSuccessor})
 "What somebody may ask who has no place in the overlay: nobody takes him for a neighbour because of it."
 
 _LISTS: Final[Mapping[type, str]] = {

@@ -16,15 +16,9 @@ class Riding:
     def __init__(self) -> None:
         self.on_riding: OnRiding = lambda _get, _now: None
 
-    def on_question(self, question: Any, _sender: NodeRef, *, with_nodes: bool, now: float) -> Got | None:
-        """Answer what rides on a lookup; what is asked without one is asked by a face, not by its core."""
-        return self.on_riding(question, now) if with_nodes else Got((), 0, 0, partial=True)
+    def on_question(self, question: Any, now: float) -> Got | None:
+        """Answer what rides on a lookup."""
+        return self.on_riding(question, now)
 
     def on_note(self, _note: Any, _sender: NodeRef, _now: float) -> None:
         """Notes go from face to face."""
-
-    def on_contact(self, _node: NodeRef, _now: float) -> None:
-        """Nobody wants to know at once."""
-
-    def on_contact_lost(self, _node: NodeRef, _now: float) -> None:
-        """Likewise."""

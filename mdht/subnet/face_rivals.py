@@ -42,7 +42,6 @@ class Rivals:
         own: what this host tells of itself, now.
         is_alone: whether it knows no other node, as one does that was refused.
         speech: makes datagrams.
-
         nodes: those whose hosts are known.
         claim_s: hosts of a former founding have so long to show that they are there.
         rng: unpredictable.

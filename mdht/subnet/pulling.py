@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final
 
 from mdht.errors import RefusalCode
-from mdht.records import Copy
 from mdht.subnet.commons import Commons
 from mdht.subnet.effects import Unicast
 from mdht.subnet.holdings import COPIES_MAX
@@ -120,7 +119,7 @@ class Pulling:
             if copy is None or copy.record.key != key:
                 self._counters["unlawful"] += 1
                 continue
-            outcome = self._stock.put(Copy(copy.record, copy.remaining_s - age_s), now)
+            outcome = self._stock.put(copy.aged(age_s), now)
             lawful = lawful or outcome.refusal in {None, RefusalCode.STALE}
             if outcome.refusal not in {None, RefusalCode.STALE}:
                 self._counters["pulls_refused"] += 1

@@ -119,8 +119,7 @@ class Putting:
             self._done.append((on_done, AckStatus.NOT_READY))
             return
         self._learn_owner(found.key, now)
-        remaining_s = copy.remaining_s - (now - asked_at)
-        self._store(Copy(copy.record, remaining_s), now, on_done, source)
+        self._store(copy.aged(now - asked_at), now, on_done, source)
 
     # ---- all policies ------------------------------------------------------------------------------------------------
 

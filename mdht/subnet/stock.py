@@ -60,8 +60,8 @@ class Stock:
 
     def sent(self, copy: Copy) -> bytes | None:
         """A copy as it is sent; None for one that would be dead when it comes."""
-        remaining_s = copy.remaining_s - self._transit_s
-        return msgspec.msgpack.encode(Copy(copy.record, remaining_s)) if remaining_s > 0.0 else None
+        then = copy.aged(self._transit_s)
+        return msgspec.msgpack.encode(then) if then.remaining_s > 0.0 else None
 
     def hash(self, key: bytes) -> bytes:
         """8 bytes that are equal for equal records of a key; zeros for none."""

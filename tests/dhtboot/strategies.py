@@ -6,16 +6,13 @@ from hypothesis import strategies as st
 
 from dhtboot.ids import ID_BITS, ID_BYTES, NodeRef
 from dhtboot.kademlia.messages import (
-    Ask,
     Busy,
-    Challenge,
     FindNode,
     Leaving,
     Nodes,
     Packet,
     Ping,
     Pong,
-    Reply,
     Tell,
 )
 
@@ -33,10 +30,7 @@ messages: st.SearchStrategy[Any] = st.one_of(
     st.builds(Pong, st.binary(max_size=18), cookies),
     st.builds(FindNode, id_blobs, words),
     st.builds(Nodes, st.lists(nodes, max_size=8).map(tuple), words, cookies),
-    st.builds(Ask, st.text(max_size=20)),
-    st.builds(Reply, st.text(max_size=20)),
     st.builds(Tell, st.text(max_size=20)),
-    st.builds(Challenge, cookies),
     st.builds(Busy, st.floats(0, 1e6)),
     st.just(Leaving()),
 )

@@ -87,7 +87,7 @@ def test_bytes_after_a_packet_are_refused(packet: Any) -> None:
         (PREFIX + msgspec.msgpack.encode([ME, 1, [3, ME + b"x"]]), ErrorCode.MALFORMED),
         (PREFIX + msgspec.msgpack.encode([ME, 1, [4, [b"x" * 25]]]), ErrorCode.MALFORMED),
         (PREFIX + msgspec.msgpack.encode([ME, 1, [4, ["no bytes"]]]), ErrorCode.MALFORMED),
-        (PREFIX + msgspec.msgpack.encode([ME, 1, [5, b"\xff"]]), ErrorCode.MALFORMED),
+        (PREFIX + msgspec.msgpack.encode([ME, 1, [7, b"\xff"]]), ErrorCode.MALFORMED),
     ],
 )
 def test_each_fault_has_its_code(data: bytes, code: ErrorCode) -> None:

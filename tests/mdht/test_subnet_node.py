@@ -13,10 +13,10 @@ from dhtboot.ids import Address
 from mdht.api import Mdht
 from mdht.config import MdhtConfig
 from mdht.keeping.config import KeepingConfig
-from mdht.link_driver import Event, Faults
+from mdht.link_driver import Faults
 from mdht.node import open_mdht
 from mdht.signing import SigningKey
-from mdht.subnet.effects import LinkMode, LinkModeChanged
+from mdht.subnet.effects import Event, LinkMode, LinkModeChanged
 
 pytestmark = pytest.mark.loopback
 

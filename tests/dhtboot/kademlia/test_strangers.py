@@ -11,19 +11,10 @@ from dhtboot.effects import Effect, Joined, JoinFailed, Send
 from dhtboot.ids import Address, NodeRef, id_bytes, random_id
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.kademlia.join import CONTACTS_MAX
-from dhtboot.kademlia.messages import (
-    Ask,
-    Busy,
-    Challenge,
-    FindNode,
-    Nodes,
-    Packet,
-    Ping,
-    Pong,
-    Reply,
-)
+from dhtboot.kademlia.messages import Busy, FindNode, Nodes, Packet, Ping, Pong
 from dhtboot.kademlia.node import KademliaNode
 from dhtboot.lookup import LookupResult
+from dhtboot.rpc import Then
 from tests.dhtboot.kademlia.overlay import CODEC, Overlay, address_of
 from tests.dhtboot.memory_network import Network
 from tests.dhtboot.strategies import packets
@@ -37,16 +28,10 @@ TARGET = id_bytes(1 << 150)
 class Echo:
     """A layer above that answers every question with a text as long as it may be."""
 
-    def on_question(self, question: Any, sender: NodeRef, *, with_nodes: bool, now: float) -> Any:
-        return f"{question}!" + "x" * (300 if with_nodes else 1000)
+    def on_question(self, question: Any, now: float) -> Any:
+        return f"{question}!" + "x" * 300
 
     def on_note(self, note: Any, sender: NodeRef, now: float) -> None:
-        """Nothing."""
-
-    def on_contact(self, node: NodeRef, now: float) -> None:
-        """Nothing."""
-
-    def on_contact_lost(self, node: NodeRef, now: float) -> None:
         """Nothing."""
 
 
@@ -69,7 +54,7 @@ def answers(effects: list[Effect], to: Address) -> list[Any]:
     return [e.packet for e in sends(effects) if e.to == to and not isinstance(e.packet.message, Ping)]
 
 
-REQUESTS = [Ping(), FindNode(TARGET), FindNode(TARGET, "q"), Ask("q")]
+REQUESTS = [Ping(), FindNode(TARGET), FindNode(TARGET, "q")]
 
 
 @pytest.mark.parametrize("request_id", [1, (1 << 64) - 1])
@@ -176,51 +161,52 @@ def test_a_busy_peer_does_not_stop_a_lookup() -> None:
 def ask(node: KademliaNode, peer: NodeRef, question: str, now: float) -> tuple[list[Any], Packet[Any, Any, Any]]:
     """Ask a peer; return where its outcome will appear, and the packet."""
     outcome: list[Any] = []
-    node.ask(
-        peer,
-        question,
-        now,
-        on_reply=lambda _node, answer, _now: outcome.append(answer),
-        on_fail=lambda _node, _now: outcome.append("failed"),
-    )
+    then = Then(lambda _node, found, _now: outcome.append(found.answer), lambda _node, _now: outcome.append("failed"))
+    node.call(peer, FindNode(TARGET, question), now, then)
     (effect,) = sends(node.collect())
     return outcome, effect.packet
 
 
-def test_two_requests_that_meet_a_challenge_are_both_answered() -> None:
+def short(cookie: bytes) -> Nodes[Any]:
+    """What somebody gets who has not shown that he receives at his address."""
+    return Nodes((), None, cookie)
+
+
+def test_two_requests_with_a_short_answer_are_both_sent_again_with_the_cookie() -> None:
     node, peer = new_node(), NodeRef(66, STRANGER)
     first, packet1 = ask(node, peer, "one", 0.0)
     second, packet2 = ask(node, peer, "two", 0.0)
     again = []
     for packet in (packet1, packet2):
-        (effect,) = sends(node.receive(Packet(id_bytes(66), packet.request_id, Challenge(b"12345678")), STRANGER, 0.1))
+        (effect,) = sends(node.receive(Packet(id_bytes(66), packet.request_id, short(b"12345678")), STRANGER, 0.1))
         assert effect.packet.cookie == b"12345678"
         assert effect.packet.request_id != packet.request_id
         again.append(effect.packet)
     for packet, answer in zip(again, "ab", strict=True):
-        node.receive(Packet(id_bytes(66), packet.request_id, Reply(answer)), STRANGER, 0.2)
+        node.receive(Packet(id_bytes(66), packet.request_id, Nodes((), answer)), STRANGER, 0.2)
     assert (first, second) == (["a"], ["b"])
 
 
-def test_a_copy_of_a_challenge_does_not_pass_for_the_answer() -> None:
+def test_a_copy_of_a_short_answer_does_not_pass_for_the_whole_one() -> None:
     node, peer = new_node(), NodeRef(66, STRANGER)
     outcome, packet = ask(node, peer, "one", 0.0)
-    challenge = Packet(id_bytes(66), packet.request_id, Challenge(b"12345678"))
-    node.receive(challenge, STRANGER, 0.1)
-    assert node.receive(challenge, STRANGER, 0.1) == []
+    answer = Packet(id_bytes(66), packet.request_id, short(b"12345678"))
+    node.receive(answer, STRANGER, 0.1)
+    assert node.receive(answer, STRANGER, 0.1) == []
     assert outcome == []
 
 
-def test_a_peer_that_wants_another_cookie_each_time_fails() -> None:
+def test_a_peer_that_wants_another_cookie_each_time_is_asked_twice() -> None:
     node, peer = new_node(), NodeRef(66, STRANGER)
     outcome, packet = ask(node, peer, "one", 0.0)
     rounds = 0
     while not outcome and rounds < 10:
-        challenge = Packet(id_bytes(66), packet.request_id, Challenge(id_bytes(rounds)[-8:]))
-        effects = sends(node.receive(challenge, STRANGER, 0.1))
+        effects = sends(
+            node.receive(Packet(id_bytes(66), packet.request_id, short(id_bytes(rounds)[-8:])), STRANGER, 0.1)
+        )
         rounds += 1
         packet = effects[0].packet if effects else packet
-    assert outcome == ["failed"]
+    assert outcome == [None], "what it says is taken for its answer"
     assert rounds == 2
 
 
@@ -237,14 +223,9 @@ def test_too_many_requests_under_way_fail_the_newest_and_nothing_stops() -> None
     node = new_node(config)
     network.add(node, ME)
     outcomes: list[str] = []
+    then = Then(lambda *_: outcomes.append("reply"), lambda *_: outcomes.append("failed"))
     for _ in range(50):
-        node.ask(
-            NodeRef(66, STRANGER),
-            "q",
-            network.now,
-            on_reply=lambda *_: outcomes.append("reply"),
-            on_fail=lambda *_: outcomes.append("failed"),
-        )
+        node.call(NodeRef(66, STRANGER), FindNode(TARGET, "q"), network.now, then)
     results: list[LookupResult] = []
     node.lookup(1, network.now, on_done=lambda result, _now: results.append(result))
     network.perform(ME, node.receive(Packet(id_bytes(67), 1, Ping()), STRANGER6, network.now))

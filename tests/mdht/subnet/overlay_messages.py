@@ -71,10 +71,7 @@ KADEMLIA_MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     kademlia.Pong: st.builds(kademlia.Pong, st.binary(max_size=18), cookies),
     kademlia.FindNode: st.builds(kademlia.FindNode, id_blobs, words),
     kademlia.Nodes: st.builds(kademlia.Nodes, tuples(nodes, NAMED_MAX), words, cookies),
-    kademlia.Ask: st.builds(kademlia.Ask, st.text(max_size=20)),
-    kademlia.Reply: st.builds(kademlia.Reply, st.text(max_size=20)),
     kademlia.Tell: st.builds(kademlia.Tell, st.text(max_size=20)),
-    kademlia.Challenge: st.builds(kademlia.Challenge, cookies),
     kademlia.Busy: st.builds(kademlia.Busy, st.floats(0, 1e6)),
     kademlia.Leaving: st.just(kademlia.Leaving()),
 }

@@ -71,9 +71,3 @@ def test_contacts_keep_their_hosts_where_there_is_no_room_for_both(ipv6: bool) -
     answer = found_by(answering(RIDING_ROOM, ipv6=ipv6))
     assert answer.body.packet.message.answer is None
     assert len(answer.named) == len(answer.body.packet.message.nodes) == KNOWN - 2
-
-
-def test_a_question_without_a_lookup_is_not_for_the_core() -> None:
-    riding = Riding()
-    riding.on_riding = lambda _get, _now: Got((), 1, 7)
-    assert riding.on_question(Get(KEY), node_of(1), with_nodes=False, now=NOW) == Got((), 0, 0, partial=True)
