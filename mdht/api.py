@@ -9,16 +9,18 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+import msgspec
 import trio
 
-from dhtboot.ids import NodeRef, format_address, id_bytes
+from dhtboot.ids import id_bytes
 from dhtboot.overlay import Located
 from mdht import chunks
 from mdht.errors import MdhtError, MissingChunkError, RefusalCode, RemoteProtocolError
+from mdht.host_status import name_of, status_of
 from mdht.keeping.cached_get import CachedGet
 from mdht.keeping.get import GetOutcome, GetRun
 from mdht.keeping.keeper import Keeper
@@ -46,12 +48,14 @@ class Mdht:
     """One node, as its user sees it. Made by `mdht.node.open_mdht`.
 
     Args:
-        host: this host, with what carries it over its sockets.
+        hosts: this host on each of its links, with what carries it over its sockets; what is put and got goes by the
+            first, as they are of one overlay.
         writer: signs what is put here.
     """
 
-    def __init__(self, host: RunningHost, writer: SigningKey) -> None:
-        self._host = host
+    def __init__(self, hosts: Sequence[RunningHost], writer: SigningKey) -> None:
+        self._hosts = tuple(hosts)
+        self._host = self._hosts[0]
         self._writer = writer
         self._last_seq = 0
         self._leases: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
@@ -59,8 +63,13 @@ class Mdht:
 
     @property
     def host(self) -> RunningHost:
-        """This host."""
+        """This host, on the first of its links."""
         return self._host
+
+    @property
+    def hosts(self) -> tuple[RunningHost, ...]:
+        """This host on each of its links."""
+        return self._hosts
 
     # ---- records -------------------------------------------------------------------------------------------------
 
@@ -172,51 +181,16 @@ class Mdht:
             elapsed_ms=(trio.current_time() - started) * 1000.0,
             requests=outcome.located.requests,
             hops=self._hops(outcome.located),
-            holders=tuple(self._name(node) for node in outcome.holders),
+            holders=tuple(name_of(self._host, node) for node in outcome.holders),
             records=sum(not copy.record.deleted for copy in outcome.copies),
             tombstones=sum(copy.record.deleted for copy in outcome.copies),
         )
 
     def status(self) -> Status:
-        """The state of the node at this moment."""
-        host = self._host
-        part, table = host.core.part, host.table
-        counted, took = table.counters, host.lookups
-        subnet = host.core.subnet
-        return Status(
-            node="" if subnet is None else f"{subnet.identity.node_id(host.network):040x}",
-            subnet="" if subnet is None else subnet.tag.hex(),
-            host=host.core.hid.hex(),
-            writer=self._writer.public_key.hex(),
-            network=host.network,
-            phase=host.phase,
-            addresses=tuple(format_address(address) for address in host.addresses),
-            uptime_s=trio.current_time() - self._started_at,
-            members=tuple(format_address(address) for address in host.members),
-            link_mode=host.link_mode,
-            emulated=host.core.membership.reach.mode.emulated,
-            without_copies=host.core.membership.reach.mode.left_out,
-            merges=host.core.counters["merges"],
-            role=host.role,
-            why=host.why,
-            contacts=host.contacts,
-            neighbours=tuple(self._name(node) for node in host.neighbours),
-            structural_changes=0 if part is None else part.step.state.changes.made,
-            policy=host.policy,
-            policy_adopted=host.policy_adopted,
-            records=len(table),
-            record_bytes=table.bytes_held,
-            lookups={f"{bound:g}": count for bound, count in took.within().items()},
-            lookups_s=took.total_s,
-            cached=host.cached[0],
-            cached_bytes=host.cached[1],
-            counters={
-                **host.totals(),
-                "stored": counted.stored,
-                "evicted": counted.evicted,
-                **{f"refused_{code.name.lower()}": count for code, count in counted.refused.items()},
-            },
-        )
+        """The state of the node at this moment, and those of this host's other links."""
+        uptime_s = trio.current_time() - self._started_at
+        first, *others = [status_of(host, self._writer.public_key, uptime_s) for host in self._hosts]
+        return msgspec.structs.replace(first, others=tuple(others))
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -237,7 +211,7 @@ class Mdht:
             outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=above)
         return Receipt(
             stored=len(outcome.stored),
-            refused=tuple(Refusal(node=self._name(node), code=code) for node, code in outcome.refused),
+            refused=tuple(Refusal(node=name_of(self._host, node), code=code) for node, code in outcome.refused),
             unanswered=outcome.unanswered,
             expires_in_s=float(lease_s),
         )
@@ -340,20 +314,13 @@ class Mdht:
         return tuple(
             Hop(
                 node=id_bytes(step.node.id).hex(),
-                address=self._name(step.node),
+                address=name_of(self._host, step.node),
                 hops=step.hops,
                 state=step.state.value,
                 rtt_ms=None if (rtt_s := self._host.rtt_s(step.node)) is None else rtt_s * 1000.0,
             )
             for step in located.steps
         )
-
-    def _name(self, node: NodeRef) -> str:
-        """A node as its user knows it: by the address of a host of it."""
-        if not node.address[1] and not node.address[0]:
-            return "here"
-        address = self._host.address_of(node)
-        return id_bytes(node.id).hex() if address is None else format_address(address)
 
 
 def _bare(record: Record) -> Found:

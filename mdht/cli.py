@@ -14,7 +14,6 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from dhtboot.ids import format_address
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
@@ -28,7 +27,7 @@ from mdht.options import config_of, default_state_dir, parse_arguments
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.signing import SigningKey
-from mdht.subnet.effects import Event, LinkModeChanged, Merged, Settled
+from mdht.subnet.effects import Event, LinkModeChanged, MemberChanged, Merged, Settled
 
 log = logging.getLogger(__name__)
 
@@ -149,52 +148,49 @@ async def _command(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace, control: Path) -> int:
     """Be a host of the subnet until cancelled."""
     writer = SigningKey.load_or_create(options.state_dir / "identity.pem")
-    lines = Lines(options.network, as_json=options.json)
-    hosts: list[RunningHost] = []
-    early: list[Event] = []
+    lines: dict[RunningHost, Lines] = {}
+    early: list[tuple[RunningHost, Event]] = []
 
-    def on_event(event: Event) -> None:
-        if not hosts:
-            early.append(event)  # the first line says who this host is
-        elif isinstance(event, Settled):
-            lines.settled(event.subnet, hosts[0].policy, adopted=hosts[0].policy_adopted)
-        elif isinstance(event, LinkModeChanged):
-            lines.link_mode(event)
-        elif isinstance(event, Merged):
-            lines.merged(event.gone, event.into)
-        elif options.json or options.verbose:
-            member = hosts[0].core.membership.view.get(event.hid)
-            if member is None:
-                lines.gone_over(event.hid)
-            else:
-                lines.members([member], trio.current_time())
+    def on_event(host: RunningHost, event: Event) -> None:
+        if not lines:
+            early.append((host, event))  # the first line says who this host is
+        elif options.json or options.verbose or not isinstance(event, MemberChanged):
+            _tell(lines[host], host, event)
 
     config = config_of(options, lasting=True)
     async with open_mdht(config, writer, on_event=on_event) as node, trio.open_nursery() as nursery:
         await nursery.start(serve_control, node, control)
-        core, addresses = node.host.core, [format_address(address) for address in node.host.addresses]
-        lines.line(
-            f"host {core.hid.hex()} of network {options.network} at {', '.join(addresses)}; "
-            f"state in {options.state_dir}",
-            event="joins",
-            hid=core.hid.hex(),
-            incarnation=core.incarnation,
-            network=options.network,
-            addresses=addresses,
-            interfaces=node.host.interfaces,
-        )
-        hosts.append(node.host)
-        for event in early:
-            on_event(event)
-        overlay = OverlayLines(lines, node.host)
+        for host in node.hosts:
+            link = "+".join(host.interfaces) if len(node.hosts) > 1 else ""
+            lines[host] = Lines(options.network, as_json=options.json, link=link)
+            lines[host].joins(host, options.state_dir)
+        for host, event in early:
+            on_event(host, event)
+        overlays = [OverlayLines(lines[host], host) for host in node.hosts]
         try:
             while True:
-                if options.json or options.verbose:
+                for overlay in overlays if options.json or options.verbose else ():
                     overlay.look()
                 await trio.sleep(OVERLAY_LOOK_S)
         finally:
-            if options.json or options.verbose:
-                lines.ended(node.host.totals())
+            for host in node.hosts if options.json or options.verbose else ():
+                lines[host].ended(host.totals())
+
+
+def _tell(lines: Lines, host: RunningHost, event: Event) -> None:
+    match event:
+        case Settled(subnet=subnet):
+            lines.settled(subnet, host.policy, adopted=host.policy_adopted)
+        case LinkModeChanged():
+            lines.link_mode(event)
+        case Merged(gone=gone, into=into):
+            lines.merged(gone, into)
+        case MemberChanged(hid=hid):
+            member = host.core.membership.view.get(hid)
+            if member is None:
+                lines.gone_over(hid)
+            else:
+                lines.members([member], trio.current_time())
 
 
 async def _put(options: argparse.Namespace, records: Records, value: bytes) -> Receipt:
@@ -213,7 +209,8 @@ async def _status(options: argparse.Namespace, control: Path) -> int:
     if options.prometheus:
         print(exposition(status), end="")
     else:
-        print(_json(status) if options.json else _status_text(status))
+        texts = [_status_text(each) for each in (status, *status.others)]
+        print(_json(status) if options.json else "\n\n".join(texts))
     return 0
 
 
@@ -354,6 +351,7 @@ def _status_text(status: Status) -> str:
         ("host", status.host),
         ("writer", status.writer),
         ("network", f"{status.network} ({status.phase})"),
+        ("link", ", ".join(status.interfaces) or "none"),
         ("addresses", ", ".join(status.addresses)),
         ("up for", f"{status.uptime_s:.0f} s"),
         ("members", ", ".join(status.members) or "none beside this host"),

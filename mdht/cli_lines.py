@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,15 +21,20 @@ class Lines:
     Args:
         network: name of the overlay.
         as_json: one JSON object per line, with the time.
+        link: interfaces of the link that is spoken of, where there are several.
     """
 
-    def __init__(self, network: str, *, as_json: bool) -> None:
+    def __init__(self, network: str, *, as_json: bool, link: str = "") -> None:
         self._network = network
         self._as_json = as_json
+        self._link = link
 
     def line(self, text: str, **fields: Any) -> None:
         """Print one line."""
         fields["at"] = round(time.time(), 4)
+        if self._link:
+            text = f"{self._link}: {text}"
+            fields["link"] = self._link
         # Flushed, as readers in a pipeline wait for changes.
         print(msgspec.json.encode(fields).decode() if self._as_json else text, flush=True)
 
@@ -47,6 +53,19 @@ class Lines:
                 age_s=round(age_s, 3),
                 addresses=addresses,
             )
+
+    def joins(self, host: RunningHost, state_dir: Path) -> None:
+        """Print who this host is."""
+        core, addresses = host.core, [format_address(address) for address in host.addresses]
+        self.line(
+            f"host {core.hid.hex()} of network {self._network} at {', '.join(addresses)}; state in {state_dir}",
+            event="joins",
+            hid=core.hid.hex(),
+            incarnation=core.incarnation,
+            network=self._network,
+            addresses=addresses,
+            interfaces=host.interfaces,
+        )
 
     def gone_over(self, hid: bytes) -> None:
         """Print that a host of this subnet is in another one of the link."""

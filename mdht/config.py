@@ -22,7 +22,8 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     "Numeric address to bind; empty for all."
     port: int = 27183
-    "UDP port; another one is taken when it is in use, unless `port_required`."
+    """UDP port; another one is taken when it is in use, unless `port_required`. On further links it is 27186 and the
+    following ones, or any."""
     port_required: bool = False
     bootstrap: tuple[str, ...] = ()
     "Entry points, hosts of the overlay: `HOST:PORT`, `[v6]:PORT`, or a domain with SRV records `_mdht._udp`."
@@ -31,7 +32,8 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     server: str | None = None
     "A bootstrap server, `HOST:PORT`."
     interfaces: tuple[str, ...] = ()
-    "Of the link whose subnet to be in; that of the default route if none is named."
+    """Of the link whose subnet to be in; that of the default route if none is named. The host is in the subnet of each
+    link that they are of; those that have a network in common are of one link."""
     presence: bool = True
     "Be a member of the link's subnet, and announce that by DNS-SD; else the host is a subnet of its own."
     subnet: str | None = None
@@ -42,11 +44,13 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_private: bool = False
     "Tell other subnets private addresses even where they are reached by public ones."
     public: Address | None = None
-    "Where hosts of other subnets reach this host, if that is no address of its own; it has that verified by them."
+    """Where hosts of other subnets reach this host, on the first of its links, if that is no address of its own; it has
+    that verified by them."""
     keys: tuple[bytes, ...] = ()
     "Shared by all hosts of the overlay, the present one first; see `mdht.link_keys`."
     state_dir: Path | None = None
-    "Where name, subnet, contacts and records survive a restart; None keeps nothing."
+    """Where name, subnet, contacts and records survive a restart, those of further links in directories within it; None
+    keeps nothing."""
     overlay: Overlay = "kademlia"
     "Protocol between subnets."
     keeping: KeepingConfig = KeepingConfig()

@@ -42,8 +42,8 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     overlay: str
     "Its name; the IPv4 group follows from it."
     interfaces: tuple[str, ...] = ()
-    """Where to join: several of one link, or else one membership would mix several. None named means that of the
-    default route, whichever it is at the time."""
+    """Where to join: several of one link (`mdht.links.by_link`), or else one membership would mix several. None named
+    means that of the default route, whichever it is at the time."""
     alone: bool = False
     "Join nowhere: the host is a subnet of its own, whoever else is on its links."
     host: str = ""

@@ -121,6 +121,7 @@ class UdpLink:
     Attributes:
         counters: of what was dropped, and of errors.
         listeners: for connections, at the number of the port for unicast.
+        look_s: seconds between two looks at the interfaces.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class UdpLink:
     ) -> None:
         self.listeners = list(listeners)
         self.counters: Counter[str] = Counter()
+        self.look_s = config.look_s
         self._config = config
         self._group4 = group4(config.overlay)
         self._unicast = {sock.family: UdpPort(self, sock, None) for sock in sockets}

@@ -186,7 +186,7 @@ def _common_options() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="IF",
-        help="link whose subnet to be in (the default route's); repeatable, where several are of one link",
+        help="link whose subnet to be in (the default route's); repeatable, for a host of several links",
     )
     common.add_argument(
         "--no-presence", action="store_true", help="be a subnet of its own: neither announce nor seek hosts on the link"

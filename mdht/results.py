@@ -86,6 +86,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     writer: str
     "Public key that signs what is put here, 64 hex digits."
     network: str
+    interfaces: tuple[str, ...]
+    "Of the link, those in use; none for a host that is on no link."
     phase: str
     "`new`, `joining` or `joined`: whether this host answers for its node. A lone node is joined with 0 contacts."
     addresses: tuple[str, ...]
@@ -127,3 +129,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     "Keys of other nodes that it has cached."
     cached_bytes: int
     counters: dict[str, int]
+    others: tuple["Status", ...] = ()
+    "The same of this host's other links, where it is a host of their subnets too."

@@ -82,7 +82,7 @@ class Member:
                 away=Away(core, AwayCodec(settings, ())),
             )
             self.host = RunningHost(core, driver, link, "bench")
-            self.api = Mdht(self.host, self.identity)
+            self.api = Mdht([self.host], self.identity)
             driver.perform(core.start(trio.current_time()))
             with self.alive:
                 async with trio.open_nursery() as nursery:

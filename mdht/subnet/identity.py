@@ -1,7 +1,6 @@
 """Who a subnet is: the identity from which all its hosts derive one node identifier (mDHT design, section 1)."""
 
 import functools
-import hashlib
 import ipaddress
 from collections.abc import Iterable
 from enum import Enum
@@ -193,11 +192,6 @@ def gives_way(mine: tuple[float, bytes], other: tuple[float, bytes]) -> bool:
     my_age_s, my_tag = mine
     other_age_s, other_tag = other
     return (my_age_s, other_tag) < (other_age_s, my_tag)
-
-
-def link_fingerprint(gateway_mac: bytes, network: Network) -> bytes:
-    """What a link is recognised by when a host comes back to it empty: 8 bytes of gateway and prefix."""
-    return hashlib.sha1(gateway_mac + _prefix(network), usedforsecurity=False).digest()[:8]
 
 
 def _prefix(network: Network) -> bytes:

@@ -20,7 +20,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     subnet: Subnet
     fingerprint: bytes
-    "Of the link: `link_fingerprint`."
+    "Of the link: `mdht.host_tasks.link_fingerprint`."
     founded_s: float
     "Seconds since its founding."
     left_s: float

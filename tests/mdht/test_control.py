@@ -64,6 +64,7 @@ class MemoryNode:
             host="00" * 8,
             writer="00" * 32,
             network="lab",
+            interfaces=("lo",),
             phase="joined",
             addresses=("127.0.0.1:27183",),
             uptime_s=1.0,

@@ -1,4 +1,8 @@
 import re
+from itertools import groupby
+
+import msgspec
+import pytest
 
 from mdht.prometheus import exposition
 from mdht.results import Status
@@ -9,6 +13,7 @@ STATUS = Status(
     host="cd" * 8,
     writer="0" * 64,
     network='the "lab"\\',
+    interfaces=("eth0",),
     phase="joined",
     addresses=("192.0.2.1:27183",),
     uptime_s=12.34567,
@@ -35,11 +40,20 @@ STATUS = Status(
 SAMPLE = re.compile(r'mdht_[a-z_]+\{([a-z]+="(\\.|[^"\\])*",?)+\} [0-9.]+')
 
 
-def test_every_line_is_help_type_or_a_sample_and_each_metric_is_announced_once() -> None:
-    lines = exposition(STATUS).splitlines()
+TWO_LINKS = msgspec.structs.replace(STATUS, others=(msgspec.structs.replace(STATUS, host="ef" * 8, records=70),))
+
+
+@pytest.mark.parametrize("status", [STATUS, TWO_LINKS])
+def test_every_line_is_help_type_or_a_sample_and_each_metric_is_announced_once(status: Status) -> None:
+    lines = exposition(status).splitlines()
     announced = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     samples = [line for line in lines if not line.startswith("#")]
     assert len(announced) == len(set(announced))
+    assert len(samples) == len(set(samples))
+    blocks = [
+        name for name, _lines in groupby(re.sub("_(bucket|sum|count)$", "", line.split("{")[0]) for line in samples)
+    ]
+    assert blocks == announced, "all samples of a metric stand together"
     assert all(SAMPLE.fullmatch(line) for line in samples), samples
     parts = ("_bucket", "_sum", "_count")
     histogram = {f"mdht_lookup_seconds{part}" for part in parts}
@@ -65,3 +79,10 @@ def test_the_numbers_are_those_of_the_status() -> None:
         f'mdht_events_total{{{labels},event="stored"}} 3',
     ):
         assert f"\n{line}\n" in text
+
+
+def test_a_host_of_two_links_has_each_number_for_both() -> None:
+    lines = exposition(TWO_LINKS).splitlines()
+    records = [line for line in lines if line.startswith("mdht_records{")]
+    assert [line.split()[-1] for line in records] == ["7", "70"]
+    assert ["cd" * 8 in records[0], "ef" * 8 in records[1]] == [True, True]

@@ -141,7 +141,9 @@ def test_without_any_multicast_hosts_that_know_one_are_one_subnet(named_by: str)
             async with AsyncExitStack() as stack:
                 events: list[Event] = []
                 first = await stack.enter_async_context(
-                    open_mdht(CONFIG, SigningKey.generate(), on_event=events.append, faults=DEAF)
+                    open_mdht(
+                        CONFIG, SigningKey.generate(), on_event=lambda _host, event: events.append(event), faults=DEAF
+                    )
                 )
                 host, port = port_of(first)
                 named = {"peers": ((host, port),)} if named_by == "peers" else {"bootstrap": (f"{host}:{port}",)}

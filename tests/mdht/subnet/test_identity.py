@@ -14,7 +14,6 @@ from mdht.subnet.identity import (
     derive,
     gateway,
     gives_way,
-    link_fingerprint,
     named,
     new_tag,
     thesis_id,
@@ -133,12 +132,3 @@ def test_of_two_subnets_with_one_identity_exactly_one_gives_way(
 def test_the_identifier_of_the_thesis_is_the_hash_of_the_network_address() -> None:
     network = ipaddress.IPv4Network("128.59.16.0/20")
     assert thesis_id(network) == int.from_bytes(sha1(bytes((128, 59, 16, 0))).digest(), "big")
-
-
-def test_a_link_is_told_by_its_gateway_and_its_prefix() -> None:
-    here = ipaddress.IPv4Network("192.168.1.0/24")
-    assert link_fingerprint(b"\x02\0\0\0\0\1", here) == link_fingerprint(b"\x02\0\0\0\0\1", here)
-    assert link_fingerprint(b"\x02\0\0\0\0\1", here) != link_fingerprint(b"\x02\0\0\0\0\2", here)
-    assert link_fingerprint(b"\x02\0\0\0\0\1", here) != link_fingerprint(
-        b"\x02\0\0\0\0\1", ipaddress.IPv4Network("192.168.1.0/25")
-    )
