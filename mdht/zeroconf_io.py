@@ -4,12 +4,13 @@ Each node registers one instance of `_mdht._udp` and browses for those of the sa
 thread of its own; what it hears comes back into trio by `TrioToken.run_sync_soon`.
 """
 
+import asyncio
 import ipaddress
 import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Literal
 
 import msgspec
@@ -123,7 +124,7 @@ class _Presence:
                     nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
-                await trio.to_thread.run_sync(zc.close, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(_close, zc, abandon_on_cancel=True)
         for name in list(self._heard):  # heard on a link that is another one now, or none
             await self._lose(name)
 
@@ -231,6 +232,22 @@ def _open(interface: str, addresses: tuple[InterfaceAddress, ...]) -> zeroconf.Z
         except PermissionError:  # Linux before 5.7 wants privileges
             log.debug("not bound to %s: other links of this host may be heard", interface)
     return zc
+
+
+def _close(zc: zeroconf.Zeroconf) -> None:
+    """Say goodbye and end the library's thread; runs in a worker thread."""
+
+    async def end_announcing() -> None:
+        # Announcing takes two seconds. The library's loop would end around it, and Python complain of that on stderr.
+        unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+    if zc.loop is not None and zc.loop.is_running():
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(end_announcing(), zc.loop).result(CLOSE_S)
+    zc.close()
 
 
 def _peer(info: zeroconf.ServiceInfo, tag: str) -> Peer | None:
