@@ -11,6 +11,7 @@ from typing import Final
 from dhtboot import cli_figure, cli_live, cli_run, cli_serve, cli_sweep
 from dhtboot.cli_options import FAILED, INTERRUPTED
 from dhtboot.errors import DhtbootError
+from dhtboot.one_line_parser import OneLineParser
 
 _EPILOG: Final = """\
 examples:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="dhtboot",
         description="Overlays that come into being from nothing: a bootstrap server, a simulator, experiments.",
         epilog=_EPILOG,

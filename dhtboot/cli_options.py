@@ -97,14 +97,21 @@ def number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
     return parse
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within bounds; `10k` and `1_000` are accepted."""
+def whole(low: int, high: int, possible: Callable[[], str] | None = None) -> Callable[[str], int]:
+    """A whole number within bounds; `10k` and `1_000` are accepted.
+
+    Args:
+        low: the least.
+        high: the most.
+        possible: says what is possible here, for whoever asks for more than the most.
+    """
 
     def parse(text: str) -> int:
         found = re.fullmatch(r"([0-9][0-9_]*)(k|M)?", text)
         value = int(found[1].replace("_", "")) * {None: 1, "k": 1000, "M": 1_000_000}[found[2]] if found else low - 1
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number within {low:,}..{high:,}")
+            hint = f"; {possible()}" if possible and value > high else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number within {low:,}..{high:,}{hint}")
         return value
 
     return parse

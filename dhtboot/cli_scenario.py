@@ -139,7 +139,7 @@ def check_memory(scenario: Scenario, jobs: int = 1) -> None:
         LocalProtocolError: it cannot; the text says what it can.
     """
     free = available_bytes()
-    fit = max(0, int((free / jobs - BASE_BYTES) / BYTES_PER_NODE[scenario.protocol]))
+    fit = _fit(free / jobs, scenario.protocol)
     present = min(scenario.nodes, math.ceil(scenario.rate_per_s * scenario.duration_s) + 1)
     if present > fit:
         raise LocalProtocolError(
@@ -147,6 +147,16 @@ def check_memory(scenario: Scenario, jobs: int = 1) -> None:
             f"{(BASE_BYTES + present * BYTES_PER_NODE[scenario.protocol]) / 1e9:.1f} GB a run; "
             f"{free / 1e9:.1f} GB are free here, enough for {fit:,} nodes" + (f" in each of {jobs} jobs" * (jobs > 1))
         )
+
+
+def _fit(free_bytes: float, protocol: ProtocolName) -> int:
+    return max(0, int((free_bytes - BASE_BYTES) / BYTES_PER_NODE[protocol]))
+
+
+def _fitting() -> str:
+    free = available_bytes()
+    fit = " or ".join(f"{_fit(free, protocol):,} of {protocol}" for protocol in PROTOCOLS)
+    return f"{free / 1e9:.1f} GB are free here, enough for {fit}"
 
 
 def available_bytes() -> int:
@@ -159,7 +169,9 @@ def available_bytes() -> int:
 
 def add_size_options(parser: argparse.ArgumentParser) -> None:
     """Add nodes, rate and seed of a single run."""
-    parser.add_argument("--nodes", type=whole(1, NODES_MAX), default=10_000, metavar="N", help="nodes (10,000)")
+    parser.add_argument(
+        "--nodes", type=whole(1, NODES_MAX, _fitting), default=10_000, metavar="N", help="nodes (10,000)"
+    )
     parser.add_argument("--seed", type=whole(0, 1 << 62), default=1, metavar="N", help="of all chance (1)")
     add_rate_option(parser)
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from dhtboot.ids import Address
+from dhtboot.one_line_parser import OneLineParser
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
@@ -76,7 +77,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         SystemExit: with status 2 after a usage message, 0 after help.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="mdht",
         description="A store of signed records that peers keep among themselves, without a server.",
         epilog=_EXAMPLES,
@@ -161,8 +162,8 @@ def default_state_dir(environ: Mapping[str, str], network: str) -> Path:
     return directory / "mdht" / ("net-" + urllib.parse.quote(network, safe=""))
 
 
-def _common_options() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common_options() -> OneLineParser:
+    common = OneLineParser(add_help=False)
     common.add_argument("--json", action="store_true", help="one JSON object per line")
     common.add_argument(
         "--bootstrap",

@@ -5,10 +5,11 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from dhtboot.one_line_parser import OneLineParser
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.rendezvous import parse as parse_entry_point
 from z2z.errors import Z2zError
@@ -92,13 +93,6 @@ class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Options = BridgeOptions | BrowseOptions | StatusOptions
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 class _StoreAction(argparse.Action):
@@ -195,7 +189,7 @@ def default_state_dir() -> Path:
 
 
 def _bridge_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="z2z",
         description=DESCRIPTION,
         epilog=EXAMPLES,
@@ -244,7 +238,9 @@ def _manner(parser: argparse.ArgumentParser) -> None:
 
 
 def _browse_options(argv: Sequence[str]) -> BrowseOptions:
-    parser = _Parser(prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False)
+    parser = OneLineParser(
+        prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False
+    )
     parser.add_argument("type", nargs="?", type=_service_type, metavar="TYPE", help="only this type, as _ipp._tcp")
     parser.add_argument("--seconds", type=_within(float, 0.5, 3600), default=3.0, help="how long to look (3)")
     _common(parser, interface=True)
@@ -253,7 +249,7 @@ def _browse_options(argv: Sequence[str]) -> BrowseOptions:
 
 
 def _status_options(argv: Sequence[str]) -> StatusOptions:
-    parser = _Parser(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
+    parser = OneLineParser(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
     _common(parser, state_dir=True)
     args = parser.parse_args(argv)
     return StatusOptions(state_dir=args.state_dir, json=args.json)

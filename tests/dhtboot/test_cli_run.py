@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_a_run_that_does_not_converge_says_so_by_its_status(capsys: pytest.Captu
     [
         (["run", "pastry"], "invalid choice: 'pastry'"),
         (["run", "chord", "--nodes", "0"], "'0' is not a whole number within 1..10,000,000"),
-        (["run", "chord", "--nodes", "1000000000"], "within 1..10,000,000"),
+        (["run", "chord", "--nodes", "1000000000"], "within 1..10,000,000; "),
         (["run", "chord", "--rate", "-1"], "'-1' is not within"),
         (["run", "chord", "--loss", "1"], "'1' is not within 0..0.99"),
         (["run", "chord", "--stabilize", "5-1"], "the first number is the smaller one"),
@@ -89,7 +90,13 @@ def test_nonsense_is_refused_in_one_line_that_says_what_is_possible(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert complaint in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+
+
+def test_who_wants_far_too_many_nodes_is_told_how_many_this_memory_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "chord", "--nodes", "1000000000"]) == 2
+    assert re.search(r" GB are free here, enough for [1-9][0-9,]* of chord or ", capsys.readouterr().err)
 
 
 def test_what_does_not_fit_into_the_memory_is_refused_with_what_does(capsys: pytest.CaptureFixture[str]) -> None:
