@@ -1,27 +1,19 @@
-"""Experiment 14, membership: who is taken for dead where a link loses packets, is split, or filters multicast.
+"""Experiment 14: a link loses packets, is split, or filters multicast. Who is taken for dead, and are records lost?
 
 Shipped hosts, each a membership and a founding, on a link that loses each copy of a multicast, and each unicast packet,
 with some probability and independently of the others; or that filters multicast to a host, from it, or of everybody.
-Records, which the design's row has beside it, are not looked at.
+For the records, hosts that are a membership and their share of them, on a link with the same losses.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mdht.experiments import link_faults, link_records
 from mdht.experiments.base import Experiment, Finding, Lists, Row, chosen, numbers, values
 from mdht.experiments.interval import estimate, plain
-from mdht.experiments.link_faults import (
-    COLUMNS,
-    CRASH,
-    FILTERED,
-    SPLIT,
-    STEADY,
-    WAIT_MAX_S,
-    WAYS,
-    Settings,
-    run,
-)
+from mdht.experiments.link_faults import CRASH, FILTERED, SPLIT, STEADY, WAIT_MAX_S, WAYS, Settings
+from mdht.experiments.link_records import CRASHES, SPLITS
 from mdht.experiments.quantile import quantile
 
 LOSSES: Final = (0.0, 0.1, 0.2, 0.3)
@@ -45,6 +37,12 @@ EVENTS: Final[Mapping[tuple[str, int], int]] = {
 }
 "By part and hosts, in each run."
 SHORT_EVENTS: Final = {CRASH: 3, SPLIT: 2, FILTERED: 1}
+RECORD_EVENTS: Final = {CRASHES: 30, SPLITS: 5}
+SHORT_RECORD_EVENTS: Final = {CRASHES: 5, SPLITS: 1}
+RECORDS: Final = 1000
+SHORT_RECORDS: Final = 100
+RECORD_HOSTS: Final = 5
+COLUMNS: Final = link_faults.COLUMNS + link_records.COLUMNS
 FALSE_DEAD_MAX: Final = 1.0
 "In ten host-hours (design, row 14)."
 FALSE_DEAD_LOSS: Final = 0.2
@@ -53,7 +51,7 @@ HEAL_MAX_S: Final = 30.0
 EMULATED_MAX_S: Final = 15.0
 
 
-def _settings(short: bool, _lists: Lists) -> list[Settings]:
+def _settings(short: bool, _lists: Lists) -> list[Settings | link_records.Settings]:
     steady_s = SHORT_STEADY_S if short else STEADY_S
     lossy = [
         Settings(
@@ -72,7 +70,27 @@ def _settings(short: bool, _lists: Lists) -> list[Settings]:
         for hosts in HOSTS
         for way in WAYS
     ]
-    return lossy + filtered
+    kept = [
+        link_records.Settings(
+            part=part,
+            hosts=RECORD_HOSTS,
+            loss=loss,
+            records=SHORT_RECORDS if short else RECORDS,
+            events=(SHORT_RECORD_EVENTS if short else RECORD_EVENTS)[part],
+        )
+        for part in (CRASHES, SPLITS)
+        for loss in LOSSES
+    ]
+    return [*lossy, *filtered, *kept]
+
+
+def run(settings: Settings | link_records.Settings, seed: int) -> list[Row]:
+    """One link, and what happens on it."""
+    if isinstance(settings, link_records.Settings):
+        rows = link_records.run(settings, seed)
+    else:
+        rows = link_faults.run(settings, seed)
+    return [{name: row.get(name) for name in COLUMNS} for row in rows]
 
 
 def _events(part: str, hosts: int, short: bool) -> int:
@@ -154,6 +172,10 @@ def _findings(rows: Sequence[Row]) -> list[Finding]:
         of = chosen(rows, part=FILTERED, hosts=hosts)
         for way in values(of, "way"):
             found += _of_filter(chosen(of, way=way), f"{hosts} hosts, multicast filtered, {way}")
+    for part in (CRASHES, SPLITS):
+        of = chosen(rows, part=part)
+        for loss in sorted(values(of, "loss")):
+            found += _of_records(chosen(of, loss=loss), f"{part}, {100.0 * loss:.0f} % lost")
     return found
 
 
@@ -222,6 +244,23 @@ def _of_filter(rows: Sequence[Row], where: str) -> list[Finding]:
         Finding(f"{where}: until all know that it is back", "", longest("agreed_s"), None),
         Finding(f"{where}: until multicast is used again, once it passes", "", longest("multicast_s"), None),
     ]
+
+
+def _of_records(rows: Sequence[Row], where: str) -> list[Finding]:
+    lost, records = sum(row["lost"] for row in rows), sum(row["records"] for row in rows)
+    events = sum(row["events"] for row in rows)
+    missed = f"{sum(row['stale'] for row in rows)}; {sum(row['unfound'] for row in rows)}"
+    placed = [row["placed_s"] for row in rows]
+    found = [
+        Finding(f"{where}: records lost", "0", f"{lost} of {records} in {events} events", lost == 0),
+        Finding(f"{where}: held in an older version only; not found in the latest", "0; 0", missed, missed == "0; 0"),
+    ]
+    if rows[0]["part"] == SPLITS:
+        what = f"{where}: until all copies are the latest and where they belong, longest of each run, p50, longest"
+        holds = quantile(placed, 1.0) <= HEAL_MAX_S
+        text = f"{_seconds(placed, 0.5)}, {_seconds(placed, 1.0)}"
+        found.append(Finding(what, f"at most {HEAL_MAX_S:g} s", text, holds))
+    return found
 
 
 def _seconds(times: Sequence[float | None], share: float) -> str:

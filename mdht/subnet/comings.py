@@ -1,11 +1,14 @@
 """Siblings that come and go, as far as the records are concerned (mDHT design, section 9)."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from mdht.subnet.anti_entropy import AntiEntropy
 from mdht.subnet.asking import Asking
+from mdht.subnet.bounded import remember
 from mdht.subnet.carrying_out import CarryingOut
 from mdht.subnet.commons import Commons
 from mdht.subnet.messages import Bye, State
@@ -13,6 +16,10 @@ from mdht.subnet.newcomer import Newcomer
 from mdht.subnet.policies import Action, Scene, Single
 from mdht.subnet.slices import Slices
 
+WHOLE_S: Final = 4.0
+"After the last host has come back from a split: by then what lay where it does not belong has been handed on."
+JOINING_MAX: Final = 1_024
+"Hosts that come, as many as a subnet has members."
 _ByPolicy = Callable[[bytes, Scene], list[Action]]
 """`on_join`, `on_leave` or `on_dead` of a policy."""
 
@@ -45,6 +52,9 @@ class Comings:
         "Siblings that are READY or were so, and are not known to be gone."
         self._going: dict[bytes, float] = {}
         "Siblings that have left, until it is known whether they have handed over."
+        self._joining: OrderedDict[bytes, None] = OrderedDict()
+        "Siblings that ask others for what belongs to them before they are READY."
+        self._whole_at = math.inf
         self._swept_epoch = -1
         self._sweep_at = 0.0
 
@@ -61,6 +71,8 @@ class Comings:
                 self._going[hid] = now
             case State.DEAD | State.LEFT | State.JOINING:
                 # One that joins anew has lost what it had.
+                if state is State.JOINING:
+                    remember(self._joining, hid, None, JOINING_MAX)
                 self._gone(hid, self._policy.on_dead, now)
             case State.LEAVING | State.SUSPECT:
                 pass
@@ -74,6 +86,11 @@ class Comings:
         """Act on the time."""
         for hid in [hid for hid, at in self._going.items() if at < now]:
             self._gone(hid, self._policy.on_dead, now)
+        if now >= self._whole_at:
+            self._whole_at = math.inf
+            for hid in self._commons.ready():
+                if hid != self._commons.me:
+                    self._anti_entropy.soon(hid, now)
         if self._unswept and now >= self._sweep_at:
             # After the members have changed, look once whether all that is here belongs here.
             self._sweep_at = now + self._commons.config.compare_s
@@ -83,7 +100,7 @@ class Comings:
     def next_deadline(self) -> float:
         """When to call `tick`; `math.inf` for never."""
         going = math.nextafter(min(self._going.values()), math.inf) if self._going else math.inf
-        return min(going, self._sweep_at if self._unswept else math.inf)
+        return min(going, self._sweep_at if self._unswept else math.inf, self._whole_at)
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
@@ -94,8 +111,14 @@ class Comings:
     def _came(self, hid: bytes, now: float) -> None:
         self._here.add(hid)
         self._going.pop(hid, None)
+        joins = hid in self._joining
+        self._joining.pop(hid, None)
         if not self._newcomer.came(hid, now):
             self._anti_entropy.soon(hid, now)
+            if not joins and self._commons.state is State.READY:
+                # The link was split. What was put on one side is handed to one of those that rank for it on the other,
+                # by hosts that drop it then; the others must hear of it from that one.
+                self._whole_at = now + WHOLE_S
         if self._commons.state is State.READY:
             self._tell(hid, self._policy.on_join, now, urgent=False)
 

@@ -15,6 +15,7 @@ from mdht.experiments.link_faults import (
     false_deaths,
     linked,
 )
+from mdht.experiments.link_records import CRASHES, SPLITS
 from mdht.experiments.links import DETECTION_MAX_S, EMULATED_MAX_S, HEAL_MAX_S, HOSTS, LINKS, LOSSES
 from mdht.subnet.messages import State
 
@@ -65,10 +66,19 @@ def test_where_multicast_is_filtered_unicast_takes_its_place_in_time(rows: list[
     assert row["packets_per_s"] <= 1.1 * hosts * (1 + every_host), "a heartbeat, and its copies"
 
 
+@pytest.mark.parametrize("part", [CRASHES, SPLITS])
+def test_no_record_is_lost_and_each_is_found_in_its_latest_version(rows: list[Row], part: str) -> None:
+    kept = chosen(rows, part=part)
+    assert [row["loss"] for row in kept] == list(LOSSES)
+    assert all(row["records"] == 100 + 10 * (part == SPLITS) for row in kept), "all puts were acknowledged"
+    assert [(row["lost"], row["stale"], row["unfound"]) for row in kept] == [(0, 0, 0)] * len(kept)
+    assert all(row["placed_s"] <= HEAL_MAX_S for row in kept)
+
+
 def test_rows_have_the_columns_and_the_table_says_whether_the_claims_hold(rows: list[Row]) -> None:
     assert all(tuple(row) == LINKS.columns for row in rows)
     claimed = [each for each in LINKS.findings(rows) if each.wanted]
-    assert len(claimed) == 2 + 2 + 8 + 8
+    assert len(claimed) == 2 + 2 + 8 + 8 + 8 + 12
     assert all(each.holds for each in claimed)
     assert all(each.holds is None for each in LINKS.findings(rows) if not each.wanted)
 
@@ -107,6 +117,6 @@ def test_a_run_is_the_same_for_a_seed() -> None:
 
 
 def test_what_an_interrupted_run_has_can_be_drawn_and_told(rows: list[Row]) -> None:
-    for upto in (1, 9, 14, 25, len(rows)):
+    for upto in (1, 9, 14, 25, len(rows) - 5, len(rows)):
         assert LINKS.findings(rows[:upto])
         LINKS.figure(rows[:upto])

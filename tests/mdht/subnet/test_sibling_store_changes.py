@@ -198,6 +198,21 @@ def test_halves_of_a_split_link_have_the_same_again_soon_after_it_heals() -> Non
     assert len({host.store.stock.digest.root for host in hosts}) == 1
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_what_was_put_on_one_side_of_a_split_is_with_all_who_rank_for_it_soon_after_it_heals(seed: int) -> None:
+    link = StoreLink("fixed:3", seed=seed)
+    hosts = link.begun(5)
+    for host in hosts[:2]:
+        host.side = 1
+    link.run(8.0)
+    keys = link.fill(range(100), hosts[:2])
+    link.run(23.0)
+    for host in hosts:
+        host.side = 0
+    link.run(15.0)
+    assert link.misplaced(keys) == {}
+
+
 def test_two_owners_after_a_split_become_one_with_the_records_of_both() -> None:
     link = StoreLink("single")
     hosts = link.begun(4)
