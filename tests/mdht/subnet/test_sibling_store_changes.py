@@ -8,6 +8,7 @@ import pytest
 from mdht.records import Copy
 from mdht.subnet.messages import Ack, AckStatus, Bye, Put
 from mdht.subnet.policies import KeyStats
+from mdht.subnet.store_config import StoreConfig
 from mdht.subnet.sync_messages import Compare, ListKeys
 from tests.mdht.subnet.store_link import (
     QUICK,
@@ -200,7 +201,7 @@ def test_halves_of_a_split_link_have_the_same_again_soon_after_it_heals() -> Non
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_what_was_put_on_one_side_of_a_split_is_with_all_who_rank_for_it_soon_after_it_heals(seed: int) -> None:
-    link = StoreLink("fixed:3", seed=seed)
+    link = StoreLink("fixed:3", seed=seed, config=StoreConfig())
     hosts = link.begun(5)
     for host in hosts[:2]:
         host.side = 1
