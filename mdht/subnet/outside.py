@@ -48,9 +48,9 @@ class Outside:
     @property
     def must_change(self) -> bool:
         """Whether the node is to become a client, or a client a node, and it is this host that sees to it."""
-        if self._step.ready()[:1] != [self._membership.hid] or not self.known:
-            return False
-        return self.all_unlisted != self._step.client
+        # The list of what is known is made last: this is asked after each datagram, and nearly always ends before.
+        changed = self.all_unlisted != self._step.client and self._step.ready()[:1] == [self._membership.hid]
+        return changed and bool(self.known)
 
     @property
     def known(self) -> list[NodeRef]:
