@@ -114,7 +114,7 @@ class Mdht:
         lease_s = self._leases.pop((key, name), 0)
         if not lease_s:
             held = await self._get(key, fresh=True)
-            leases = (c.record.lease_s for c in held.copies if (c.record.writer, c.record.name) == self._slot(name))
+            leases = (c.record.lease_s for c in held.copies if c.record.slot == self._slot(name))
             lease_s = max(leases, default=LEASE_MAX_S)
         return await self._put_record(key, name, b"", lease_s=lease_s, deleted=True, acks=None)
 
@@ -206,7 +206,7 @@ class Mdht:
         if any(code is RefusalCode.STALE for _address, code in outcome.refused):
             # Somebody holds a later number of ours: a clock set back, or a second process with this identity.
             held = await self._get(key, fresh=True)
-            mine = [c.record.seq for c in held.copies if (c.record.writer, c.record.name) == self._slot(name)]
+            mine = [c.record.seq for c in held.copies if c.record.slot == self._slot(name)]
             above = max(mine, default=0)
             outcome = await self._put_once(key, name, value, lease_s=lease_s, deleted=deleted, acks=acks, above=above)
         return Receipt(

@@ -17,7 +17,7 @@ class PendingChanges:
 
     def on_change(self, kind: ChangeKind, record: Record, remaining_s: float) -> None:
         """Take one; of a watch."""
-        slot = record.writer, record.name
+        slot = record.slot
         waiting = self._changes.pop(slot, None)
         if waiting is not None:
             before = waiting[0]

@@ -159,7 +159,7 @@ class RecordTable:
         if limited and (wait_s := self._sources.take(source, now)):
             return self._refuse(RefusalCode.BUSY, wait_s)
         held = self._keys.get(record.key)
-        entry = held.slots.get((record.writer, record.name)) if held is not None else None
+        entry = held.slots.get(record.slot) if held is not None else None
         if entry is not None and entry.expires_at > now:
             if entry.record == record:
                 return self._prolong(entry, now + remaining_s)
@@ -200,7 +200,7 @@ class RecordTable:
 
     def holds(self, record: Record, now: float) -> bool:
         """Say whether this very record is held and alive."""
-        copy = self.find(record.key, record.writer, record.name, now)
+        copy = self.find(record.key, *record.slot, now)
         return copy is not None and copy.record == record
 
     def keys(self) -> list[bytes]:
@@ -269,7 +269,7 @@ class RecordTable:
         else:
             entry = _Entry(record, expires_at, group)
             held = self._keys.setdefault(record.key, _Key())
-            held.slots[record.writer, record.name] = entry
+            held.slots[record.slot] = entry
             self._entries += 1
             if record.writer not in self._config.pinned:
                 self._crowds.add(group, entry)
@@ -292,7 +292,7 @@ class RecordTable:
             self._crowds.discard(entry.group, entry)
             if held.crowds is not None:
                 held.crowds.discard(entry.group, entry)
-        del held.slots[record.writer, record.name]
+        del held.slots[record.slot]
         if not held.slots:
             del self._keys[record.key]
 

@@ -6,7 +6,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterable
 from hashlib import sha1, sha256
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import msgspec
 
@@ -33,6 +33,9 @@ _SIGNED_HEAD: Final = struct.Struct("!14s20s32sQI?BH")
 _SIGNED_CONTEXT: Final = b"mdht record 1\0"
 "Keeps a record's signature from being taken for that of any other kind of message, or of a later format."
 
+Slot: TypeAlias = tuple[bytes, bytes]
+"Writer, and the name by which he keeps several records of a key apart."
+
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """One signed value under a key. Its slot is (writer, name): the newest sequence number of a slot wins."""
@@ -52,6 +55,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     value: bytes
     signature: bytes
     "Ed25519 over all fields above."
+
+    @property
+    def slot(self) -> Slot:
+        """Writer and name: under one key a record replaces another one of its slot."""
+        return self.writer, self.name
 
     @classmethod
     def signed(

@@ -58,7 +58,7 @@ class StateKeeping:
         held: dict[tuple[bytes, bytes, bytes], int] = {}
         for copy in self._host.table.copies(now):
             record = copy.record
-            slot = record.key, record.writer, record.name
+            slot = (record.key, *record.slot)
             held[slot] = record.seq
             if self._saved.get(slot) != record.seq:
                 changed.append(copy)

@@ -131,7 +131,7 @@ class GetRun:
     def _take(self, copies: tuple[Copy, ...], now: float) -> None:
         for copy in copies:
             record = copy.record
-            slot = record.writer, record.name
+            slot = record.slot
             known = self._merged.get(slot)
             if known is not None and known.record == record:
                 self._merged[slot] = merge(known, copy)

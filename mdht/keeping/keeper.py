@@ -340,7 +340,7 @@ class Keeper:
     def _put_former(self, copy: Copy, now: float) -> None:
         """What was held before: it stays, if it belongs here, else it goes where it belongs."""
         record = copy.record
-        slot = record.key, record.writer, record.name
+        slot = (record.key, *record.slot)
         self._former_under_way[slot] = copy, now
 
         def done(outcome: RefusalCode | PutOutcome | None, at: float) -> None:

@@ -87,5 +87,5 @@ class Shelf:
 
     def _held(self, found: Resolved) -> Held:
         copies = [known_copy(record) for record in found.records]
-        copies.sort(key=lambda copy: (copy.record.writer, copy.record.name))
+        copies.sort(key=lambda copy: copy.record.slot)
         return Held(tuple(copies), found.partial or found.outcome is Outcome.BUSY)

@@ -97,7 +97,7 @@ class Watch:
 
     def on_record(self, record: Record, remaining_s: float, now: float) -> None:
         """Take in a verified record from a push, a page or this node."""
-        slot = record.writer, record.name
+        slot = record.slot
         known = self._slots.get(slot)
         ends_at = now + min(remaining_s, life_s(record))
         if ends_at <= now or (known is None and len(self._slots) >= SLOTS_MAX):

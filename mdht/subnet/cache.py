@@ -9,12 +9,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mdht.records import Copy, Record, merge, supersedes
+from mdht.records import Copy, Record, Slot, merge, supersedes
 from mdht.subnet.holdings import Version, version_of
 from mdht.subnet.inventory_config import InventoryConfig
 from mdht.wire import copy_bytes, known_copy
-
-Slot = tuple[bytes, bytes]
 
 
 class _Entry:
@@ -64,10 +62,10 @@ class Cache:
         Returns:
             Whether it is kept: not if no record lives in it.
         """
-        found = {_slot(copy.record): copy for copy in map(known_copy, records) if copy.remaining_s > 0.0}
+        found = {copy.record.slot: copy for copy in map(known_copy, records) if copy.remaining_s > 0.0}
         for kept in self._living(key, now):
-            if _slot(kept.record) in found:
-                found[_slot(kept.record)] = merge(found[_slot(kept.record)], kept)
+            if kept.record.slot in found:
+                found[kept.record.slot] = merge(found[kept.record.slot], kept)
         self.drop(key)
         if all(copy.record.deleted for copy in found.values()):
             return False
@@ -87,7 +85,7 @@ class Cache:
     def version(self, key: bytes, now: float) -> Version | None:
         """Which records those are."""
         copies = self._living(key, now)
-        slots = [(*_slot(copy.record), copy.record.seq) for copy in copies]
+        slots = [(*copy.record.slot, copy.record.seq) for copy in copies]
         return version_of(slots, sum(map(copy_bytes, copies)))
 
     def keys(self, now: float) -> list[bytes]:
@@ -105,7 +103,7 @@ class Cache:
     def lacks(self, record: Record, now: float) -> bool:
         """Whether what is kept of a record's key, if anything, does not know this record or a later one in its slot."""
         for kept in self._living(record.key, now):
-            if _slot(kept.record) == _slot(record):
+            if kept.record.slot == record.slot:
                 return kept.record != record and not supersedes(kept.record, record)
         return True
 
@@ -117,7 +115,3 @@ class Cache:
             self.drop(key)
             return []
         return entry.living(now)
-
-
-def _slot(record: Record) -> Slot:
-    return record.writer, record.name

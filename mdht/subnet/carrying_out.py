@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 
+from mdht.records import Slot
 from mdht.subnet.commons import Commons
 from mdht.subnet.copying import Copying, OnStored
 from mdht.subnet.hints import Hints
@@ -16,7 +17,6 @@ from mdht.subnet.messages import State
 from mdht.subnet.notices import Notices
 from mdht.subnet.policies import Action, Announce, CopyTo, DropAfterAck, KeyStats, Lost, PullFrom
 from mdht.subnet.pulling import OnPulled, Pulling
-from mdht.subnet.stock import Slot
 from mdht.subnet.store_effects import KeyLost
 from mdht.subnet.transfers import Transfer, Urgency
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 from dhtboot.ids import Address
 from dhtboot.rtt import RttEstimator, TimeoutConfig
+from mdht.records import Slot
 from mdht.subnet.commons import Commons
 from mdht.subnet.effects import Multicast, Unicast
 from mdht.subnet.messages import QID_BYTES, AckStatus, Put
-from mdht.subnet.stock import Slot
 from mdht.subnet.store_effects import BulkTo
 from mdht.subnet.timers import Timers
 from mdht.subnet.transfers import Budget, Lane, Transfer, Urgency

@@ -20,7 +20,7 @@ COPIES_MAX: Final = 4 * RECORDS_MAX
 "Of one key, as a table keeps four tombstones in the place of one record; whoever sends more has the rest ignored."
 
 
-Slot = tuple[bytes, bytes, int]
+Versioned = tuple[bytes, bytes, int]
 "Writer, the name by which he keeps several records of a key apart, sequence number."
 
 
@@ -50,7 +50,7 @@ class Holdings(Protocol):
         """What remains of records that several hosts sent: lawful ones of this key, one for each slot. Never raises."""
 
 
-def stamp(slots: Iterable[Slot]) -> bytes:
+def stamp(slots: Iterable[Versioned]) -> bytes:
     """Hash over (writer, name, sequence number), which is equal for equal versions in any order.
 
     The design has it over writer and number alone. With the names, since a writer with two records at numbers 1 and 2
@@ -63,7 +63,7 @@ def stamp(slots: Iterable[Slot]) -> bytes:
     return digest.digest()[:HASH_BYTES]
 
 
-def version_of(slots: Sequence[Slot], size: int) -> Version | None:
+def version_of(slots: Sequence[Versioned], size: int) -> Version | None:
     """The version that these records make up, which take so many bytes without what a message puts before each."""
     if not slots:
         return None
@@ -111,7 +111,7 @@ class TableHoldings:
     def version(self, key: bytes, now: float) -> Version | None:
         """See `Holdings`."""
         copies = self._table.get(key, now)
-        slots = [(copy.record.writer, copy.record.name, copy.record.seq) for copy in copies]
+        slots = [(*copy.record.slot, copy.record.seq) for copy in copies]
         return version_of(slots, sum(copy_bytes(copy) for copy in copies))
 
     def records(self, key: bytes, now: float) -> tuple[bytes, ...]:
@@ -125,7 +125,7 @@ class TableHoldings:
             copy = self._read(key, data)
             if copy is None:
                 continue
-            slot = (copy.record.writer, copy.record.name)
+            slot = copy.record.slot
             if slot in slots:
                 slots[slot] = merge(slots[slot], copy)
             elif len(slots) < COPIES_MAX:

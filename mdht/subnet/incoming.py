@@ -126,7 +126,7 @@ class Incoming:
             # There is a newer one here, which the sender should have if the key is its business.
             self._counters["copies_stale"] += 1
             if hid in self._commons.targets(key):
-                slot = (copy.record.writer, copy.record.name)
+                slot = copy.record.slot
                 self._carrying.copying.copy(key, hid, Urgency.REPAIR, now, slot)
             return AckStatus.STORED
         status = STATUS.get(refusal, AckStatus.REFUSED)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mdht.errors import RefusalCode
-from mdht.records import Copy
+from mdht.records import Copy, Slot
 from mdht.subnet.carrying_out import CarryingOut
 from mdht.subnet.commons import Commons
 from mdht.subnet.messages import AckStatus, Ask, State
 from mdht.subnet.policies import KeyStats, Single
 from mdht.subnet.query import Resolved
 from mdht.subnet.resolve import Resolver
-from mdht.subnet.stock import Slot
 from mdht.subnet.transfers import Transfer, Urgency
 
 OnPut = Callable[[AckStatus], None]
@@ -35,7 +34,7 @@ class _Put:
     def __init__(self, number: int, copy: Copy, on_done: OnPut, end_at: float) -> None:
         record = copy.record
         self.number = number
-        self.key, self.slot, self.seq = record.key, (record.writer, record.name), record.seq
+        self.key, self.slot, self.seq = record.key, record.slot, record.seq
         self.on_done, self.end_at = on_done, end_at
         self.holders: set[bytes] = set()
         self.failure = AckStatus.NOT_READY

@@ -3,16 +3,14 @@
 import heapq
 import math
 from collections.abc import Iterator, KeysView
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from mdht.record_table import PutOutcome, RecordTable
-from mdht.records import Copy, Record, life_s
+from mdht.records import Copy, Record, Slot, life_s
 from mdht.subnet.digest import BUCKETS, Digest, bucket_of, fingerprint
 
-Slot: TypeAlias = tuple[bytes, bytes]
-"Writer, and the name by which he keeps several records of a key apart."
 _HEAP_SLACK: Final = 64
 "Outdated entries tolerated beyond one for each tombstone."
 
@@ -124,7 +122,7 @@ class Stock:
 
     def _note(self, record: Record, ends_at: float) -> None:
         slots = self._slots.setdefault(record.key, {})
-        slot = (record.writer, record.name)
+        slot = record.slot
         old = slots.get(slot)
         if old == record:
             return
@@ -140,7 +138,7 @@ class Stock:
             self._ends_at(record, ends_at)
 
     def _forget(self, record: Record) -> None:
-        key, slot = record.key, (record.writer, record.name)
+        key, slot = record.key, record.slot
         slots = self._slots.get(key, {})
         if slots.get(slot) != record:
             return
@@ -161,7 +159,7 @@ class Stock:
             del self._buckets[number]
 
     def _ends_at(self, tombstone: Record, ends_at: float) -> None:
-        slot = (tombstone.writer, tombstone.name)
+        slot = tombstone.slot
         self._tombstones[tombstone.key, slot] = (tombstone, ends_at)
         heapq.heappush(self._ends, (ends_at, tombstone.key, slot))
         if len(self._ends) > 2 * len(self._tombstones) + _HEAP_SLACK:
@@ -171,5 +169,5 @@ class Stock:
     def _sweep(self, now: float) -> None:
         """Tombstones have made room: which?"""
         for record, _ in list(self._tombstones.values()):
-            if self.table.find(record.key, record.writer, record.name, now) is None:
+            if self.table.find(record.key, *record.slot, now) is None:
                 self._forget(record)

@@ -6,8 +6,8 @@ import math
 from enum import IntEnum
 
 from dhtboot.limits import TokenBuckets
+from mdht.records import Slot
 from mdht.subnet.messages import AckStatus
-from mdht.subnet.stock import Slot
 
 
 class Urgency(IntEnum):
