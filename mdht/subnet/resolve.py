@@ -177,6 +177,9 @@ class Resolver:
             self._finish(query, now)
             return
         match query.phase:
+            case Phase.FETCHING if self._candidate(query, now) is not None:
+                self.counters["fetches_hedged"] += 1
+                self._try_next(query, now)
             case Phase.FETCHING:
                 self.counters["fetch_timeouts"] += 1
                 self._disappointed(query, now)
@@ -202,17 +205,22 @@ class Resolver:
             self._ask(query, now)
 
     def _holder(self, query: Query, now: float) -> Member | None:
+        member = self._candidate(query, now)
+        self.counters["hints_used"] += member is not None and member.hid in self.hints.holders(query.key, now)
+        return member
+
+    def _candidate(self, query: Query, now: float) -> Member | None:
+        """Who probably holds the key and was not asked."""
         if len(query.tried) >= self._config.fetches_max:
             return None
         hints = self.hints.holders(query.key, now)
-        member = self._siblings.first_answerer((*self._placement.targets(query.key), *hints), query.tried)
-        self.counters["hints_used"] += member is not None and member.hid in hints
-        return member
+        return self._siblings.first_answerer((*self._placement.targets(query.key), *hints), query.tried)
 
     def _fetch_from(self, query: Query, holder: Member, now: float) -> None:
         query.source = holder.hid
-        query.enter(Phase.FETCHING, now + self._config.fetch_rto_s)
         self._fetch(query, holder)
+        alone = self._candidate(query, now) is None
+        query.enter(Phase.FETCHING, now + (self._config.fetch_rto_s if alone else self._config.hedge_s))
 
     def _fetch(self, query: Query, holder: Member) -> None:
         query.tried.add(holder.hid)

@@ -22,6 +22,9 @@ class ResolveConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     fetch_rto_s: float = 0.1
     "Patience with one host that probably holds the key."
+    hedge_s: float = 0.025
+    """The same where another one does too, which is asked then; the first may still answer. Of a subnet one host of which
+    has crashed that is every lookup of what it held, until the others know of it."""
     fetches_max: int = 2
     "Such hosts asked one after the other before all are asked; it must leave time for that."
     asks_s: tuple[float, ...] = (0.0, 0.12, 0.4)
@@ -61,7 +64,7 @@ class ResolveConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Answers merged into one query: four times the hosts of a small subnet."
 
     def __post_init__(self) -> None:
-        positive = ("fetch_rto_s", "give_up_s", "collect_s", "overhear_wait_s", "bulk_s", "step_s", "hint_s")
+        positive = ("fetch_rto_s", "hedge_s", "give_up_s", "collect_s", "overhear_wait_s", "bulk_s", "step_s", "hint_s")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
