@@ -1,4 +1,7 @@
-"""The one door to Ed25519 (RFC 8032): keys of writers and nodes, signatures and their verification."""
+"""The one door to `cryptography`: keys, signatures, and what only some may read.
+
+Ed25519 (RFC 8032) for writers and nodes, ChaCha20-Poly1305 (RFC 8439) for what is sealed.
+"""
 
 import os
 import secrets
@@ -6,8 +9,9 @@ import stat
 from pathlib import Path
 from typing import Final, Self
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 from mdht.errors import LocalProtocolError
 
 SEED_BYTES: Final = 32
+TAG_BYTES: Final = 16
+"Of what is encrypted, at its end."
 KEY_FILE_MAX: Final = 4_096
 "Bytes read of a key file; a PEM of an Ed25519 key has 119, so a larger file is some other file."
 
@@ -78,6 +84,26 @@ def verify(public_key: bytes, data: bytes, signature: bytes) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
+
+
+def encrypt(key: bytes, nonce: bytes, data: bytes, context: bytes) -> bytes:
+    """Return the ciphertext with its tag: 16 bytes more than `data`.
+
+    Args:
+        key: 32 bytes.
+        nonce: 12 bytes, another one for all other data under this key.
+        data: what to hide.
+        context: is not hidden, but must be the same again.
+    """
+    return ChaCha20Poly1305(key).encrypt(nonce, data, context)
+
+
+def decrypt(key: bytes, nonce: bytes, sealed: bytes, context: bytes) -> bytes | None:
+    """Return what was encrypted; None if that was with another key, nonce or context, or if it was changed."""
+    try:
+        return ChaCha20Poly1305(key).decrypt(nonce, sealed, context)
+    except InvalidTag:
+        return None
 
 
 def _load(path: Path) -> bytes:

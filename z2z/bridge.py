@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -18,19 +18,23 @@ from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.signing import SigningKey
 from z2z.addresses import Interface
 from z2z.control import Answer, ProgramStatus, copy_name, only_copy, run_directory, serve
+from z2z.cover import PLAIN, Cover
 from z2z.dry_run import ReadOnlyStore, SilentLink
 from z2z.errors import LinkError
 from z2z.export_side import ExportSide
 from z2z.exporter import ExportConfig, Exporter
 from z2z.import_side import ImportSide, Source
 from z2z.importer import ImportConfig, Importer
-from z2z.keys import dht_key, normalise
+from z2z.keys import normalise
+from z2z.known_sites import FILE_NAME, KnownSites
 from z2z.mdns.link_io import open_link
 from z2z.reports import Report
 from z2z.seal import Site
 from z2z.sides import Link, Say
+from z2z.stores.base import Store
 from z2z.stores.registry import ONE_WAY, STORES, OpenStore, StoreSettings
 from z2z.stores.stream import ANY_KEY
+from z2z.trust import Known, Policy, Trust
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +72,11 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     force_type: bool = False
     once: bool = False
     dry_run: bool = False
+    covers: tuple[Cover, ...] = (PLAIN,)
+    "What is exported has the first one; imports may have any."
+    trust: Policy = Policy.FIRST_USE
+    sites: Path | None = None
+    "The file of sites that are known; that of the state directory by default."
 
 
 def default_interface() -> str:
@@ -184,14 +193,25 @@ class Bridge:
             side = ExportSide(self._exporter(rng), links[self._interface], store, self._say)
             self._exporters.append((side, types))
         if config.imports:
-            importer = Importer(ImportConfig(site=config.site, stale_s=config.stale_s), rng)
+            sites, known = self._sites()
+            importer = Importer(ImportConfig(site=config.site, stale_s=config.stale_s), rng, Trust(config.trust, known))
             link = SilentLink(links[shown_on]) if silent else links[shown_on]
-            self._importing = ImportSide(importer, link, self._say, partial(own_prefixes, shown_on))
+            self._importing = ImportSide(
+                importer, link, self._say, partial(own_prefixes, shown_on), None if silent else sites
+            )
             self._sources = [
-                Source(label=label, store=opened.store, key=key)
-                for opened in stores["import"].values()
-                for label, key in self._wanted_keys()
+                source
+                for name, opened in stores["import"].items()
+                for source in self._wanted(name if len(stores["import"]) > 1 else "", opened.store)
             ]
+
+    def _sites(self) -> tuple[KnownSites | None, list[Known]]:
+        """The file of known sites, where one is wanted, and those in it."""
+        if self._config.trust is Policy.ANYBODY:
+            return None, []
+        path = self._config.sites or self._config.state_dir / FILE_NAME
+        sites = KnownSites(path, fixed=self._config.trust is Policy.LISTED)
+        return sites, sites.read()
 
     def _exporter(self, rng: Random) -> Exporter:
         config = self._config
@@ -203,7 +223,7 @@ class Bridge:
             allow_private=config.allow_private,
             force_type=config.force_type,
         )
-        return Exporter(settings, config.signer, rng, first_seq=time.time_ns() // 1_000_000)
+        return Exporter(settings, config.signer, rng, time.time_ns() // 1_000_000, config.covers[0])
 
     def _roles(self) -> dict[Role, tuple[str, ...]]:
         exports = tuple(dict.fromkeys(name for name, _ in self._config.exports))
@@ -217,7 +237,7 @@ class Bridge:
         for name in names:
             if name not in self._stores or name in ONE_WAY:
                 settings = StoreSettings(
-                    signer=config.signer,
+                    signer=config.covers[0].writer(config.signer),
                     role=role,
                     state_dir=state_dir,
                     interface=self._interface,
@@ -231,10 +251,15 @@ class Bridge:
             opened[name] = self._stores[name]
         return opened
 
-    def _wanted_keys(self) -> list[tuple[str, bytes]]:
-        if not self._config.keys:
-            return [("everything", ANY_KEY)]
-        return [(key, dht_key(key)) for key in self._config.keys]
+    def _wanted(self, store_name: str, store: Store) -> Iterator[Source]:
+        """What to look for in a store; labels name what there are several of."""
+        for number, cover in enumerate(self._config.covers):
+            where = f" in {store_name}" if store_name else ""
+            where += " by the former secret" if number else ""
+            if not self._config.keys:
+                yield Source(label=f"everything{where}", store=store, key=ANY_KEY, cover=cover)
+            for key in self._config.keys:
+                yield Source(label=f"{key}{where}", store=store, key=cover.key(key), cover=cover)
 
     async def _steady(self, stop: trio.Event) -> int:
         """Work until stopped or a store is at its end, then take everything back."""
@@ -305,7 +330,8 @@ class Bridge:
 
     def _say(self, report: Report) -> None:
         if self._config.dry_run:
-            audience = f"everybody who imports {' or '.join(report.keys)} would see it"
+            with_secret = " and knows the secret" if self._config.covers[0].fingerprint else ""
+            audience = f"everybody who imports {' or '.join(report.keys)}{with_secret} would see it"
             reason = audience if report.event == "exported" else report.reason
             report = msgspec.structs.replace(report, dry_run=True, reason=reason)
         elif self._config.once and report.event == "imported":  # looking once announces nothing
@@ -319,6 +345,7 @@ class Bridge:
             *sorted(f"export:{store}:{service_type}" for store, service_type in config.exports),
             *sorted(f"import:{store}" for store in config.imports),
             *sorted(f"key:{normalise(key)}" for key in config.keys),
+            *(f"secret:{cover.fingerprint}" for cover in config.covers if cover.fingerprint),
             f"dry run:{config.dry_run}",
         )
 

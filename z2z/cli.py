@@ -12,9 +12,18 @@ import trio
 from mdht.errors import MdhtError
 from mdht.signing import SigningKey
 from z2z.bridge import Bridge, BridgeConfig
+from z2z.cli_identity import identity
+from z2z.cli_identity_options import IdentityOptions
 from z2z.cli_look import browse, status
-from z2z.cli_options import BridgeOptions, BrowseOptions, Options, StatusOptions, parse_arguments
+from z2z.cli_options import (
+    BridgeOptions,
+    BrowseOptions,
+    Options,
+    StatusOptions,
+    parse_arguments,
+)
 from z2z.cli_output import Terminal, set_up_logging
+from z2z.cover import PLAIN, Secret
 from z2z.errors import Z2zError
 from z2z.seal import Site, site_id
 
@@ -67,6 +76,8 @@ async def _run(options: Options) -> int:
             case BrowseOptions():
                 nursery.start_soon(stop.cancel, nursery.cancel_scope)
                 code = await browse(options, _terminal(options))
+            case IdentityOptions():
+                code = identity(options, _terminal(options))
             case StatusOptions():
                 nursery.start_soon(stop.cancel, nursery.cancel_scope)
                 code = await status(options, _terminal(options))
@@ -122,6 +133,9 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         force_type=options.force_type,
         once=options.once,
         dry_run=options.dry_run,
+        covers=tuple(map(Secret, options.secrets)) or (PLAIN,),
+        trust=options.trust,
+        sites=options.trusted_sites,
     )
     terminal = _terminal(options)
     return await Bridge(config, terminal.say, terminal.note).run(stop)

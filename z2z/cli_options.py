@@ -1,9 +1,7 @@
 """The command line of `z2z`, taken apart and checked; nothing is opened here."""
 
 import argparse
-import os
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -11,15 +9,28 @@ import msgspec
 
 from dhtboot.one_line_parser import OneLineParser
 from mdht.errors import LocalProtocolError as MdhtLocalError
-from mdht.rendezvous import parse as parse_entry_point
-from z2z.errors import Z2zError
+from mdht.link_keys import derive_key, read_keys
+from z2z.cli_identity_options import IdentityOptions, identity_options
+from z2z.cli_values import (
+    add_common,
+    checked,
+    default_site_name,
+    entry_point,
+    key_text,
+    phrase,
+    service_type,
+    site_name,
+    within,
+)
 from z2z.keys import normalise
 from z2z.policy import sensitive_reason
-from z2z.seal import LEASE_MAX_S, SITE_ID_BYTES, Site
-from z2z.service_item import check_service_type
+from z2z.seal import LEASE_MAX_S
 from z2z.stores.registry import DEFAULT_STORE, KEYLESS, STORES
+from z2z.trust import Policy
 
 T = TypeVar("T")
+
+_POLICIES: Final = {policy.value: policy for policy in (Policy.FIRST_USE, Policy.ANYBODY)}
 
 DESCRIPTION: Final = "Shows DNS-SD services of one link on another, through a store that needs no server."
 EXAMPLES: Final = """\
@@ -32,6 +43,8 @@ examples:
   z2z --export:stream _ipp._tcp > services.txt keep them in a file; z2z --import:stream < services.txt shows them
   z2z --import --key office --bootstrap peer.example.org:27183
                                                join the overlay elsewhere when no peer is on this link
+  z2z --export _ipp._tcp --key office --secret-file secret.txt
+                                               only sites that know the phrase in secret.txt can find it and read it
   z2z --export _ipp._tcp --dry-run             who would see what, without telling anybody
   z2z browse                                   what this link shows; z2z browse _ipp._tcp for one type
   z2z status                                   what the running z2z export, import and refuse, and why
@@ -45,6 +58,8 @@ exit status: 0 done, or ended by SIGTERM; 1 failed; 2 wrong usage; 130 ended by 
 """
 TTL_MIN_S: Final = 10
 REFRESH_MIN_S: Final = 1.0
+SECRETS: Final = "z2z secret 1"
+"Salt of all secrets: those who share one have nothing else in common."
 POLL_MIN_S: Final = 0.2
 "Faster polling would only load the store; stores that push do not need it."
 
@@ -66,6 +81,11 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     identity: Path
     allow_private: bool
     force_type: bool
+    secrets: tuple[bytes, ...]
+    "Made from phrases, the present one first."
+    trust: Policy
+    trusted_sites: Path | None
+    "The user's own list."
     once: bool
     dry_run: bool
     state_dir: Path
@@ -92,7 +112,7 @@ class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
     verbosity: int = 0
 
 
-Options = BridgeOptions | BrowseOptions | StatusOptions
+Options = BridgeOptions | BrowseOptions | StatusOptions | IdentityOptions
 
 
 class _StoreAction(argparse.Action):
@@ -120,6 +140,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         return _browse_options(argv[1:])
     if argv[:1] == ["status"]:
         return _status_options(argv[1:])
+    if argv[:1] == ["identity"]:
+        return identity_options(argv[1:])
     parser = _bridge_parser()
     for argument in argv:
         role, colon, store = argument.partition("=")[0].partition(":")
@@ -142,6 +164,9 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         identity=args.identity or args.state_dir / "identity.pem",
         allow_private=args.allow_private,
         force_type=args.force_type,
+        secrets=_secrets(parser, args),
+        trust=_POLICIES.get(args.trust, Policy.LISTED),
+        trusted_sites=None if args.trust in _POLICIES else Path(args.trust),
         once=args.once,
         dry_run=args.dry_run,
         state_dir=args.state_dir,
@@ -166,26 +191,23 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             parser.error(reason)
 
 
+def _secrets(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[bytes, ...]:
+    """The secrets of the command line, or those in a file."""
+    if args.secret and args.secret_file is not None:
+        parser.error("--secret and --secret-file say the same; give one of them")
+    if args.secret_file is None:
+        return tuple([derive_key(phrase.encode(), SECRETS) for phrase in dict.fromkeys(args.secret)])
+    try:
+        return read_keys(args.secret_file, SECRETS)
+    except MdhtLocalError as error:
+        parser.error(f"argument --secret-file: {error}")
+
+
 def _distinct(keys: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for key in keys:
         found.setdefault(normalise(key), key)
     return tuple(found.values())
-
-
-def default_site_name() -> str:
-    """Return the short name of this host."""
-    name = socket.gethostname().partition(".")[0]
-    try:
-        return Site(id=bytes(SITE_ID_BYTES), name=name).name
-    except Z2zError:
-        return "site"
-
-
-def default_state_dir() -> Path:
-    """Return `$XDG_STATE_HOME/z2z`, by default `~/.local/state/z2z`."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state") / "z2z"
 
 
 def _bridge_parser() -> argparse.ArgumentParser:
@@ -199,31 +221,41 @@ def _bridge_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(exports=(), imports=())
     add = parser.add_argument
-    add("--export", dest="exports", metavar="TYPE", action=_StoreAction, type=_service_type,
+    add("--export", dest="exports", metavar="TYPE", action=_StoreAction, type=service_type,
         help="export services of this type, as _daap._tcp; --export:STORE for another store; repeatable")  # fmt: skip
     add("--import", dest="imports", nargs=0, action=_StoreAction,
         help="import what was exported under the keys; --import:STORE for another store")  # fmt: skip
     for store in STORES:
-        add(f"--export:{store}", dest="exports", action=_StoreAction, type=_service_type, help=argparse.SUPPRESS)
+        add(f"--export:{store}", dest="exports", action=_StoreAction, type=service_type, help=argparse.SUPPRESS)
         add(f"--import:{store}", dest="imports", nargs=0, action=_StoreAction, help=argparse.SUPPRESS)
     add(
-        "--key", action="append", default=[], type=_checked(_key), help="a word to export as or to look for; repeatable"
+        "--key",
+        action="append",
+        default=[],
+        type=checked(key_text),
+        help="a word to export as or to look for; repeatable",
     )
-    add("--ttl", type=_within(int, TTL_MIN_S, LEASE_MAX_S), default=300, metavar="S", help="lease of an export (300)")
-    add("--refresh", type=_within(float, REFRESH_MIN_S, LEASE_MAX_S), default=60.0, metavar="S",
+    add("--ttl", type=within(int, TTL_MIN_S, LEASE_MAX_S), default=300, metavar="S", help="lease of an export (300)")
+    add("--refresh", type=within(float, REFRESH_MIN_S, LEASE_MAX_S), default=60.0, metavar="S",
         help="seconds between two puts of a living service (60)")  # fmt: skip
-    add("--poll", type=_within(float, POLL_MIN_S, 86_400), default=10.0, metavar="S",
+    add("--poll", type=within(float, POLL_MIN_S, 86_400), default=10.0, metavar="S",
         help="seconds between two looks into a store (10)")  # fmt: skip
-    add("--stale", type=_within(float, 1, LEASE_MAX_S), default=300.0, metavar="S",
+    add("--stale", type=within(float, 1, LEASE_MAX_S), default=300.0, metavar="S",
         help="withdraw what the store has not shown for so long (300)")  # fmt: skip
     add("--local-only", action="store_true", help="show imports to programs of this machine only")
-    add("--bootstrap", action="append", default=[], type=_checked(_entry_point), metavar="HOST:PORT|DOMAIN",
+    add("--bootstrap", action="append", default=[], type=checked(entry_point), metavar="HOST:PORT|DOMAIN",
         help="an entry point into the overlay; repeatable; peers on the link are found without")  # fmt: skip
-    add("--site", type=_checked(_site_name), metavar="NAME", help="what others call this place (the host's name)")
+    add("--site", type=checked(site_name), metavar="NAME", help="what others call this place (the host's name)")
     add("--identity", type=Path, metavar="FILE", help="the site's key; created when there is none")
+    add("--secret", action="append", default=[], type=checked(phrase), metavar="PHRASE",
+        help="what only sites that know it can find and read; a second one is for imports only")  # fmt: skip
+    add("--secret-file", type=Path, metavar="FILE",
+        help="the same, a phrase a line: other users of this machine see the words of a command")  # fmt: skip
+    add("--trust", default=Policy.FIRST_USE.value, metavar="first-use|anybody|FILE",
+        help="whom to believe: the first key seen under a site's name, everybody, or the keys in a file")  # fmt: skip
     add("--allow-private", action="store_true", help="export private addresses too")
     add("--force-type", action="store_true", help="export types for remote control and login too")
-    _common(parser, interface=True, state_dir=True)
+    add_common(parser, interface=True, state_dir=True)
     _manner(parser)
     return parser
 
@@ -241,68 +273,15 @@ def _browse_options(argv: Sequence[str]) -> BrowseOptions:
     parser = OneLineParser(
         prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False
     )
-    parser.add_argument("type", nargs="?", type=_service_type, metavar="TYPE", help="only this type, as _ipp._tcp")
-    parser.add_argument("--seconds", type=_within(float, 0.5, 3600), default=3.0, help="how long to look (3)")
-    _common(parser, interface=True)
+    parser.add_argument("type", nargs="?", type=service_type, metavar="TYPE", help="only this type, as _ipp._tcp")
+    parser.add_argument("--seconds", type=within(float, 0.5, 3600), default=3.0, help="how long to look (3)")
+    add_common(parser, interface=True)
     args = parser.parse_args(argv)
     return BrowseOptions(service_type=args.type, interface=args.interface, seconds=args.seconds, json=args.json)
 
 
 def _status_options(argv: Sequence[str]) -> StatusOptions:
     parser = OneLineParser(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
-    _common(parser, state_dir=True)
+    add_common(parser, state_dir=True)
     args = parser.parse_args(argv)
     return StatusOptions(state_dir=args.state_dir, json=args.json)
-
-
-def _common(parser: argparse.ArgumentParser, *, interface: bool = False, state_dir: bool = False) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    if interface:
-        parser.add_argument("--interface", metavar="IF", help="the link (that of the default route)")
-    if state_dir:
-        parser.add_argument(
-            "--state-dir", type=Path, default=default_state_dir(), metavar="DIR", help=f"default {default_state_dir()}"
-        )
-
-
-def _checked(check: Callable[[str], T]) -> Callable[[str], T]:
-    """Turn our errors into argparse's, which names the option."""
-
-    def convert(text: str) -> T:
-        try:
-            return check(text)
-        except (Z2zError, MdhtLocalError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
-def _within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not within {low:g}..{high:g} seconds")
-        return value
-
-    return convert
-
-
-def _service_type(text: str) -> str:
-    return _checked(check_service_type)(text)
-
-
-def _key(text: str) -> str:
-    normalise(text)
-    return text
-
-
-def _site_name(text: str) -> str:
-    return Site(id=bytes(SITE_ID_BYTES), name=text).name
-
-
-def _entry_point(text: str) -> str:
-    parse_entry_point(text)
-    return text

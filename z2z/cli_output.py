@@ -38,6 +38,10 @@ class Terminal:
         if self._verbosity >= 0 and not self._json:
             self._write(printable(text))
 
+    def text(self, text: str) -> None:
+        """Print a line that was asked for."""
+        self._write(printable(text))
+
     def records(self, records: Iterable[msgspec.Struct]) -> None:
         """Print values as JSON lines."""
         for record in records:

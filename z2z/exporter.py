@@ -15,8 +15,8 @@ import msgspec
 
 from mdht.signing import SigningKey
 from z2z.addresses import exportable
+from z2z.cover import PLAIN, Cover
 from z2z.errors import LocalProtocolError
-from z2z.keys import dht_key
 from z2z.policy import NotExportedError, check_exportable, usable_keys
 from z2z.reports import EventName, Report, ServiceStatus, endpoints, shown
 from z2z.seal import Site, seal
@@ -114,7 +114,9 @@ class _Export:
 class Exporter:
     """Decides what of one link is kept in one store."""
 
-    def __init__(self, config: ExportConfig, signer: SigningKey, rng: Random, first_seq: int) -> None:
+    def __init__(
+        self, config: ExportConfig, signer: SigningKey, rng: Random, first_seq: int, cover: Cover = PLAIN
+    ) -> None:
         """Make an exporter.
 
         Args:
@@ -122,8 +124,9 @@ class Exporter:
             signer: the site's identity.
             rng: source of its small delays.
             first_seq: larger than every sequence number that this site used before (wall-clock milliseconds do).
+            cover: what hides from the store what is in it.
         """
-        self._config, self._signer, self._rng = config, signer, rng
+        self._config, self._signer, self._rng, self._cover = config, signer, rng, cover
         self._seq = first_seq
         self._exports: dict[ServiceId, _Export] = {}
         self._skips: dict[ServiceId, Report] = {}
@@ -248,9 +251,10 @@ class Exporter:
         if export is not None and export.item == item:
             return []
         self._seq += 1
-        value = seal(
+        sealed = seal(
             item, site=self._config.site, signer=self._signer, seq=self._seq, lease_s=math.ceil(self._config.ttl_s)
         )
+        value = self._cover.close(sealed, self._signer)
         if export is None:
             export = self._exports[service] = _Export(
                 item=item,
@@ -259,7 +263,7 @@ class Exporter:
                 value=value,
                 refresh_at=self._next_refresh(now, FIRST_SPREAD),
             )
-            export.targets = {dht_key(key): _Target() for key in keys}
+            export.targets = {self._cover.key(key): _Target() for key in keys}
             report = [self._report("updated", export, reason=f"not carried: {lost}", detail=True)] if lost else []
         else:
             export.item, export.value = item, value
@@ -306,7 +310,7 @@ class Exporter:
         """Return the sub-name of a service under its keys: other sites' services of that name have another one."""
         service_type, instance = service
         text = self._signer.public_key + service_type.encode() + b"\0" + instance
-        return hashlib.sha1(text, usedforsecurity=False).digest()
+        return self._cover.name(hashlib.sha1(text, usedforsecurity=False).digest())
 
     def _next_refresh(self, now: float, spread: float = SPREAD) -> float:
         return now + self._config.refresh_s * (1 - spread * self._rng.random())

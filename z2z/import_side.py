@@ -3,18 +3,20 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from z2z.addresses import Interface
+from z2z.cover import PLAIN, Cover
 from z2z.errors import LocalProtocolError, StoreError
 from z2z.importer import Importer
 from z2z.mdns.messages import ServiceLost
-from z2z.presence import Check, ImportEffect, Register, Update, Withdraw
+from z2z.presence import Check, ImportEffect, Register, Remember, Update, Withdraw
 from z2z.reports import Report
 from z2z.sides import PATIENCE_S, TICK_MIN_S, Alarm, Link, Say
 from z2z.stores.base import Store
+from z2z.trust import Known
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +30,34 @@ class Source:
     """One key of one store."""
 
     label: str
-    "What the user calls it: `office`."
+    "What the user calls it: `office`; no two sources of a program have the same."
     store: Store
     key: bytes
+    cover: Cover = PLAIN
+
+
+class Sites(Protocol):
+    """What keeps the sites that are known; `known_sites.KnownSites` does."""
+
+    def changed(self) -> Iterable[Known] | None:
+        """All of them, if they are others than when last asked."""
+        ...
+
+    def add(self, known: Known) -> None:
+        """Keep one more."""
+        ...
 
 
 class ImportSide:
     """One importer at work."""
 
     def __init__(
-        self, importer: Importer, link: Link, say: Say, own_prefixes: Callable[[], Iterable[Interface]]
+        self,
+        importer: Importer,
+        link: Link,
+        say: Say,
+        own_prefixes: Callable[[], Iterable[Interface]],
+        sites: Sites | None = None,
     ) -> None:
         """Make it.
 
@@ -46,9 +66,10 @@ class ImportSide:
             link: where imports appear.
             say: tells the user.
             own_prefixes: reads the addresses of this host; they change while the program runs.
+            sites: keeps those that are known; other programs change them too.
         """
         self.importer = importer
-        self._link, self._say, self._own_prefixes = link, say, own_prefixes
+        self._link, self._say, self._own_prefixes, self._sites = link, say, own_prefixes, sites
         self._alarm = Alarm()
         self._watchers: dict[str, trio.CancelScope] = {}
         self._stood_by_for: frozenset[tuple[str, bytes]] = frozenset()
@@ -81,7 +102,7 @@ class ImportSide:
                 values = await source.store.get(source.key)
         except trio.TooSlowError as error:
             raise StoreError(f"the store did not answer within {PATIENCE_S:.0f} s") from error
-        self._perform(self.importer.snapshot(source.label, values, trio.current_time()))
+        self._perform(self.importer.snapshot(source.label, values, trio.current_time(), source.cover))
 
     def close(self, reason: str) -> None:
         """Take everything from the link; to be called after `run` was cancelled."""
@@ -113,7 +134,7 @@ class ImportSide:
                         if change.kind == "removed":
                             self._perform(self.importer.removed(source.label, change.stored))
                         else:
-                            self._perform(self.importer.seen(source.label, change.stored, now))
+                            self._perform(self.importer.seen(source.label, change.stored, now, source.cover))
             except StoreError as error:
                 log.warning("listening for %s: %s; trying again in %.0f s", source.label, error, LISTEN_AGAIN_S)
             await trio.sleep(LISTEN_AGAIN_S)
@@ -126,6 +147,12 @@ class ImportSide:
         while True:
             await trio.sleep(poll_s)
             self.importer.set_own_prefixes(self._own_prefixes())
+            self._follow_sites()
+
+    def _follow_sites(self) -> None:
+        known = None if self._sites is None else self._sites.changed()
+        if known is not None:
+            self._perform(self.importer.known(known))
 
     async def _watch(self, service_type: str, scope: trio.CancelScope) -> None:
         with scope:
@@ -149,6 +176,8 @@ class ImportSide:
                     self._link.withdraw(registration_id)
                 case Check() if self._nursery is not None:
                     self._nursery.start_soon(self._check, effect)
+                case Remember(site=site) if self._sites is not None:
+                    self._sites.add(site)
                 case Report():
                     self._say(effect)
         self._watch_what_stands_by()

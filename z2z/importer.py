@@ -16,14 +16,16 @@ from typing import Final, TypeAlias
 import msgspec
 
 from z2z.addresses import Address, Interface, Scope, classify, own_prefix
+from z2z.cover import PLAIN, Cover
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
 from z2z.mdns.messages import Conflict, Lost, Registered, ResponderEvent
-from z2z.presence import ImportEffect, Neighbours, Presence, State
+from z2z.presence import ImportEffect, Neighbours, Presence, Remember, State
 from z2z.reports import Report, ServiceStatus, endpoints, shown
 from z2z.seal import Opened, Site, unseal
 from z2z.service_item import ServiceItem
 from z2z.stores.base import StoredValue
+from z2z.trust import Known, Policy, Trust, Verdict
 
 IMPORTS_MAX: Final = 800
 "Imports on one link: Avahi's cache holds 4,096 records by default and loses services beyond about 819."
@@ -78,8 +80,16 @@ class _Refusal:
 class Importer:
     """Decides what of the stores is published on one link."""
 
-    def __init__(self, config: ImportConfig, rng: Random) -> None:
+    def __init__(self, config: ImportConfig, rng: Random, trust: Trust | None = None) -> None:
+        """Make an importer.
+
+        Args:
+            config: its settings.
+            rng: source of its small delays.
+            trust: the sites that it believes; everybody by default.
+        """
         self._config, self._rng = config, rng
+        self._trust = Trust(Policy.ANYBODY) if trust is None else trust
         self._own: tuple[Interface, ...] = ()
         self._held: dict[Slot, _Held] = {}
         self._imports: dict[int, Presence] = {}
@@ -92,8 +102,8 @@ class Importer:
         """Note the addresses of this host: what lies in their prefixes is not imported from now on."""
         self._own = tuple(own)
 
-    def seen(self, source: str, stored: StoredValue, now: float) -> list[ImportEffect]:
-        """Act on a value that a store shows under a key; `source` names both."""
+    def seen(self, source: str, stored: StoredValue, now: float, cover: Cover = PLAIN) -> list[ImportEffect]:
+        """Act on a value that a store shows under a key; `source` names both, `cover` is what it was exported with."""
         slot = (stored.writer, stored.name)
         held = self._held.get(slot)
         if held is not None and held.value == stored.value:
@@ -105,16 +115,29 @@ class Importer:
         if refusal is not None and refusal.final and refusal.digest == digest:
             return []
         try:
-            opened = self._open(stored)
+            opened = self._open(stored, cover)
             if held is not None and opened.seq <= held.opened.seq:
                 return []  # an older copy that has not caught up yet
             item = self._admit(opened, is_new=held is None)
         except RemoteProtocolError as error:
             return self._refuse(slot, digest, error)
         self._refusals.pop(slot, None)
-        effects = self._hold(slot, stored, opened, item)
+        effects = [*self._believe(opened), *self._hold(slot, stored, opened, item)]
         self._held[slot].sources.add(source)
         self._expiry.seen((slot, source), stored.remaining_s, now)
+        return effects
+
+    def known(self, sites: Iterable[Known]) -> list[ImportEffect]:
+        """Know these sites and no others from now on: what another one has exported goes."""
+        if not self._trust.replace(sites):
+            return []
+        effects: list[ImportEffect] = []
+        for slot, held in list(self._held.items()):
+            verdict = self._trust.judge(held.opened.site, held.opened.writer)
+            if verdict not in {Verdict.KNOWN, Verdict.NEW}:  # of a site that was forgotten it stays, but is no claim
+                reason = self._trust.reason(verdict, held.opened.site, held.opened.writer)
+                for source in list(held.sources):
+                    effects += self._drop(slot, source, reason)
         return effects
 
     def removed(self, source: str, stored: StoredValue) -> list[ImportEffect]:
@@ -123,13 +146,15 @@ class Importer:
         self._refusals.pop(slot, None)
         return self._drop(slot, source, "its exporter took it back")
 
-    def snapshot(self, source: str, values: Iterable[StoredValue], now: float) -> list[ImportEffect]:
+    def snapshot(
+        self, source: str, values: Iterable[StoredValue], now: float, cover: Cover = PLAIN
+    ) -> list[ImportEffect]:
         """Act on everything that a store has under a key now; what is missing twice in a row is gone."""
         effects: list[ImportEffect] = []
         present = set()
         for stored in values:
             present.add((stored.writer, stored.name))
-            effects += self.seen(source, stored, now)
+            effects += self.seen(source, stored, now, cover)
         for slot in [slot for slot, held in self._held.items() if source in held.sources and slot not in present]:
             if self._expiry.missed((slot, source)):
                 effects += self._drop(slot, source, "the store has it no more")
@@ -216,9 +241,10 @@ class Importer:
         ]
         return lines
 
-    def _open(self, stored: StoredValue) -> Opened:
-        opened = unseal(stored.value)
-        if stored.writer and stored.writer != opened.writer:
+    def _open(self, stored: StoredValue, cover: Cover) -> Opened:
+        uncovered = cover.open(stored.value)
+        opened = unseal(uncovered.envelope)
+        if stored.writer and not cover.wrote(stored.writer, opened.writer, uncovered.proof):
             raise RemoteProtocolError("it was put by somebody else than the site that signed it")
         return opened
 
@@ -227,6 +253,9 @@ class Importer:
         item = opened.item
         if self._config.site.id in opened.hops:
             raise RefusedError("it is this site's own export", opened, expected=True)
+        verdict = self._trust.judge(opened.site, opened.writer)
+        if verdict not in {Verdict.KNOWN, Verdict.NEW}:
+            raise RefusedError(self._trust.reason(verdict, opened.site, opened.writer), opened)
         if any(unicodedata.category(char) == "Cc" for char in item.display_name):
             raise RefusedError("its name has control characters", opened)
         kept, lost = self._sift(item.addresses)
@@ -239,6 +268,19 @@ class Importer:
             shown_max = self._config.imports_max
             raise RefusedError(f"this link shows {shown_max} imports already; clients' caches hold no more", opened)
         return item
+
+    def _believe(self, opened: Opened) -> list[ImportEffect]:
+        """Remember the key of a site that is new here."""
+        if self._trust.judge(opened.site, opened.writer) is not Verdict.NEW:
+            return []
+        report = Report(
+            event="known",
+            service=opened.site.name,
+            service_type="site",
+            reason=f"from now on by its key {opened.site.id.hex()}",
+            detail=True,
+        )
+        return [Remember(self._trust.remember(opened.site, opened.writer)), report]
 
     def _sift(self, addresses: Iterable[Address]) -> tuple[tuple[Address, ...], list[str]]:
         kept, lost = [], []

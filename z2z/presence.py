@@ -17,6 +17,7 @@ from z2z.proxy import NAMES_MAX, host_label, instance_names, ttl_s
 from z2z.reports import EventName, Report, ServiceStatus, endpoints, shown
 from z2z.seal import Site
 from z2z.service_item import ServiceItem
+from z2z.trust import Known
 
 TAKE_OVER_MAX_S: Final = 0.2
 "An importer that stood by waits up to this long before it probes, so that several do not probe at once."
@@ -106,7 +107,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     instance: bytes
 
 
-ImportEffect: TypeAlias = Register | Update | Withdraw | Check | Report
+class Remember(msgspec.Struct, frozen=True):
+    """Effect: keep a site's key beyond this program's end."""
+
+    site: Known
+
+
+ImportEffect: TypeAlias = Register | Update | Withdraw | Check | Report | Remember
 
 
 class Neighbours(msgspec.Struct, frozen=True, kw_only=True):

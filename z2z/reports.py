@@ -19,6 +19,7 @@ EventName: TypeAlias = Literal[
     "standby",
     "refused",
     "failed",
+    "known",
 ]
 
 

@@ -6,10 +6,9 @@ from z2z.cli_options import (
     BridgeOptions,
     BrowseOptions,
     StatusOptions,
-    default_site_name,
-    default_state_dir,
     parse_arguments,
 )
+from z2z.cli_values import default_site_name, default_state_dir
 
 
 def parse(line: str) -> BridgeOptions:
@@ -60,7 +59,7 @@ def test_a_stream_needs_no_key():
         ("--import --key x --bootstrap host:0", "port '0'"),
         ("--import --key x --bootstrap host:65536", "port '65536'"),
         ("--import --key x --site \x07", "site name"),
-        ("--import --key x --secret y", "unrecognized"),
+        ("--import --key x --password y", "unrecognized"),
         ("--exp _x._tcp", "unrecognized"),
         ("browse daap", "not a DNS-SD service type"),
         ("browse --seconds 0", "not within"),
