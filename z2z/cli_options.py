@@ -47,6 +47,7 @@ examples:
                                                only sites that know the phrase in secret.txt can find it and read it
   z2z --export _ipp._tcp --dry-run             who would see what, without telling anybody
   z2z browse                                   what this link shows; z2z browse _ipp._tcp for one type
+  z2z identity show                            who this site is, and whom it knows by their keys
   z2z status                                   what the running z2z export, import and refuse, and why
 
 Keys compare by their letters and digits only: "Joe's Music" is "joesmusic".
@@ -217,7 +218,8 @@ def _bridge_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        usage="z2z [--export[:STORE] TYPE]... [--import[:STORE]]... [--key KEY]... [options] | z2z browse | z2z status",
+        usage="z2z [--export[:STORE] TYPE]... [--import[:STORE]]... [--key KEY]... [options]\n"
+        "       z2z browse | z2z status | z2z identity",
     )
     parser.set_defaults(exports=(), imports=())
     add = parser.add_argument

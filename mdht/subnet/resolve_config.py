@@ -23,8 +23,8 @@ class ResolveConfig(msgspec.Struct, frozen=True, kw_only=True):
     fetch_rto_s: float = 0.1
     "Patience with one host that probably holds the key."
     hedge_s: float = 0.025
-    """The same where another one does too, which is asked then; the first may still answer. Of a subnet one host of which
-    has crashed that is every lookup of what it held, until the others know of it."""
+    """The same where another one does too, which is asked then; the first may still answer. Where a host has crashed
+    that is every lookup of what it held, until the others know of it."""
     fetches_max: int = 2
     "Such hosts asked one after the other before all are asked; it must leave time for that."
     asks_s: tuple[float, ...] = (0.0, 0.12, 0.4)
