@@ -140,7 +140,7 @@ class Call:
             return copies
         state = self._hops[-1].state
         self.late = self.late or state in _SILENT
-        if state is HopState.UNANSWERED and self._rounds < self._config.hosts.fails_max:
+        if state is HopState.UNANSWERED and self._rounds < self._config.hosts.fails_max and self.node.usable:
             return self._next_round(now)
         if state in _SILENT and self._pulls < self._config.pulls_max:
             self._pulls += 1

@@ -2,7 +2,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dhtboot.rtt import RttEstimator
@@ -143,3 +143,48 @@ def test_what_is_forgotten_leaves_no_deadlines_behind() -> None:
         calls.look_at(key_of(number), call)  # type: ignore[arg-type]
     assert calls.next_deadline() == math.inf
     assert calls._deadlines == []
+
+
+TIME, PULLED = ("time", None), ("pulled", None)
+ANSWERS, SILENT = ("answers elsewhere", 1), ("silent elsewhere", 1)
+EVENTS = st.lists(
+    st.one_of(
+        st.just(TIME),
+        st.tuples(st.just("silent elsewhere"), st.integers(1, 3)),
+        st.tuples(st.just("answers elsewhere"), st.integers(1, 3)),
+        st.just(PULLED),
+    ),
+    max_size=40,
+)
+
+
+@given(st.sets(st.integers(1, 3), min_size=1), EVENTS)
+@example(
+    {1}, [*[TIME, PULLED] * 2, ANSWERS, PULLED, SILENT, ANSWERS, SILENT, TIME, ANSWERS, TIME, *[SILENT] * 6, PULLED]
+)
+def test_whatever_hosts_say_to_others_meanwhile_a_call_ends(
+    hosts: set[int], events: list[tuple[str, int | None]]
+) -> None:
+    call, now = real_call(*sorted(hosts)), NOW
+    call.start(now)
+    known = [host.hid for host in call.node.usable]
+    for what, number in events:
+        if what == "silent elsewhere" and number is not None:
+            call.node.silent(known[number % len(known)], now, now + 1.0)
+            now += 1.0
+        elif what == "answers elsewhere" and number is not None:
+            call.node.answered(known[number % len(known)], now)
+        elif what == "pulled":
+            call.pulled(now)
+        elif not math.isinf(call.next_deadline()):
+            now = max(now, call.next_deadline())
+            call.tick(now)
+    for _ in range(100):
+        if call.failed:
+            return
+        if call.needs_pull:
+            call.pulled(now)
+        else:
+            now = max(now, call.next_deadline())
+            call.tick(now)
+    raise AssertionError("it never ends")
