@@ -32,7 +32,8 @@ from z2z.reports import Report
 from z2z.seal import Site
 from z2z.sides import Link, Say
 from z2z.stores.base import Store
-from z2z.stores.registry import ONE_WAY, STORES, OpenStore, StoreSettings
+from z2z.stores.kinds import OpenStore, StoreSettings
+from z2z.stores.registry import store_kind
 from z2z.stores.stream import ANY_KEY
 from z2z.trust import Known, Policy, Trust
 
@@ -235,7 +236,8 @@ class Bridge:
         config = self._config
         opened = {}
         for name in names:
-            if name not in self._stores or name in ONE_WAY:
+            kind = store_kind(name)
+            if name not in self._stores or kind.one_way:
                 settings = StoreSettings(
                     signer=config.covers[0].writer(config.signer),
                     role=role,
@@ -246,7 +248,7 @@ class Bridge:
                     presence=not (config.local_only and config.bootstrap),
                     ends_soon=config.once and role == "export",
                 )
-                self._stores[name] = await stack.enter_async_context(STORES[name](settings))
+                self._stores[name] = await stack.enter_async_context(kind.open(settings))
                 self._opened.append(self._stores[name])
             opened[name] = self._stores[name]
         return opened

@@ -22,10 +22,11 @@ from z2z.cli_values import (
     site_name,
     within,
 )
+from z2z.errors import Z2zError
 from z2z.keys import normalise
 from z2z.policy import sensitive_reason
 from z2z.seal import LEASE_MAX_S
-from z2z.stores.registry import DEFAULT_STORE, KEYLESS, STORES
+from z2z.stores.registry import DEFAULT_STORE, store_kind, store_names
 from z2z.trust import Policy
 
 T = TypeVar("T")
@@ -146,8 +147,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
     parser = _bridge_parser()
     for argument in argv:
         role, colon, store = argument.partition("=")[0].partition(":")
-        if role in {"--export", "--import"} and colon and store not in STORES:
-            parser.error(f"unknown store {store!r} in {argument}: this version has {', '.join(STORES)}")
+        if role in {"--export", "--import"} and colon and store not in store_names():
+            parser.error(f"unknown store {store!r} in {argument}: installed are {', '.join(store_names())}")
     args = parser.parse_args(argv)
     _check_together(parser, args)
     return BridgeOptions(
@@ -180,8 +181,11 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     """Refuse options that are sound one by one but not together."""
     if not args.exports and not args.imports:
         parser.error("nothing to do: give --export TYPE, --import, browse or status")
-    keyless = [store for store in args.imports if store not in KEYLESS]
-    if keyless and not args.key:
+    try:
+        keys_needed = not all(store_kind(store).keyless for store in args.imports)
+    except Z2zError as error:
+        parser.error(str(error))
+    if keys_needed and not args.key:
         parser.error("--import needs a --key to look for, as in --import --key office")
     if args.refresh * 2 > args.ttl:
         parser.error(
@@ -227,7 +231,7 @@ def _bridge_parser() -> argparse.ArgumentParser:
         help="export services of this type, as _daap._tcp; --export:STORE for another store; repeatable")  # fmt: skip
     add("--import", dest="imports", nargs=0, action=_StoreAction,
         help="import what was exported under the keys; --import:STORE for another store")  # fmt: skip
-    for store in STORES:
+    for store in store_names():
         add(f"--export:{store}", dest="exports", action=_StoreAction, type=service_type, help=argparse.SUPPRESS)
         add(f"--import:{store}", dest="imports", nargs=0, action=_StoreAction, help=argparse.SUPPRESS)
     add(

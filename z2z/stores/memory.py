@@ -9,6 +9,7 @@ import trio
 
 from z2z.errors import StoreError
 from z2z.stores.base import Change, Receipt, StoredValue
+from z2z.stores.kinds import OpenStore, StoreKind, StoreSettings
 
 VALUES_MAX: Final = 10_000
 "Values of one table; a test that needs more tests something else."
@@ -102,3 +103,11 @@ class MemoryStore:
                 yield receive
         finally:
             readers.remove(send)
+
+
+@asynccontextmanager
+async def _open(settings: StoreSettings) -> AsyncIterator[OpenStore]:
+    yield OpenStore(store=MemoryStore(settings.signer.public_key))
+
+
+KIND: Final = StoreKind(open=_open)

@@ -14,6 +14,7 @@ from mdht.node import Mdht, MdhtConfig, open_mdht
 from mdht.signing import SigningKey
 from z2z.errors import LocalProtocolError, StoreError
 from z2z.stores.base import Change, Receipt, StoredValue
+from z2z.stores.kinds import OpenStore, StoreKind, StoreSettings
 
 CHANGES_MAX: Final = 64
 "Changes on their way to the importer; behind them mdht merges changes of one record."
@@ -127,3 +128,19 @@ async def open_overlay(
             yield OverlayStore(node, ends_soon=ends_soon)
     except MdhtLocalError as error:
         raise LocalProtocolError(str(error)) from error
+
+
+@asynccontextmanager
+async def _open(settings: StoreSettings) -> AsyncIterator[OpenStore]:
+    async with open_overlay(
+        settings.signer,
+        bootstrap=settings.bootstrap,
+        interface=settings.interface,
+        presence=settings.presence,
+        state_dir=settings.state_dir / "mdht",
+        ends_soon=settings.ends_soon,
+    ) as store:
+        yield OpenStore(store=store, describe=store.describe)
+
+
+KIND: Final = StoreKind(open=_open)

@@ -1,87 +1,46 @@
-"""The stores by name. A store of one's own is four methods (`stores/base.py`) and one line here."""
+"""The stores by name: entry points of the group `z2z.stores`, in whatever distribution they are.
 
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+A store of one's own is four methods (`stores/base.py`), a `StoreKind` (`stores/kinds.py`), and in its `pyproject.toml`
 
-import msgspec
-import trio
+    [project.entry-points."z2z.stores"]
+    mine = "my_package:KIND"
+"""
 
-from mdht.signing import SigningKey
-from z2z.stores.base import Store
-from z2z.stores.memory import MemoryStore
-from z2z.stores.overlay import open_overlay
-from z2z.stores.stream import StreamReader, StreamWriter
+import functools
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
 
+from z2z.errors import LocalProtocolError
+from z2z.stores.kinds import StoreKind
 
-class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store may need to know of the program."""
-
-    signer: SigningKey
-    role: Literal["export", "import", "both"]
-    state_dir: Path
-    "A directory of this running program alone."
-    interface: str | None = None
-    bootstrap: tuple[str, ...] = ()
-    presence: bool = True
-    ends_soon: bool = False
-    "The program ends after its first puts (`--once`)."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenStore:
-    """A store in use."""
-
-    store: Store
-    ended: trio.Event | None = None
-    "Set when the store is at its end by itself, as a stream is."
-    end_text: str = ""
-    end_status: int = 0
-    "Exit status of a program whose store ended."
-    describe: Callable[[], str] = str
-    "One line for `z2z status`."
-
-
-Opener = Callable[[StoreSettings], AbstractAsyncContextManager[OpenStore]]
-
-
-@asynccontextmanager
-async def _open_mdht(settings: StoreSettings) -> AsyncIterator[OpenStore]:
-    async with open_overlay(
-        settings.signer,
-        bootstrap=settings.bootstrap,
-        interface=settings.interface,
-        presence=settings.presence,
-        state_dir=settings.state_dir / "mdht",
-        ends_soon=settings.ends_soon,
-    ) as store:
-        yield OpenStore(store=store, describe=store.describe)
-
-
-@asynccontextmanager
-async def _open_memory(settings: StoreSettings) -> AsyncIterator[OpenStore]:
-    yield OpenStore(store=MemoryStore(settings.signer.public_key))
-
-
-@asynccontextmanager
-async def _open_stream(settings: StoreSettings) -> AsyncIterator[OpenStore]:
-    if settings.role == "export":
-        writer = StreamWriter(settings.signer.public_key, sys.stdout.fileno())
-        yield OpenStore(store=writer, ended=writer.ended, end_text=writer.end_text, end_status=1)
-        return
-    reader = StreamReader(sys.stdin.fileno())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader.run)
-        yield OpenStore(store=reader, ended=reader.ended, end_text=reader.end_text)
-        nursery.cancel_scope.cancel()
-
-
-STORES: Final[dict[str, Opener]] = {"mdht": _open_mdht, "stream": _open_stream, "memory": _open_memory}
+GROUP: Final = "z2z.stores"
 DEFAULT_STORE: Final = "mdht"
-ONE_WAY: Final = frozenset({"stream"})
-"Stores that need one instance for each role."
-KEYLESS: Final = frozenset({"stream"})
-"Stores that can be imported from without a key: they carry only what was meant for the reader."
+
+
+@functools.cache
+def _found() -> dict[str, EntryPoint]:
+    found = sorted(entry_points(group=GROUP), key=lambda each: (each.name != DEFAULT_STORE, each.name))
+    return {each.name: each for each in found}
+
+
+def store_names() -> tuple[str, ...]:
+    """All that are installed, the default one first."""
+    return tuple(_found())
+
+
+def store_kind(name: str) -> StoreKind:
+    """The kind of a store, whose code is loaded now.
+
+    Raises:
+        LocalProtocolError: there is none of that name, or what its entry point names is none.
+    """
+    point = _found().get(name)
+    if point is None:
+        raise LocalProtocolError(f"there is no store {name!r}; installed are {', '.join(store_names())}")
+    try:
+        kind = point.load()
+    except Exception as error:
+        raise LocalProtocolError(f"store {name!r} ({point.value}) cannot be loaded: {error}") from error
+    if not isinstance(kind, StoreKind):
+        raise LocalProtocolError(f"store {name!r}: {point.value} is no StoreKind but {type(kind).__name__}")
+    return kind

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import trio
 
 from z2z.errors import RemoteProtocolError, StoreError
 from z2z.stores.base import Change, Receipt, StoredValue
+from z2z.stores.kinds import OpenStore, StoreKind, StoreSettings
 from z2z.stream import LINE_MAX, StreamEvent, decode_line, encode_line
 
 log = logging.getLogger(__name__)
@@ -209,3 +211,19 @@ class StreamReader:
                 if wanted in {key, ANY_KEY}:
                     with suppress(trio.BrokenResourceError):  # it stopped listening meanwhile
                         await reader.send(change)
+
+
+@asynccontextmanager
+async def _open(settings: StoreSettings) -> AsyncIterator[OpenStore]:
+    if settings.role == "export":
+        writer = StreamWriter(settings.signer.public_key, sys.stdout.fileno())
+        yield OpenStore(store=writer, ended=writer.ended, end_text=writer.end_text, end_status=1)
+        return
+    reader = StreamReader(sys.stdin.fileno())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run)
+        yield OpenStore(store=reader, ended=reader.ended, end_text=reader.end_text)
+        nursery.cancel_scope.cancel()
+
+
+KIND: Final = StoreKind(open=_open, one_way=True, keyless=True)
