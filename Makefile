@@ -20,7 +20,7 @@ system:
 
 $(STAMP): pyproject.toml | system
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,figures,cluster]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,figures,cluster,opendht]'
 	@touch $@
 
 demo: system $(STAMP)

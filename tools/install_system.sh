@@ -15,6 +15,7 @@ need iptables iptables
 need unshare util-linux
 need ping iputils-ping
 need tcpdump tcpdump
+need dhtnode dhtnode
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing="$missing python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0

@@ -69,6 +69,7 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     interface: str | None = None
     local_only: bool = False
     bootstrap: tuple[str, ...] = ()
+    proxy: str = ""
     allow_private: bool = False
     force_type: bool = False
     once: bool = False
@@ -244,6 +245,7 @@ class Bridge:
                     state_dir=state_dir,
                     interface=self._interface,
                     bootstrap=config.bootstrap,
+                    proxy=config.proxy,
                     # With an entry point, the link need not hear of a program that shows itself only here.
                     presence=not (config.local_only and config.bootstrap),
                     ends_soon=config.once and role == "export",

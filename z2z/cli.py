@@ -129,6 +129,7 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         interface=options.interface,
         local_only=options.local_only,
         bootstrap=options.bootstrap,
+        proxy=options.proxy,
         allow_private=options.allow_private,
         force_type=options.force_type,
         once=options.once,
