@@ -10,6 +10,7 @@ import msgspec
 from dhtboot.one_line_parser import OneLineParser
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import derive_key, read_keys
+from z2z import config_file
 from z2z.cli_identity_options import IdentityOptions, identity_options
 from z2z.cli_values import (
     add_common,
@@ -146,6 +147,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
     if argv[:1] == ["identity"]:
         return identity_options(argv[1:])
     parser = _bridge_parser()
+    argv = [*_from_file(parser, argv), *argv]
     for argument in argv:
         role, colon, store = argument.partition("=")[0].partition(":")
         if role in {"--export", "--import"} and colon and store not in store_names():
@@ -177,6 +179,17 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         json=args.json,
         verbosity=-1 if args.quiet else args.verbose,
     )
+
+
+def _from_file(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """What a configuration file says; nothing where only help is wanted."""
+    found = config_file.path_of(argv)
+    if found is None or {"-h", "--help"} & set(argv):
+        return []
+    try:
+        return config_file.arguments(found[0], argv, required=found[1])
+    except Z2zError as error:
+        parser.error(str(error))
 
 
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -250,6 +263,9 @@ def _bridge_parser() -> argparse.ArgumentParser:
         help="seconds between two looks into a store (10)")  # fmt: skip
     add("--stale", type=within(float, 1, LEASE_MAX_S), default=300.0, metavar="S",
         help="withdraw what the store has not shown for so long (300)")  # fmt: skip
+    add("--config", type=Path, metavar="FILE",
+        help="options that hold where the command line says nothing (~/.config/z2z.toml)")  # fmt: skip
+    add("--no-config", action="store_true", help="read no such file")
     add("--local-only", action="store_true", help="show imports to programs of this machine only")
     add("--bootstrap", action="append", default=[], type=checked(entry_point), metavar="HOST:PORT|DOMAIN",
         help="an entry point into the overlay; repeatable; peers on the link are found without")  # fmt: skip

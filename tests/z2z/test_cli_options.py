@@ -48,7 +48,7 @@ def test_a_stream_needs_no_key():
         ("--export _x._tcp --key -", "no letter and no digit"),
         ("--import", "needs a --key"),
         ("--import:memory", "needs a --key"),
-        ("--export:opendht _x._tcp", "unknown store 'opendht'"),
+        ("--export:nowhere _x._tcp", "unknown store 'nowhere'"),
         ("--import: --key x", "unknown store ''"),
         ("--export _ssh._tcp", "--force-type"),
         ("--export _x._tcp --ttl 5", "not within 10"),
