@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -27,10 +28,10 @@ from z2z.import_side import ImportSide, Source
 from z2z.importer import ImportConfig, Importer
 from z2z.keys import normalise
 from z2z.known_sites import FILE_NAME, KnownSites
-from z2z.mdns.link_io import open_link
+from z2z.mdns.link_io import MdnsLink, open_link
 from z2z.reports import Report
 from z2z.seal import Site
-from z2z.sides import Link, Say
+from z2z.sides import Say
 from z2z.stores.base import Store
 from z2z.stores.kinds import OpenStore, StoreSettings
 from z2z.stores.registry import store_kind
@@ -137,6 +138,7 @@ class Bridge:
         self._stores: dict[str, OpenStore] = {}
         self._opened: list[OpenStore] = []
         self._interface = ""
+        self._links: list[MdnsLink] = []
         self._started = time.monotonic()
 
     async def run(self, stop: trio.Event) -> int:
@@ -175,19 +177,28 @@ class Bridge:
             keys=config.keys,
             stores={name: text for name, store in self._stores.items() if (text := store.describe())},
             uptime_s=round(time.monotonic() - self._started, 1),
+            link=self._counted(),
         )
         return Answer(program=program, services=tuple(services))
+
+    def _counted(self) -> dict[str, int]:
+        """Counters of all links together."""
+        found: Counter[str] = Counter()
+        for link in self._links:
+            found.update(msgspec.structs.asdict(link.stats()))
+        return dict(found)
 
     async def _open(self, stack: AsyncExitStack, state_dir: Path) -> None:
         """Open stores first and links last, so that on the way out the goodbyes come first."""
         config, rng = self._config, SystemRandom()
         stores = {role: await self._open_stores(stack, role, names, state_dir) for role, names in self._roles().items()}
-        links: dict[str, Link] = {}
+        links: dict[str, MdnsLink] = {}
         for interface in {self._interface} if config.exports else set():
             links[interface] = await stack.enter_async_context(open_link(interface))
         shown_on = LOOPBACK if config.local_only else self._interface
         if config.imports and shown_on not in links:
             links[shown_on] = await stack.enter_async_context(open_link(shown_on))
+        self._links = list(links.values())
         silent = config.once or config.dry_run
         for store_name, opened in stores["export"].items():
             types = tuple(service_type for name, service_type in config.exports if name == store_name)

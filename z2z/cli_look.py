@@ -9,6 +9,7 @@ from z2z.cli_output import Terminal
 from z2z.control import Answer, ask_all
 from z2z.mdns.link_io import MdnsLink, open_link
 from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused, TypeFound
+from z2z.prometheus import exposition
 from z2z.reports import endpoints, shown
 
 TYPES_MAX = 200
@@ -98,6 +99,9 @@ async def status(options: StatusOptions, terminal: Terminal) -> int:
     if not answers:
         terminal.note(f"no z2z runs with state directory {options.state_dir}")
         return 1
+    if options.prometheus:
+        terminal.text(exposition(answers).rstrip("\n"))
+        return 0
     for answer in answers:
         if options.json:
             terminal.records((answer.program, *answer.services))

@@ -112,6 +112,7 @@ class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`z2z status`."""
 
     state_dir: Path
+    prometheus: bool = False
     json: bool
     verbosity: int = 0
 
@@ -308,6 +309,7 @@ def _browse_options(argv: Sequence[str]) -> BrowseOptions:
 
 def _status_options(argv: Sequence[str]) -> StatusOptions:
     parser = OneLineParser(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
+    parser.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
     add_common(parser, state_dir=True)
     args = parser.parse_args(argv)
-    return StatusOptions(state_dir=args.state_dir, json=args.json)
+    return StatusOptions(state_dir=args.state_dir, json=args.json, prometheus=args.prometheus)

@@ -39,8 +39,9 @@ class Terminal:
             self._write(printable(text))
 
     def text(self, text: str) -> None:
-        """Print a line that was asked for."""
-        self._write(printable(text))
+        """Print lines that were asked for."""
+        for each in text.split("\n"):
+            self._write(printable(each))
 
     def records(self, records: Iterable[msgspec.Struct]) -> None:
         """Print values as JSON lines."""

@@ -43,6 +43,8 @@ class ProgramStatus(msgspec.Struct, frozen=True, kw_only=True):
     stores: dict[str, str]
     "How each store stands."
     uptime_s: float
+    link: dict[str, int] = {}
+    "Counters of its links: packets, what was left out of them, records."
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -139,6 +139,10 @@ def test_changes_come_as_json_and_status_tells_how_things_stand(world: World) ->
     ):
         assert any(all(word in line for word in words) for line in table), table
     program, *services = json_lines(command(world.b, "z2z", "status", "--json").stdout)
+    assert program["link"]["packets_out"] > 0
+    metrics = command(world.b, "z2z", "status", "--prometheus").stdout
+    assert 'role="import",state="visible"}' in metrics
+    assert 'what="packets_out"}' in metrics
     assert program["pid"] == importer.pid
     assert [(each["state"], each["service"], each["site"]) for each in services] == [("imported", "Shown", "there")]
 
