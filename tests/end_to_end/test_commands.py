@@ -141,7 +141,7 @@ def test_changes_come_as_json_and_status_tells_how_things_stand(world: World) ->
     program, *services = json_lines(command(world.b, "z2z", "status", "--json").stdout)
     assert program["link"]["packets_out"] > 0
     metrics = command(world.b, "z2z", "status", "--prometheus").stdout
-    assert 'role="import",state="visible"}' in metrics
+    assert 'role="import",state="imported"}' in metrics
     assert 'what="packets_out"}' in metrics
     assert program["pid"] == importer.pid
     assert [(each["state"], each["service"], each["site"]) for each in services] == [("imported", "Shown", "there")]

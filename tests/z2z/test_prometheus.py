@@ -28,7 +28,7 @@ def answer(site: str, *services: ServiceStatus) -> Answer:
     return Answer(program=program, services=services)
 
 
-TWO = [answer("here", *[service("import", "visible")] * 2, service("import", "refused")), answer("there\n\\")]
+TWO = [answer("here", *[service("import", "imported")] * 2, service("import", "refused")), answer("there\n\\")]
 
 
 def test_every_line_is_help_type_or_a_sample_and_those_of_a_metric_stand_together() -> None:
@@ -44,7 +44,7 @@ def test_services_are_counted_by_what_becomes_of_them() -> None:
     labels = 'site="here",interface="eth0",work="_daap._tcp to mdht; from mdht",keys="office,the \\"lab\\""'
     text = exposition(TWO)
     for line in (
-        f'z2z_services{{{labels},role="import",state="visible"}} 2',
+        f'z2z_services{{{labels},role="import",state="imported"}} 2',
         f'z2z_services{{{labels},role="import",state="refused"}} 1',
         f"z2z_uptime_seconds{{{labels}}} 12.5",
         f'z2z_link_total{{{labels},what="packets_in"}} 7',
