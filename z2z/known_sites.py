@@ -56,7 +56,8 @@ def change_known(path: Path, change: Callable[[set[Known]], None]) -> bool:
                 return False
             draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
             try:
-                draft.write_text(listing(after), encoding="utf-8")
+                with open(draft, "w", encoding="utf-8", opener=_private) as file:
+                    file.write(listing(after))
                 draft.replace(path)
             finally:
                 draft.unlink(missing_ok=True)
@@ -118,6 +119,10 @@ class KnownSites:
         except OSError:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextlib.contextmanager

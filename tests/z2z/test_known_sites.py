@@ -19,7 +19,7 @@ def test_sites_are_kept_and_other_programs_see_them(tmp_path: Path) -> None:
     assert theirs.changed() is None
     theirs.add(LAB)
     assert ours.changed() == [LAB, OFFICE]
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
     assert not [each for each in path.parent.iterdir() if each.name.startswith(".")]
 
 
