@@ -25,7 +25,7 @@ from z2z.errors import LinkError
 from z2z.export_side import ExportSide
 from z2z.exporter import ExportConfig, Exporter
 from z2z.import_side import ImportSide, Source
-from z2z.importer import ImportConfig, Importer
+from z2z.importer import IMPORTS_MAX, ImportConfig, Importer
 from z2z.keys import normalise
 from z2z.known_sites import FILE_NAME, KnownSites
 from z2z.mdns.link_io import MdnsLink, open_link
@@ -67,6 +67,7 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     refresh_s: float = 60.0
     poll_s: float = 10.0
     stale_s: float = 300.0
+    imports_max: int = IMPORTS_MAX
     interface: str | None = None
     local_only: bool = False
     bootstrap: tuple[str, ...] = ()
@@ -207,7 +208,8 @@ class Bridge:
             self._exporters.append((side, types))
         if config.imports:
             sites, known = self._sites()
-            importer = Importer(ImportConfig(site=config.site, stale_s=config.stale_s), rng, Trust(config.trust, known))
+            settings = ImportConfig(site=config.site, stale_s=config.stale_s, imports_max=config.imports_max)
+            importer = Importer(settings, rng, Trust(config.trust, known))
             link = SilentLink(links[shown_on]) if silent else links[shown_on]
             self._importing = ImportSide(
                 importer, link, self._say, partial(own_prefixes, shown_on), None if silent else sites

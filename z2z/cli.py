@@ -126,6 +126,7 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         refresh_s=options.refresh_s,
         poll_s=options.poll_s,
         stale_s=options.stale_s,
+        imports_max=options.imports_max,
         interface=options.interface,
         local_only=options.local_only,
         bootstrap=options.bootstrap,

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from dhtboot.cli_options import whole
 from dhtboot.one_line_parser import OneLineParser
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import derive_key, read_keys
@@ -24,6 +25,7 @@ from z2z.cli_values import (
     within,
 )
 from z2z.errors import Z2zError
+from z2z.importer import IMPORTS_MAX, SLOTS_MAX
 from z2z.keys import normalise
 from z2z.policy import sensitive_reason
 from z2z.seal import LEASE_MAX_S
@@ -77,6 +79,7 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     refresh_s: float
     poll_s: float
     stale_s: float
+    imports_max: int
     interface: str | None
     local_only: bool
     bootstrap: tuple[str, ...]
@@ -163,6 +166,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         refresh_s=args.refresh,
         poll_s=args.poll,
         stale_s=args.stale,
+        imports_max=args.imports_max,
         interface=args.interface,
         local_only=args.local_only,
         bootstrap=tuple(args.bootstrap),
@@ -264,6 +268,8 @@ def _bridge_parser() -> argparse.ArgumentParser:
         help="seconds between two looks into a store (10)")  # fmt: skip
     add("--stale", type=within(float, 1, LEASE_MAX_S), default=300.0, metavar="S",
         help="withdraw what the store has not shown for so long (300)")  # fmt: skip
+    add("--imports-max", type=whole(1, SLOTS_MAX), default=IMPORTS_MAX, metavar="N",
+        help="services shown on the link at most (800, as Avahi's default cache loses some beyond 819)")  # fmt: skip
     add("--config", type=Path, metavar="FILE",
         help="options that hold where the command line says nothing (~/.config/z2z.toml)")  # fmt: skip
     add("--no-config", action="store_true", help="read no such file")

@@ -34,6 +34,7 @@ WITH_VALUE: Final = frozenset(
         "identity",
         "secret-file",
         "trust",
+        "imports-max",
         "interface",
         "state-dir",
     ]

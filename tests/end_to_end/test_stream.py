@@ -7,17 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from mdht.signing import SigningKey
-from tests.end_to_end.hostile import SERVICE_TYPE, beyond_the_limits, damaged, line
+from tests.end_to_end.hostile import SERVICE_TYPE, beyond_the_limits, damaged, envelope, item, line
 from tests.end_to_end.sites import (
     LIMIT_S,
     PATIENCE_S,
     TwoSites,
     json_lines,
     names,
+    resolved,
     two_sites,
     wait_line,
 )
-from tools.netlab import Host, Process
+from tools.netlab import Host, Process, wait_until
+from z2z.stream import StreamEvent, encode_line
 
 pytestmark = pytest.mark.lab
 
@@ -163,3 +165,25 @@ def test_each_value_beyond_the_limits_is_refused_in_one_line(sites: TwoSites, re
             assert any(said in complaint for complaint in complaints), (what, complaints)
         assert hostile_watch.services() == []
     assert importer.wait(PATIENCE_S) == 0
+
+
+def test_800_services_are_shown_and_what_is_beyond_is_named(sites: TwoSites) -> None:
+    count, shown = 820, 800
+    signer = SigningKey.generate()
+    importer, writing = feed(sites)
+    with open(writing, "wb") as stream:
+        for number in range(count):
+            service = item(instance=b"Service %04d" % number, service_type="_many._tcp", host=b"h%d" % number)
+            value = envelope(service, signer)
+            event = StreamEvent(
+                event="+", key=bytes(20), writer=signer.public_key, name=b"%d" % number, value=value, lease_s=600
+            )
+            stream.write(encode_line(event))
+        stream.flush()
+        written = time.monotonic()
+        wait_until(lambda: len(resolved(sites.avahi_b.browse("_many._tcp"))) >= shown, 3 * PATIENCE_S, "800 services")
+        print(f"{shown} services are seen by a browser {time.monotonic() - written:.1f} s after they came")
+        refused = [each for each in importer.log.splitlines() if "shows 800 imports already" in each]
+        assert len(refused) == count - shown
+        assert "Service 0800" in refused[0]
+    assert importer.stop() == 0
