@@ -266,10 +266,8 @@ class Importer:
         item = msgspec.structs.replace(item, addresses=kept)
         if is_new and len(self._imports) >= self._config.imports_max and self._twin(item) is None:
             shown_max = self._config.imports_max
-            raise RefusedError(
-                f"this link shows {shown_max} imports already; clients' caches hold no more than some 800 (--imports-max)",
-                opened,
-            )
+            why = f"this link shows {shown_max} imports already; clients' caches hold some 800 (--imports-max)"
+            raise RefusedError(why, opened)
         return item
 
     def _believe(self, opened: Opened) -> list[ImportEffect]:
