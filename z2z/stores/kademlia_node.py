@@ -27,6 +27,8 @@ WAIT_S: Final = 2.0
 "For an answer; the package's 5 s, once per round of a search, would outlast the patience of a put."
 ROUNDS_MAX: Final = 12
 "Of a search: each comes at least a bit nearer in honest networks, and the last one is found after a few."
+ALPHA: Final = 10
+"Nodes asked side by side in a search: each round with one that is gone among them takes `WAIT_S`, so there are few."
 ASKED_MAX: Final = 8
 "Nodes that are asked for their set: all of the 20 nearest are stored at, so that some are enough to find the newest."
 AT_ONCE_MAX: Final = 4
@@ -155,7 +157,7 @@ class SetServer(Server):  # type: ignore[misc] # the package has no types
     protocol_class = SetProtocol
 
     def __init__(self, storage: SetStorage) -> None:
-        super().__init__(storage=storage)
+        super().__init__(alpha=ALPHA, storage=storage)
         self._desks: defaultdict[bytes, _Desk] = defaultdict(_Desk)
         self._gate = asyncio.Semaphore(AT_ONCE_MAX)
 

@@ -131,7 +131,6 @@ class Pages:
             self._homes[key, name] = homes
             written = await self._write(at, name, head, lease)
             if written.fits:
-                self._full_until.pop(at, None)
                 return written
             self._full_until[at] = self._clock() + FULL_S
             if known is None:
