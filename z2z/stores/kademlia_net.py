@@ -40,6 +40,8 @@ START_S: Final = 10.0
 CALL_S: Final = 60.0
 "For one put or get; those who call have less patience, so this only ends what hangs."
 STOP_S: Final = 5.0
+JOIN_S: Final = 5.0
+"For the first try, before the store is used; without it, a first put would find nobody."
 REJOIN_S: Final = 10.0
 "A node that knows no other one asks its entry points again and again."
 
@@ -184,18 +186,25 @@ class KademliaStore:
     async def stay_joined(self) -> None:
         """Ask the entry points again, as long as no other node is known, until cancelled."""
         while True:
+            await trio.sleep(REJOIN_S)
             if not self._node.server.known:
                 await self.join()
-            await trio.sleep(REJOIN_S)
 
     async def join(self) -> None:
         """Ask the entry points once."""
         found: list[Address] = []
         for text in self._bootstrap:
-            with suppress(UnreachableError):
+            try:
                 found += await _addresses(text)
-        if found and not await self._node.call(lambda: self._node.server.join(found)):
-            log.info("kademlia: none of the entry points %s answered", ", ".join(self._bootstrap))
+            except UnreachableError as error:
+                log.info("kademlia: %s", error)
+        try:
+            known = await self._node.call(lambda: self._node.server.join(found)) if found else 0
+        except StoreError as error:
+            log.warning("joining: %s; trying again in %.0f s", error, REJOIN_S)
+            return
+        if self._bootstrap and not known:
+            log.info("kademlia: none of the entry points %s answers", ", ".join(self._bootstrap))
 
     def _check_company(self, written: Written) -> None:
         """A node that was given entry points is not meant to be a network of its own."""
@@ -276,7 +285,8 @@ async def open_kademlia(
         except OSError as error:
             raise LocalProtocolError(f"kademlia: UDP {host}:{port}: {error.strerror or error}") from error
         store = KademliaStore(node, signer, bootstrap=bootstrap, ends_soon=ends_soon)
-        await store.join()
+        with trio.move_on_after(JOIN_S):
+            await store.join()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.stay_joined)
             yield store

@@ -137,6 +137,8 @@ class Pages:
                 del homes[page]
             else:
                 homes[page] = known
+        if not homes:
+            self._homes.pop((key, name), None)
         raise StoreError(
             f"there is no room under this key: {PAGES_MAX} sets of {SET_MAX} bytes are full; export fewer services, or "
             "under another key"

@@ -35,7 +35,7 @@ class SetStorage(IStorage):  # type: ignore[misc] # the package has no types
     def count(self) -> int:
         """Return the live values held, tombstones not counted; may be called from another thread."""
         now = self.clock()
-        return sum(not record.deleted for held in [*self._sets.values()] for record in alive(held, now))
+        return sum(not record.deleted for held in self._sets.copy().values() for record in alive(held, now))
 
     def held(self, key: bytes) -> RecordSet:
         """Return the live records held under a key."""
