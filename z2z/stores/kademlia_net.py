@@ -149,10 +149,8 @@ class KademliaStore:
     def describe(self) -> str:
         """Return how the node stands, as `port 8468, 3 nodes known, 5 values held`."""
         refused = self._node.storage.read.refused
-        known = self._node.server.known
-        text = (
-            f"port {self.port}, {known} node{'' if known == 1 else 's'} known, {self._node.storage.count()} values held"
-        )
+        known, values = self._node.server.known, self._node.storage.count()
+        text = f"port {self.port}, {known} node{_s(known)} known, {values} value{_s(values)} held"
         return f"{text}, {refused} bad records refused" if refused else text
 
     async def put(self, key: bytes, name: bytes, value: bytes, lease_s: float) -> Receipt:
@@ -215,6 +213,10 @@ class KademliaStore:
         if not self._bootstrap:
             raise StoreError("no other node stored it, and this one is about to end; give one with --bootstrap")
         raise StoreError(f"no node of the network answers; is UDP open to {', '.join(self._bootstrap)}?")
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _receipt(written: Written) -> Receipt:

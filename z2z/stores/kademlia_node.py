@@ -216,8 +216,9 @@ class SetServer(Server):  # type: ignore[misc] # the package has no types
     async def _serve(self, key: bytes, wishes: Sequence[_Wish]) -> None:
         async with self._gate:
             nodes = await self._nearest(key)
-            held = self.storage.absorb(key, await self._read(key, nodes))
-            held = self.storage.absorb(key, (wish.record for wish in wishes))
+            known = await self._read(key, nodes)  # first, so that what others have written keeps its place
+            self.storage.absorb(key, known, always=True)
+            held = self.storage.absorb(key, (wish.record for wish in wishes), always=True)
             present = set(held)
             answers: list[tuple[bool, object]] = []
             if held and (not wishes or any(wish.record in present for wish in wishes)):
@@ -225,7 +226,9 @@ class SetServer(Server):  # type: ignore[misc] # the package has no types
                 answers = await asyncio.gather(*(self.protocol.call_store(node, key, value) for node in nodes))
         stored = 1 + sum(happened and answer is True for happened, answer in answers)
         refused = tuple(
-            f"{node}: full" for node, answer in zip(nodes, answers, strict=False) if answer == (True, False)
+            f"{node}: full, or its clock differs"
+            for node, answer in zip(nodes, answers, strict=False)
+            if answer == (True, False)
         )
         newest = {record.slot: record.seq for record in held}
         for wish in wishes:

@@ -47,14 +47,19 @@ class SetStorage(IStorage):  # type: ignore[misc] # the package has no types
             self._touched.pop(key, None)
         return left
 
-    def absorb(self, key: bytes, records: Iterable[Record]) -> RecordSet:
+    def absorb(self, key: bytes, records: Iterable[Record], *, always: bool = False) -> RecordSet:
         """Merge verified records into what is held under a key; what does not fit is left out.
+
+        Args:
+            key: the key of all of them.
+            records: those to add.
+            always: even if there are too many keys: strangers must not keep this program from its own work.
 
         Returns:
             What is held now.
         """
         held = absorb(self.held(key), records)
-        if held and (key in self._sets or self._has_room()):
+        if held and (always or key in self._sets or self._has_room()):
             self._sets[key], self._touched[key] = held, self.clock()
         return self._sets.get(key, ())
 

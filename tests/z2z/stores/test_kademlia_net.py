@@ -227,7 +227,7 @@ def test_the_first_node_of_a_network_has_no_entry_point_and_hands_over_to_the_ne
             entry = (f"localhost:{first.port}",)
             async with open_kademlia(JOE, bootstrap=entry, host=HOST, port=0) as second:
                 assert await values(second) == {b"1"}
-                await says(second, f"port {second.port}, 1 node known, 1 values held")
+                await says(second, f"port {second.port}, 1 node known, 1 value held")
 
     run(main)
 

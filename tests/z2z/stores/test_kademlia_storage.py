@@ -80,6 +80,9 @@ def test_a_full_storage_takes_new_keys_when_old_ones_have_ended(storage, clock, 
     other = encode((record(clock, key=OTHER),))
     assert not storage.store(OTHER, other)
     assert storage.store(KEY, encode((record(clock, b"more"),)))
+    own = record(clock, key=b"p" * 20, lease_s=10)
+    assert storage.absorb(own.key, [own]) == ()
+    assert storage.absorb(own.key, [own], always=True) == (own,)
     clock.now += 60
     other = encode((record(clock, key=OTHER),))
     assert storage.store(OTHER, other)
