@@ -151,7 +151,7 @@ class KademliaStore:
         refused = self._node.storage.read.refused
         known, values = self._node.server.known, self._node.storage.count()
         text = f"port {self.port}, {known} node{_s(known)} known, {values} value{_s(values)} held"
-        return f"{text}, {refused} bad records refused" if refused else text
+        return f"{text}, {refused} bad record{_s(refused)} refused" if refused else text
 
     async def put(self, key: bytes, name: bytes, value: bytes, lease_s: float) -> Receipt:
         """Write or replace this writer's value."""
