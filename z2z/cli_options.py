@@ -55,7 +55,8 @@ examples:
   z2z status                                   what the running z2z export, import and refuse, and why
 
 Keys compare by their letters and digits only: "Joe's Music" is "joesmusic".
-Stores: mdht (default, the overlay), stream (JSON lines on stdout or stdin), memory (this process, for trying out).
+Stores: mdht (default, the overlay), stream (JSON lines on stdout or stdin), memory (this process, for trying out),
+kademlia (a network of nodes of that Python package; --bootstrap HOST:8468 names one of them).
 A pipe that ends ends the import: all is withdrawn, exit status 0. What a file says stays until z2z is ended.
 --once ends after the first puts and leaves them to live for --ttl; on import it prints what is found.
 Ctrl-C and SIGTERM take everything back first, for at most 5 s; a second Ctrl-C ends at once.

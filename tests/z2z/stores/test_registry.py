@@ -25,7 +25,7 @@ def others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_the_stores_of_this_distribution_are_installed_with_it_the_default_first() -> None:
     assert store_names()[0] == DEFAULT_STORE
-    assert {"mdht", "memory", "stream"} <= set(store_names())
+    assert {"kademlia", "mdht", "memory", "opendht", "stream"} <= set(store_names())
     kinds = {name: store_kind(name) for name in store_names()}
     assert all(isinstance(kind, StoreKind) for kind in kinds.values())
     assert [name for name, kind in kinds.items() if kind.keyless] == ["stream"]
