@@ -1,13 +1,17 @@
 """A service passes through stores that are not ours: real nodes of them, real Avahi on both links."""
 
+import sys
+
 import pytest
 
-from tests.end_to_end.sites import LIMIT_S, PATIENCE_S, TwoSites, bridge, names, two_sites
+from tests.end_to_end.sites import LIMIT_S, PATIENCE_S, TwoSites, bridge, names, two_sites, wait_line
 from tools.netlab import Host, wait_until
 
 pytestmark = pytest.mark.lab
 OPENDHT_PORT, PROXY_PORT = 4222, 8080
 MUSIC = "Tom's Music"
+POLL_S = 1.0
+"Seconds between two looks at a store that does not push; what is missing twice is gone."
 
 
 def run_opendht(sites: TwoSites, host: Host) -> None:
@@ -58,4 +62,38 @@ def test_without_a_proxy_both_sides_say_what_to_start() -> None:
         exporter = bridge(sites.a, "--export:opendht", "_daap._tcp", "--key", "office")
         sites.avahi_a.publish(MUSIC, "_daap._tcp", 3689)
         wait_until(lambda: "failed Tom's Music" in exporter.log, PATIENCE_S, "a word of it", lambda: exporter.log)
+        assert importer.stop() == 0
+
+
+PLAIN_NODE = """
+import asyncio, sys
+from kademlia.network import Server
+
+async def main():
+    server = Server()
+    await server.listen(8468)
+    await server.bootstrap([(sys.argv[1], 8468)])
+    print("plain node is in", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_a_service_passes_through_a_network_of_the_kademlia_package_with_a_plain_node_in_it() -> None:
+    with two_sites() as sites:
+        exporter = bridge(sites.a, "--export:kademlia", "_daap._tcp", "--key", "office", "--refresh", "5")
+        plain = sites.router.popen(sys.executable, "-c", PLAIN_NODE, str(sites.a.ipv4))
+        wait_line(plain, "plain node is in")
+        entry = f"{sites.a.ipv4}:8468"
+        importer = bridge(sites.b, "--import:kademlia", "--key", "office", "--poll", "1", "--bootstrap", entry)
+        watch = sites.avahi_b.watch("_daap._tcp")
+        music = sites.avahi_a.publish(MUSIC, "_daap._tcp", 3689, ["txtvers=1"])
+        print(f"visible after {watch.wait_for(names(MUSIC), LIMIT_S + POLL_S):.2f} s")
+        music.withdraw()
+        print(f"gone after {watch.wait_for(names(), LIMIT_S + POLL_S):.2f} s")
+        sites.avahi_a.publish(MUSIC, "_daap._tcp", 3689, ["txtvers=2"])
+        watch.wait_for(names(MUSIC), PATIENCE_S)
+        assert exporter.stop() == 0
+        watch.wait_for(names(), LIMIT_S + POLL_S)
         assert importer.stop() == 0
