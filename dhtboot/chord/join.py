@@ -212,11 +212,18 @@ class Joining:
             self._node.neighbours.follow(None, outcome.closest, now)
             self._on_input(JoinInput.ACCEPTED, now)
 
-    def on_asked(self, now: float) -> None:
-        """Somebody takes us for a part of the ring: we were let in, but the answer was lost. Ask again at once."""
+    def on_asked(self, now: float, sender: NodeRef | None = None) -> None:
+        """Somebody takes us for a part of the ring: we were let in, but the answer was lost. Ask again at once.
+
+        Args:
+            now: the time.
+            sender: who passes on a JOIN to us, as one who has us for his predecessor does. He need not be looked for; and
+                where others in our state lie in between, our JOIN would not come to him by way of our contact.
+        """
         if self.phase is Phase.JOINING and now >= self._sent_at + AGAIN_S and not self._node.client:
             self._sent_at = now
-            self._node.send(self._contacts[0].address, self._join_id, JoinRequest(None, 0))
+            asked = self._contacts[0] if sender is None or not self._config.persistent else sender
+            self._node.send(asked.address, self._join_id, JoinRequest(None, 0))
 
     def _say_goodbye(self) -> None:
         predecessor, successors = self._node.neighbours.predecessor, self._node.neighbours.successors.nodes
@@ -226,12 +233,12 @@ class Joining:
 
     # ---- whoever lets it in --------------------------------------------------------------------------------------
 
-    def on_request(self, joiner: NodeRef, hops: int, request_id: int, now: float) -> None:
+    def on_request(self, joiner: NodeRef, hops: int, request_id: int, now: float, sender: NodeRef) -> None:
         """Let a joiner in, or pass it on to the node responsible for its identifier."""
         node = self._node
         if self.phase is not Phase.JOINED or joiner.id == node.id:
             node.counters["joins_dropped"] += 1  # the joiner tries again by itself
-            self.on_asked(now)
+            self.on_asked(now, sender if hops > 1 else None)
             return
         predecessor = node.neighbours.predecessor
         again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost

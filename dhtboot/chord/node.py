@@ -381,7 +381,7 @@ class ChordNode(Router):
             case Route():
                 self._on_route(message, sender, request_id)
             case JoinRequest(joiner=joiner, hops=hops):
-                self.joining.on_request(joiner or sender, hops, request_id, now)
+                self.joining.on_request(joiner or sender, hops, request_id, now, sender)
             case JoinReply():
                 self.joining.on_reply(sender, message, request_id, now)
             case NewSuccessorHint(node=node):
