@@ -117,7 +117,18 @@ class Joining:
         due_at: when to call `tick`.
     """
 
-    __slots__ = ("_config", "_contacts", "_join_id", "_joins_sent", "_node", "_rng", "_sent_at", "due_at", "phase")
+    __slots__ = (
+        "_config",
+        "_contacts",
+        "_join_id",
+        "_joins_sent",
+        "_let_in_before",
+        "_node",
+        "_rng",
+        "_sent_at",
+        "due_at",
+        "phase",
+    )
 
     def __init__(self, node: Joinable, config: ChordConfig, rng: Random) -> None:
         self._node = node
@@ -127,6 +138,8 @@ class Joining:
         self._join_id = 0
         self._joins_sent = 0
         self._sent_at = -math.inf
+        self._let_in_before: tuple[int, NodeRef | None] = (-1, None)
+        "The last joiner that has become our predecessor, and the one before."
         self.phase = Phase.NEW
         self.due_at = math.inf
 
@@ -244,7 +257,9 @@ class Joining:
         again = predecessor is not None and predecessor.id == joiner.id  # our first answer was lost
         # The standard join is a lookup of the successor, which is not asked whether it agrees (Chord figure 6).
         found = hops > 0 and self._config.join == "standard"
-        if again or found or node.is_responsible(joiner.id):
+        # Without a predecessor we do not know what is ours, but nobody else does whom this JOIN could be passed to.
+        orphan = self._config.persistent and predecessor is None and hops > 0
+        if again or found or orphan or node.is_responsible(joiner.id):
             self._let_in(joiner, request_id, now)
         elif not hops:
             node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, request_id))
@@ -268,7 +283,11 @@ class Joining:
     def _let_in(self, joiner: NodeRef, request_id: int, now: float) -> None:
         neighbours = self._node.neighbours
         former = neighbours.predecessor
-        known = None if former is None or former.id == joiner.id else former
+        if former is None or former.id != joiner.id:
+            self._let_in_before = joiner.id, former
+        # Who has missed our first answer gets the same again.
+        joined_id, before = self._let_in_before
+        known = before if joined_id == joiner.id else None
         successors = neighbours.successors.nodes[: LIST_MAX - 1]
         self._node.send(joiner.address, request_id, JoinReply(known, neighbours.alone, successors))
         if self._config.join == "aggressive":

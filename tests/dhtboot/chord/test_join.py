@@ -96,10 +96,26 @@ def test_only_the_aggressive_join_changes_predecessors_at_once(join: JoinMode, h
 def test_a_joiner_whose_answer_was_lost_gets_another_but_no_second_hint() -> None:
     node = ring_of_two()
     address = ("10.0.0.3", 1)
-    node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), address, 1.0)
+    first = node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), address, 1.0)
     effects = node.receive(Packet(id_bytes(300), 8, JoinRequest(None, 0)), address, 6.0)
-    assert messages(effects, JoinReply) == [(address, JoinReply(None, False, (A, B)))]
+    assert messages(effects, JoinReply) == messages(first, JoinReply)
+    assert messages(effects, JoinReply)[0][1].predecessor is not None
     assert not messages(effects, NewSuccessorHint)
+
+
+def test_a_node_without_a_predecessor_lets_in_whom_others_pass_to_it() -> None:
+    node, joiner = ring_of_two(), NodeRef(50, ("10.0.0.3", 1))
+    node.neighbours.predecessor = None
+    effects = node.receive(Packet(id_bytes(A.id), 7, JoinRequest(joiner, 1)), A.address, 1.0)
+    assert [to for to, _ in messages(effects, JoinReply)] == [joiner.address]
+
+
+def test_a_joiner_that_gets_joins_passed_asks_who_passes_them() -> None:
+    node, passer = new_node(), NodeRef(900, ("10.0.0.9", 1))
+    node.join([A], 0.0)
+    joiner = NodeRef(50, ("10.0.0.3", 1))
+    effects = node.receive(Packet(id_bytes(passer.id), 7, JoinRequest(joiner, 2)), passer.address, 1.0)
+    assert [to for to, _ in messages(effects, JoinRequest)] == [passer.address]
 
 
 def test_a_join_that_came_too_far_is_passed_back_to_the_predecessor() -> None:
