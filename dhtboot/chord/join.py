@@ -230,8 +230,8 @@ class Joining:
 
         Args:
             now: the time.
-            sender: who passes on a JOIN to us, as one who has us for his predecessor does. He need not be looked for; and
-                where others in our state lie in between, our JOIN would not come to him by way of our contact.
+            sender: who passes on a JOIN to us, as one who has us for his predecessor does. He need not be looked for,
+                and where others in our state lie in between, our JOIN would not come to him by way of our contact.
         """
         if self.phase is Phase.JOINING and now >= self._sent_at + AGAIN_S and not self._node.client:
             self._sent_at = now
