@@ -106,7 +106,8 @@ class Trust:
                 former = ", ".join(sorted(site_id(each).hex() for each in self._known[folded(site.name)]))
                 return (
                     f"site {site.name!r} was known by key {former} and shows {site_id(key).hex()}: somebody else calls "
-                    f"himself so, or it has a new key; in that case: z2z identity forget {site.name!r}"
+                    "himself so (if he may, give one of them another --site), or it has a new key (in that case: "
+                    f"z2z identity forget {site.name!r})"
                 )
             case Verdict.STRANGER:
                 return f"site {site.name!r}, key {site_id(key).hex()}, is not listed in the file of --trust"

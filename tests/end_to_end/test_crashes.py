@@ -113,7 +113,7 @@ def test_the_services_of_a_killed_device_are_withdrawn(world: World) -> None:
     world.avahi_b.publish("Shown", "_other._tcp", 1)
     device = world.hub.start_avahi()
     device.publish("Dies", "_dies._tcp", 1)
-    bridge(world.hub, "--export", "_dies._tcp", "--key", "dies", *LEASE)
+    bridge(world.hub, "--export", "_dies._tcp", "--key", "dies", "--site", "hub", *LEASE)
     bridge(world.b, "--import", "--key", "dies", "--bootstrap", f"{world.hub.ipv4}:{MDHT_PORT}")
     watch = world.avahi_b.watch("_dies._tcp")
     watch.wait_for(names("Dies"), PATIENCE_S)

@@ -192,12 +192,17 @@ def test_a_host_of_two_links_hears_each_where_it_belongs(world: World) -> None:
     here = join(*world.hosts)
     (lone,) = join(world.lone)
     (both,) = join(world.both, arguments=["--interface", "eth0", "--interface", "eth1"])
+    names = {line["link"]: line["hid"] for line in both.lines if line["event"] == "joins"}
     everybody = {member.hid: "ready" for member in (*here, lone)}
     wait_until(lambda: both.states == everybody, PATIENCE_S, "view of both links", lambda: both.process.log)
-    for member in (*here, lone):
-        wait_until(lambda: member.states.get(both.hid) == "ready", PATIENCE_S, "host of both links")  # noqa: B023
-    assert set(lone.states) == {both.hid}, "nothing is passed on between links"
-    assert "off_link" not in both.counters(), "datagrams came to the socket of the other interface"
+    wait_state(here, names["eth0"], "ready")
+    wait_state([lone], names["eth1"], "ready")
+    assert set(lone.states) == {names["eth1"]}, "nothing is passed on between links"
+    assert names["eth1"] not in here[0].states
+    assert both.process.stop() == 0
+    counted = [line["counters"] for line in both.lines if line["event"] == "ended"]
+    assert len(counted) == 2
+    assert all("off_link" not in each for each in counted), "datagrams came to the socket of the other interface"
 
 
 def test_an_interface_that_goes_down_and_up_is_followed(world: World) -> None:
