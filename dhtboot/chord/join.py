@@ -124,6 +124,7 @@ class Joining:
         "_joins_sent",
         "_let_in_before",
         "_node",
+        "_passer",
         "_rng",
         "_sent_at",
         "due_at",
@@ -138,6 +139,8 @@ class Joining:
         self._join_id = 0
         self._joins_sent = 0
         self._sent_at = -math.inf
+        self._passer: NodeRef | None = None
+        "Who has us for his predecessor, though we have not heard so."
         self._let_in_before: tuple[int, NodeRef | None] = (-1, None)
         "The last joiner that has become our predecessor, and the one before."
         self.phase = Phase.NEW
@@ -208,7 +211,10 @@ class Joining:
                 self._contacts = (*self._contacts[1:], self._contacts[0])
             self._node.emit(JoinFailed(self._config.join_retry_s))
         self._joins_sent += 1
-        if event is not JoinInput.UNANSWERED:  # a late answer to an earlier JOIN is as good as one to the last
+        # A late answer to an earlier JOIN is as good as one to the last, by whichever contact it went.
+        waits = event is JoinInput.CONTACTS and self._config.persistent and self._join_id
+        if event is not JoinInput.UNANSWERED and not waits:
+            self._passer = None
             self._join_id = self._rng.getrandbits(REQUEST_ID_BITS) or 1
         self.due_at = now + self._config.join_retry_s
         if isolated:
@@ -233,9 +239,13 @@ class Joining:
             sender: who passes on a JOIN to us, as one who has us for his predecessor does. He need not be looked for,
                 and where others in our state lie in between, our JOIN would not come to him by way of our contact.
         """
-        if self.phase is Phase.JOINING and now >= self._sent_at + AGAIN_S and not self._node.client:
+        if self.phase is not Phase.JOINING or self._node.client:
+            return
+        if sender is not None and self._config.persistent:
+            self._passer = sender
+        if now >= self._sent_at + AGAIN_S:
             self._sent_at = now
-            asked = self._contacts[0] if sender is None or not self._config.persistent else sender
+            asked = self._passer or self._contacts[0]
             self._node.send(asked.address, self._join_id, JoinRequest(None, 0))
 
     def _say_goodbye(self) -> None:

@@ -116,6 +116,17 @@ def test_a_joiner_that_gets_joins_passed_asks_who_passes_them() -> None:
     joiner = NodeRef(50, ("10.0.0.3", 1))
     effects = node.receive(Packet(id_bytes(passer.id), 7, JoinRequest(joiner, 2)), passer.address, 1.0)
     assert [to for to, _ in messages(effects, JoinRequest)] == [passer.address]
+    # Whoever else takes it for a part of the ring makes it ask that one again, not its contact.
+    effects = node.receive(Packet(id_bytes(300), 8, Stabilize()), ("10.0.0.3", 1), 2.0)
+    assert [to for to, _ in messages(effects, JoinRequest)] == [passer.address]
+
+
+def test_an_answer_to_a_join_by_a_former_contact_is_as_good_as_one_to_the_last() -> None:
+    node = new_node()
+    (first,) = [effect.packet for effect in node.join([A], 0.0) if isinstance(effect, Send)]
+    node.join([B], 5.0)
+    node.receive(Packet(id_bytes(A.id), first.request_id, JoinReply(B, False, (B,))), A.address, 5.1)
+    assert node.joined
 
 
 def test_a_join_that_came_too_far_is_passed_back_to_the_predecessor() -> None:
