@@ -293,11 +293,12 @@ class Joining:
     def _let_in(self, joiner: NodeRef, request_id: int, now: float) -> None:
         neighbours = self._node.neighbours
         former = neighbours.predecessor
+        known = former
         if former is None or former.id != joiner.id:
             self._let_in_before = joiner.id, former
-        # Who has missed our first answer gets the same again.
-        joined_id, before = self._let_in_before
-        known = before if joined_id == joiner.id else None
+        else:  # who has missed our first answer gets the same again, but in the experiments of the thesis
+            joined_id, before = self._let_in_before
+            known = before if joined_id == joiner.id and self._config.persistent else None
         successors = neighbours.successors.nodes[: LIST_MAX - 1]
         self._node.send(joiner.address, request_id, JoinReply(known, neighbours.alone, successors))
         if self._config.join == "aggressive":
