@@ -6,6 +6,8 @@ for the group. On Linux the two cannot both be bound; if they could (SO_REUSEADD
 datagram of the group too, and with SO_REUSEPORT a unicast datagram would reach one or the other by chance.
 
 Several programs of one machine share the group's port by SO_REUSEADDR, and each gets every datagram of the group.
+
+Longer than most modules: the sockets and the interfaces that they follow; what needs no link is in `link_sockets`.
 """
 
 import errno

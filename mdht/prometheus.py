@@ -33,23 +33,24 @@ def exposition(status: Status) -> str:
     hosts = [(_labels(each), each) for each in (status, *status.others)]
     lines: list[str] = []
     for name, kind, text, number in _NUMBERS:
-        lines += _head(name, kind, text)
+        lines += head(f"mdht_{name}", kind, text)
         lines += [f"mdht_{name}{{{labels}}} {number(each)}" for labels, each in hosts]
-    lines += _head("link_mode", "gauge", "How what is for all gets to the other hosts.")
+    lines += head("mdht_link_mode", "gauge", "How what is for all gets to the other hosts.")
     for labels, each in hosts:
         lines += [f'mdht_link_mode{{{labels},mode="{mode}"}} {int(each.link_mode == mode)}' for mode in MODES]
-    lines += _head("lookup_seconds", "histogram", "Lookups among the hosts of the subnet.")
+    lines += head("mdht_lookup_seconds", "histogram", "Lookups among the hosts of the subnet.")
     for labels, each in hosts:
         lines += _lookups(labels, each)
-    lines += _head("events_total", "counter", "What was counted, by name.")
+    lines += head("mdht_events_total", "counter", "What was counted, by name.")
     for labels, each in hosts:
         counters = sorted(each.counters.items())
-        lines += [f'mdht_events_total{{{labels},event="{_escaped(event)}"}} {count}' for event, count in counters]
+        lines += [f'mdht_events_total{{{labels},event="{escaped(event)}"}} {count}' for event, count in counters]
     return "\n".join(lines) + "\n"
 
 
-def _head(name: str, kind: str, text: str) -> tuple[str, str]:
-    return f"# HELP mdht_{name} {text}", f"# TYPE mdht_{name} {kind}"
+def head(name: str, kind: str, text: str) -> tuple[str, str]:
+    """What stands before the samples of a metric."""
+    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
 
 
 def _lookups(labels: str, status: Status) -> Iterator[str]:
@@ -61,8 +62,9 @@ def _lookups(labels: str, status: Status) -> Iterator[str]:
 
 
 def _labels(status: Status) -> str:
-    return f'network="{_escaped(status.network)}",host="{status.host}",subnet="{status.subnet}"'
+    return f'network="{escaped(status.network)}",host="{status.host}",subnet="{status.subnet}"'
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as the value of a label."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from mdht.experiments.base import Row
+from mdht.experiments.link_faults import SPLIT_S, UNICAST_SHARE, WAIT_MAX_S
 from mdht.experiments.store_run import StoreHost, StoreLink, key_of, record
 from mdht.subnet.messages import AckStatus
 from mdht.wire import known_copy
@@ -22,12 +23,7 @@ ANSWER_S: Final = 3.0
 CRASH_EVERY_S: Final = 20.0
 BACK_AFTER_S: Final = 7.0
 "As in experiment 13."
-SPLIT_S: Final = 60.0
-QUIET_S: Final = 60.0
 LOOK_S: Final = 0.5
-WAIT_MAX_S: Final = 120.0
-UNICAST_SHARE: Final = 0.1
-"Of the multicast loss: see `link_faults`."
 COLUMNS: Final = ("events", "records", "lost", "stale", "unfound", "placed_s")
 
 

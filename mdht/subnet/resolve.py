@@ -3,6 +3,8 @@
 Own records come first, then a host that probably holds the key, then a question to all by multicast. Where the subnet
 is small every host answers, so that nobody has to wait for what does not exist; and whoever still has said nothing,
 since multicasts may be lost, is asked by unicast before the lookup ends.
+
+Longer than most modules: one machine of states, whose parts that stand alone have modules of their own.
 """
 
 import math
