@@ -9,9 +9,9 @@ from mdht.signing import SigningKey
 from z2z.cli_identity_options import IdentityOptions
 from z2z.cli_output import Terminal
 from z2z.errors import LocalProtocolError
-from z2z.known_sites import FILE_MAX, FILE_NAME, change_known, read_known
+from z2z.known_sites import FILE_MAX, FILE_NAME, change_known, read_known, sites_in
 from z2z.seal import site_id
-from z2z.trust import Known, folded, listing, read_listing
+from z2z.trust import Known, folded, listing
 
 
 class ShownSite(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,10 +69,7 @@ def _read(subject: str) -> list[Known]:
             raise LocalProtocolError(f"there is no file {subject}")
         found = read_known(Path(subject))
     else:
-        try:
-            found = read_listing(sys.stdin.buffer.read(FILE_MAX).decode())
-        except UnicodeDecodeError as error:
-            raise LocalProtocolError(f"standard input is not UTF-8 text: {error.reason}") from error
+        found = sites_in(sys.stdin.buffer.read(FILE_MAX + 1), "standard input")
     if not found:
         where = "standard input" if subject == "-" else subject
         raise LocalProtocolError(f"{where} has no key; `z2z identity export` on the other site prints its line")

@@ -32,12 +32,25 @@ def read_known(path: Path) -> list[Known]:
         return []
     except OSError as error:
         raise LocalProtocolError(f"{path}: {error.strerror or error}") from error
+    return sites_in(data, str(path))
+
+
+def sites_in(data: bytes, source: str) -> list[Known]:
+    """The sites in what was read, of which one byte more than `FILE_MAX` is enough.
+
+    Args:
+        data: lines of UTF-8.
+        source: where they come from, for the error.
+
+    Raises:
+        LocalProtocolError: it is too long or no such text, or a line is wrong.
+    """
     if len(data) > FILE_MAX:
-        raise LocalProtocolError(f"{path} has more than {FILE_MAX} bytes, so it is some other file")
+        raise LocalProtocolError(f"{source} has more than {FILE_MAX} bytes, so it is some other file")
     try:
         return read_listing(data.decode())
     except (UnicodeDecodeError, LocalProtocolError) as error:
-        raise LocalProtocolError(f"{path}: {error}") from error
+        raise LocalProtocolError(f"{source}: {error}") from error
 
 
 def change_known(path: Path, change: Callable[[set[Known]], None]) -> bool:

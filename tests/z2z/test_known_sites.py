@@ -4,7 +4,7 @@ import pytest
 
 from tests.z2z.exports import signer
 from z2z.errors import LocalProtocolError
-from z2z.known_sites import FILE_MAX, KnownSites, change_known, read_known
+from z2z.known_sites import FILE_MAX, KnownSites, change_known, read_known, sites_in
 from z2z.trust import Known
 
 OFFICE, LAB = Known("office", signer(1).public_key), Known("lab", signer(2).public_key)
@@ -67,3 +67,12 @@ def test_what_cannot_be_kept_is_told_and_nothing_stops(tmp_path: Path, caplog: p
     (tmp_path / "file").write_text("")
     KnownSites(tmp_path / "file" / "known-sites", fixed=False).add(OFFICE)
     assert "is not remembered" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b"#" * (FILE_MAX + 1), "some other file"), (b"\xff", "codec"), (b"nonsense", "line 1")],
+)
+def test_what_was_read_elsewhere_is_refused_by_its_own_name(data: bytes, text: str) -> None:
+    with pytest.raises(LocalProtocolError, match=f"^standard input.*{text}"):
+        sites_in(data, "standard input")
