@@ -291,9 +291,9 @@ class Bridge:
                 nursery.cancel_scope.cancel()
         finally:
             with trio.move_on_after(CLEANUP_S, shield=True):
-                if self._importing is not None:
-                    self._importing.close(outcome.reason or "z2z ends")
                 async with trio.open_nursery() as nursery:
+                    if self._importing is not None:
+                        nursery.start_soon(self._importing.close, outcome.reason or "z2z ends")
                     for side, _ in self._exporters:
                         nursery.start_soon(side.close)
         return outcome.status

@@ -11,8 +11,7 @@ from z2z.addresses import Interface
 from z2z.cover import PLAIN, Cover
 from z2z.errors import LocalProtocolError, StoreError
 from z2z.importer import Importer
-from z2z.mdns.messages import ServiceLost
-from z2z.presence import Check, ImportEffect, Register, Remember, Update, Withdraw
+from z2z.presence import ImportEffect, Register, Remember, Update, Withdraw
 from z2z.reports import Report
 from z2z.sides import PATIENCE_S, TICK_MIN_S, Alarm, Link, Say
 from z2z.stores.base import Store
@@ -71,14 +70,10 @@ class ImportSide:
         self.importer = importer
         self._link, self._say, self._own_prefixes, self._sites = link, say, own_prefixes, sites
         self._alarm = Alarm()
-        self._watchers: dict[str, trio.CancelScope] = {}
-        self._stood_by_for: frozenset[tuple[str, bytes]] = frozenset()
-        self._nursery: trio.Nursery | None = None
 
     async def run(self, sources: Iterable[Source], poll_s: float) -> None:
         """Import from these sources until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
             self.importer.set_own_prefixes(self._own_prefixes())
             nursery.start_soon(self._follow_link)
             nursery.start_soon(self._follow_prefixes, poll_s)
@@ -104,9 +99,9 @@ class ImportSide:
             raise StoreError(f"the store did not answer within {PATIENCE_S:.0f} s") from error
         self._perform(self.importer.snapshot(source.label, values, trio.current_time(), source.cover))
 
-    def close(self, reason: str) -> None:
-        """Take everything from the link; to be called after `run` was cancelled."""
-        self._nursery = None
+    async def close(self, reason: str) -> None:
+        """Leave the link, to other importers if there are any; to be called after `run` was cancelled."""
+        await self._link.say_goodbye()
         self._perform(self.importer.shutdown(reason))
 
     async def _poll(self, source: Source, poll_s: float) -> None:
@@ -154,19 +149,6 @@ class ImportSide:
         if known is not None:
             self._perform(self.importer.known(known))
 
-    async def _watch(self, service_type: str, scope: trio.CancelScope) -> None:
-        with scope:
-            async with self._link.browse(service_type) as events:
-                self._expect(each for each in self._stood_by_for if each[0] == service_type)
-                async for event in events:
-                    if isinstance(event, ServiceLost):
-                        now = trio.current_time()
-                        self._perform(self.importer.service_gone(event.service_type, event.instance, now))
-
-    async def _check(self, check: Check) -> None:
-        if not await self._link.confirm(check.service_type, check.instance):
-            self._perform(self.importer.service_gone(check.service_type, check.instance, trio.current_time()))
-
     def _perform(self, effects: Iterable[ImportEffect]) -> None:
         for effect in effects:
             match effect:
@@ -174,13 +156,10 @@ class ImportSide:
                     self._publish(effect)
                 case Withdraw(id=registration_id):
                     self._link.withdraw(registration_id)
-                case Check() if self._nursery is not None:
-                    self._nursery.start_soon(self._check, effect)
                 case Remember(site=site) if self._sites is not None:
                     self._sites.add(site)
                 case Report():
                     self._say(effect)
-        self._watch_what_stands_by()
         self._alarm.ring()
 
     def _publish(self, effect: Register | Update) -> None:
@@ -193,22 +172,3 @@ class ImportSide:
         except LocalProtocolError as error:
             number = effect.registration.id if isinstance(effect, Register) else effect.id
             self._perform(self.importer.unfit(number, str(error), trio.current_time()))
-
-    def _watch_what_stands_by(self) -> None:
-        before, self._stood_by_for = (
-            self._stood_by_for,
-            self.importer.stood_by_for if self._nursery is not None else frozenset(),
-        )
-        wanted = {service_type for service_type, _ in self._stood_by_for}
-        self._expect(each for each in self._stood_by_for - before if each[0] in self._watchers)
-        for service_type in set(self._watchers) - wanted:
-            self._watchers.pop(service_type).cancel()
-        for service_type in wanted - set(self._watchers):
-            scope = self._watchers[service_type] = trio.CancelScope()
-            if self._nursery is not None:
-                self._nursery.start_soon(self._watch, service_type, scope)
-
-    def _expect(self, services: Iterable[tuple[str, bytes]]) -> None:
-        """Let the link know what it has just met, so that its end is noticed even if it comes at once."""
-        for service_type, instance in services:
-            self._link.expect(service_type, instance)

@@ -19,8 +19,8 @@ from z2z.addresses import Address, Interface, Scope, classify, own_prefix
 from z2z.cover import PLAIN, Cover
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
-from z2z.mdns.messages import Conflict, Lost, Registered, ResponderEvent
-from z2z.presence import ImportEffect, Neighbours, Presence, Remember, State
+from z2z.mdns.messages import Conflict, Lost, Registered, ResponderEvent, StandingBy
+from z2z.presence import ImportEffect, Neighbours, Presence, Remember
 from z2z.reports import Report, ServiceStatus, endpoints, shown
 from z2z.seal import Opened, Site, unseal
 from z2z.service_item import ServiceItem
@@ -168,6 +168,8 @@ class Importer:
                 return []  # of an earlier registration
             case Registered():
                 return presence.registered()
+            case StandingBy():
+                return presence.served_elsewhere()
             case Conflict() | Lost():
                 return presence.yielded(event, now)
 
@@ -175,23 +177,6 @@ class Importer:
         """Act on the link's refusal of a registration."""
         presence = self._presence(registration_id)
         return presence.unfit(reason, now) if presence is not None else []
-
-    def service_gone(self, service_type: str, instance: bytes, now: float) -> list[ImportEffect]:
-        """Act on a service that left the link: perhaps the one that an import stands by for."""
-        effects: list[ImportEffect] = []
-        for presence in self._imports.values():
-            if (presence.item.service_type, presence.instance.lower()) == (service_type, instance.lower()):
-                effects += presence.other_gone(now)
-        return effects
-
-    @property
-    def stood_by_for(self) -> frozenset[tuple[str, bytes]]:
-        """Types and names of the services that must be watched on the link, because an import stands by for them."""
-        return frozenset(
-            (presence.item.service_type, presence.instance)
-            for presence in self._imports.values()
-            if presence.state is State.STANDBY
-        )
 
     def tick(self, now: float) -> list[ImportEffect]:
         """Act on the passing of time: leases that ended, names to try again."""
@@ -208,8 +193,8 @@ class Importer:
         return min(self._expiry.next_deadline(), wakes)
 
     def shutdown(self, reason: str) -> list[ImportEffect]:
-        """Take everything from the link."""
-        effects = [effect for presence in self._imports.values() for effect in presence.leave(reason)]
+        """Forget everything; the link, which says goodbye for all at once, has been left."""
+        effects: list[ImportEffect] = [presence.ended(reason) for presence in self._imports.values()]
         self._held.clear()
         self._imports.clear()
         self._backers.clear()

@@ -19,10 +19,6 @@ from z2z.seal import Site
 from z2z.service_item import ServiceItem
 from z2z.trust import Known
 
-TAKE_OVER_MAX_S: Final = 0.2
-"An importer that stood by waits up to this long before it probes, so that several do not probe at once."
-CHECK_S: Final = 5.0
-"Seconds between two looks at the importer that we stand by for; one look asks three times."
 RETRY_S: Final = 60.0
 "Seconds until an import that found no name tries again."
 
@@ -42,13 +38,12 @@ class State(Enum):
 class Input(Enum):
     """What can happen to an import."""
 
-    REGISTERED = "probing found the name free"
+    REGISTERED = "the name is ours: probing found it free, or the importer that we stood by for is gone"
     NAME_TAKEN = "somebody has the name"
     NAMES_USED_UP = "somebody has the last name to try"
     HOST_TAKEN = "another host has the host name"
     SERVED_ELSEWHERE = "another importer serves the same item"
     UNFIT = "the link cannot carry it"
-    OTHER_GONE = "the other importer is gone"
     RETRY_DUE = "it is time to try again"
 
 
@@ -59,7 +54,7 @@ class Action(Enum):
     NOTHING = "nothing"
     NEXT_NAME = "register under the next name"
     NEXT_HOST = "register with another host name"
-    STAND_BY = "wait for the other importer's end"
+    STAND_BY = "leave it to the link to notice the other importer's end"
     GIVE_UP = "wait and begin anew"
     PROBE = "register"
 
@@ -75,10 +70,15 @@ _YIELD: Final = {
 TRANSITIONS: Final[Mapping[tuple[State, Input], tuple[State, Action]]] = {
     (State.PROBING, Input.REGISTERED): (State.VISIBLE, Action.SAY_VISIBLE),
     (State.VISIBLE, Input.REGISTERED): (State.VISIBLE, Action.NOTHING),  # the link was down and is back
-    **{(state, what): then for state in (State.PROBING, State.VISIBLE) for what, then in _YIELD.items()},
-    (State.STANDBY, Input.OTHER_GONE): (State.PROBING, Action.PROBE),
+    **{(state, what): then for state in (State.PROBING, State.VISIBLE, State.STANDBY) for what, then in _YIELD.items()},
+    (State.STANDBY, Input.SERVED_ELSEWHERE): (State.STANDBY, Action.NOTHING),  # the same
+    (State.STANDBY, Input.REGISTERED): (State.VISIBLE, Action.SAY_VISIBLE),
     (State.BLOCKED, Input.RETRY_DUE): (State.PROBING, Action.PROBE),
 }
+
+
+ON_LINK: Final = frozenset({State.PROBING, State.VISIBLE, State.STANDBY})
+"The link has a registration."
 
 
 class Register(msgspec.Struct, frozen=True):
@@ -100,20 +100,13 @@ class Withdraw(msgspec.Struct, frozen=True):
     id: RegistrationId
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """Effect: ask whether the importer that we stand by for still serves this."""
-
-    service_type: str
-    instance: bytes
-
-
 class Remember(msgspec.Struct, frozen=True):
     """Effect: keep a site's key beyond this program's end."""
 
     site: Known
 
 
-ImportEffect: TypeAlias = Register | Update | Withdraw | Check | Report | Remember
+ImportEffect: TypeAlias = Register | Update | Withdraw | Report | Remember
 
 
 class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +134,6 @@ class Presence:
         self._wake_at = math.inf
         self._remaining_s = math.inf
         self._said_name = b""
-        self._take_over = False
 
     @property
     def instance(self) -> bytes:
@@ -160,7 +152,11 @@ class Presence:
 
     def leave(self, reason: str) -> list[ImportEffect]:
         """Go from the link for good."""
-        return [*self._withdraw(), self._report("removed", reason=reason)]
+        return [*self._withdraw(), self.ended(reason)]
+
+    def ended(self, reason: str) -> Report:
+        """Return what to tell the user of its end."""
+        return self._report("removed", reason=reason)
 
     def change(self, item: ServiceItem, site: Site) -> list[ImportEffect]:
         """Show other data of the same service."""
@@ -172,7 +168,7 @@ class Presence:
         gone = [] if same_names else self._withdraw()
         self.item, self.site = item, site
         if same_names:
-            if same_item or self.state not in {State.PROBING, State.VISIBLE}:
+            if same_item or self.state not in ON_LINK:
                 return []
             return [self._report("updated"), Update(id=self.id, item=self._shown_item())]
         # The host label names the address, so another one needs a new registration, whatever the state.
@@ -185,16 +181,19 @@ class Presence:
         """Act on the end of probing."""
         return self._step(Input.REGISTERED, now=0)
 
+    def served_elsewhere(self) -> list[ImportEffect]:
+        """Act on another importer of the same item; the registration stands by for it."""
+        self.reason = ConflictReason.SAME_ITEM.value
+        return self._step(Input.SERVED_ELSEWHERE, now=0)
+
     def yielded(self, event: Conflict | Lost, now: float) -> list[ImportEffect]:
         """Act on a claim of somebody else; the registration is gone."""
         self.reason = event.reason.value
         match event.reason:
-            case ConflictReason.SAME_ITEM:
-                return self._step(Input.SERVED_ELSEWHERE, now)
             case ConflictReason.HOST_TAKEN:
                 taken = self._host_attempt + 1 >= NAMES_MAX
                 return self._step(Input.NAMES_USED_UP if taken else Input.HOST_TAKEN, now)
-            case ConflictReason.LOCAL_DEVICE | ConflictReason.OTHER_IMPORT:
+            case _:  # the instance name
                 taken = self._name_at + 1 >= len(self._names)
                 return self._step(Input.NAMES_USED_UP if taken else Input.NAME_TAKEN, now)
 
@@ -204,22 +203,12 @@ class Presence:
         gone = self._withdraw()  # after a change, the earlier data are still there
         return [*gone, *self._step(Input.UNFIT, now)]
 
-    def other_gone(self, now: float) -> list[ImportEffect]:
-        """Act on the end of the importer that we stand by for: take over in a moment."""
-        if self.state is State.STANDBY:
-            self._wake_at = min(self._wake_at, now + TAKE_OVER_MAX_S * self._rng.random())
-            self._take_over = True
-        return []
-
     def tick(self, now: float) -> list[ImportEffect]:
         """Act on the passing of time."""
         if self._wake_at > now:
             return []
         self._wake_at = math.inf
-        if self.state is State.STANDBY and not self._take_over:
-            self._wake_at = now + CHECK_S
-            return [Check(service_type=self.item.service_type, instance=self.instance)]
-        return self._step(Input.OTHER_GONE if self.state is State.STANDBY else Input.RETRY_DUE, now)
+        return self._step(Input.RETRY_DUE, now)
 
     def next_deadline(self) -> float:
         """Return when `tick` will have something to do, `math.inf` for never."""
@@ -253,7 +242,6 @@ class Presence:
                 self._host_attempt += 1
                 return self._register()
             case Action.STAND_BY:
-                self._wake_at, self._take_over = now + CHECK_S, False
                 return [self._report("standby", reason=self.reason)]
             case Action.GIVE_UP:
                 self._name_at = self._host_attempt = 0
@@ -280,7 +268,7 @@ class Presence:
         ]
 
     def _withdraw(self) -> list[ImportEffect]:
-        return [Withdraw(self.id)] if self.state in {State.PROBING, State.VISIBLE} else []
+        return [Withdraw(self.id)] if self.state in ON_LINK else []
 
     def _say_visible(self) -> list[ImportEffect]:
         reason, self.reason = self.reason, ""

@@ -39,12 +39,12 @@ class Link(Protocol):
         """Take a service back."""
         ...
 
-    def browse(self, service_type: str) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ServiceEvent]]:
-        """Yield what happens to instances of a type."""
+    async def say_goodbye(self) -> None:
+        """Take all services back."""
         ...
 
-    def expect(self, service_type: str, instance: bytes) -> None:
-        """Take an instance of a type that is browsed for offered, until the link says otherwise."""
+    def browse(self, service_type: str) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[ServiceEvent]]:
+        """Yield what happens to instances of a type."""
         ...
 
     async def confirm(self, service_type: str, instance: bytes) -> bool:

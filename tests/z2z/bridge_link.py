@@ -21,7 +21,6 @@ class MemoryLink:
         self.refuses = ""
         "Why no registration fits, if so."
         self.questions = 0
-        self.expected = []
         self._browsers = []
         self._send, self.events = trio.open_memory_channel(1_000)
         self._pending = []
@@ -70,6 +69,11 @@ class MemoryLink:
         self.imports.pop(registration_id, None)
         self._pending = [each for each in self._pending if each.id != registration_id]
 
+    async def say_goodbye(self):
+        await trio.lowlevel.checkpoint()
+        self.imports.clear()
+        self._pending.clear()
+
     @asynccontextmanager
     async def browse(self, service_type):
         send, receive = trio.open_memory_channel(1_000)
@@ -81,9 +85,6 @@ class MemoryLink:
             yield receive
         finally:
             self._browsers.remove((service_type, send))
-
-    def expect(self, service_type, instance):
-        self.expected.append((service_type, instance))
 
     async def confirm(self, service_type, instance):
         self.questions += 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.z2z.exports import item, site, stored
 from z2z.importer import ImportConfig, Importer
-from z2z.mdns.messages import Conflict, ConflictReason, Registered
+from z2z.mdns.messages import Conflict, ConflictReason, Registered, StandingBy
 from z2z.presence import Register, Update, Withdraw
 from z2z.reports import Report
 
@@ -177,23 +177,21 @@ def test_events_of_an_earlier_registration_are_ignored():
     assert core.link_event(Registered(id="not ours", instance=b""), 3) == []
 
 
-def test_types_of_standby_imports_are_watched_until_one_takes_over():
+def test_an_import_that_another_importer_shows_stands_by_until_the_link_says_otherwise():
     core = importer()
     made = only_registration(core.seen(OFFICE, stored(item()), 0))
-    assert core.stood_by_for == frozenset()
-    core.link_event(Conflict(id=made.id, reason=ConflictReason.SAME_ITEM, seen=(), source="192.0.2.1"), 1)
-    assert core.stood_by_for == {("_daap._tcp", b"Tom's Music")}
-    assert core.service_gone("_daap._tcp", b"another", 2) == []
-    core.service_gone("_daap._tcp", b"TOM'S MUSIC", 2)
-    assert of(Register, core.tick(core.next_deadline()))
-    assert core.stood_by_for == frozenset()
+    (report,) = core.link_event(StandingBy(id=made.id, source="192.0.2.1"), 1)
+    assert report.event == "standby"
+    assert core.next_deadline() > 200  # nothing but the lease
+    (report,) = core.link_event(Registered(id=made.id, instance=b"Tom's Music"), 2)
+    assert report.event == "imported"
 
 
-def test_ending_takes_everything_back():
+def test_at_the_end_everything_is_reported_removed_and_nothing_is_kept():
     core = importer()
     core.seen(OFFICE, stored(item(b"a")), 0)
     core.seen(OFFICE, stored(item(b"b")), 0)
-    assert len(of(Withdraw, core.shutdown("z2z ends"))) == 2
+    assert [report.event for report in core.shutdown("z2z ends")] == ["removed", "removed"]
     assert core.status() == []
 
 

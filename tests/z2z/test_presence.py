@@ -7,10 +7,9 @@ import pytest
 from tests.z2z.exports import item, site
 from z2z.mdns.messages import Conflict, ConflictReason, Lost
 from z2z.presence import (
-    CHECK_S,
+    ON_LINK,
     RETRY_S,
     TRANSITIONS,
-    Check,
     Input,
     Neighbours,
     Presence,
@@ -84,24 +83,23 @@ def test_when_all_names_are_taken_it_waits_and_begins_anew(reason):
     assert registration(core.tick(10 + RETRY_S)).item.instance == b"Tom's Music"
 
 
-def test_it_stands_by_for_another_importer_of_the_same_item_and_checks_on_it():
+def test_it_stands_by_for_another_importer_of_the_same_item_until_it_is_registered():
     core = presence()
     core.appear(300)
-    assert lines(core.yielded(claim(core, ConflictReason.SAME_ITEM), 1))[0].startswith("standby")
-    for number in (1, 2):
-        assert core.next_deadline() == 1 + number * CHECK_S
-        assert core.tick(core.next_deadline()) == [Check(service_type="_daap._tcp", instance=b"Tom's Music")]
-    assert core.state is State.STANDBY
-
-
-def test_it_takes_over_within_a_second_of_the_others_end():
-    core = presence()
-    core.appear(300)
-    core.yielded(claim(core, ConflictReason.SAME_ITEM), 1)
-    core.other_gone(3)
-    assert 3 <= core.next_deadline() < 4
-    assert registration(core.tick(core.next_deadline())).item == item()
+    assert lines(core.served_elsewhere())[0].startswith("standby")
+    assert core.served_elsewhere() == []  # again, after the interface was down
     assert core.next_deadline() == math.inf
+    assert core.status(()).state == "standby"
+    assert lines(core.registered())[0].startswith("imported")
+    assert lines(core.served_elsewhere())[0].startswith("standby")
+
+
+def test_a_device_that_takes_the_name_from_the_other_importer_takes_it_from_who_stands_by_too():
+    core = presence()
+    core.appear(300)
+    core.served_elsewhere()
+    assert registration(core.yielded(claim(core, ConflictReason.LOCAL_DEVICE), 1)).item.instance == b"Tom's Music (lab)"
+    assert core.state is State.PROBING
 
 
 def test_other_data_are_an_update_and_other_addresses_a_new_registration():
@@ -117,13 +115,12 @@ def test_other_data_are_an_update_and_other_addresses_a_new_registration():
     assert core.change(item(b"Tom's Music", "203.0.113.5"), core.site) == []
 
 
-def test_data_that_change_during_standby_are_shown_later():
+def test_data_that_change_during_standby_are_told_to_the_link():
     core = presence()
     core.appear(300)
-    core.yielded(claim(core, ConflictReason.SAME_ITEM), 1)
-    assert core.change(item(port=1), core.site) == []
-    core.other_gone(3)
-    assert registration(core.tick(4)).item.port == 1
+    core.served_elsewhere()
+    (update,) = (effect for effect in core.change(item(port=1), core.site) if isinstance(effect, Update))
+    assert update.item.port == 1
 
 
 def test_names_and_hosts_of_our_other_imports_are_not_tried():
@@ -145,12 +142,9 @@ def test_leaving_says_goodbye_only_when_something_was_said():
     core = presence()
     core.appear(300)
     assert isinstance(core.leave("end")[0], Withdraw)
-    core.yielded(claim(core, ConflictReason.SAME_ITEM), 1)
-    assert lines(core.leave("end")) == core_lines_of_removal()
-
-
-def core_lines_of_removal():
-    return ["removed Tom's Music (_daap._tcp) 198.51.100.7:3689 from lab: end"]
+    core.unfit("too long", 1)
+    assert lines(core.leave("end")) == ["removed Tom's Music (_daap._tcp) 198.51.100.7:3689 from lab: end"]
+    assert lines([core.ended("end")]) == lines(core.leave("end"))
 
 
 @pytest.mark.parametrize(("state", "what"), list(itertools.product(State, Input)))
@@ -166,4 +160,4 @@ def test_every_pair_of_state_and_input_is_a_step_or_refused(state, what):
     effects = core._step(what, 5.0)
     assert core.state is TRANSITIONS[state, what][0]
     assert any(isinstance(effect, Register) for effect in effects) == (core.state is State.PROBING)
-    assert (core.next_deadline() < math.inf) == (core.state in {State.STANDBY, State.BLOCKED})
+    assert (core.next_deadline() < math.inf) == (core.state not in ON_LINK)

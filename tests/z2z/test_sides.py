@@ -16,7 +16,7 @@ from z2z.exporter import ExportConfig, Exporter
 from z2z.import_side import ImportSide, Source
 from z2z.importer import ImportConfig, Importer
 from z2z.keys import dht_key
-from z2z.mdns.messages import Conflict, ConflictReason
+from z2z.mdns.messages import Registered, StandingBy
 from z2z.sides import Alarm
 from z2z.stores.memory import MemoryStore, MemoryTable
 
@@ -183,7 +183,7 @@ def test_an_importer_that_ends_takes_everything_from_its_link():
         await trio.sleep(2)
         world.import_scope.cancel()
         await trio.lowlevel.checkpoint()
-        world.importing.close("z2z ends")
+        await world.importing.close("z2z ends")
         assert world.b.names() == []
         assert world.said[-1].reason == "z2z ends"
 
@@ -216,44 +216,21 @@ def test_a_name_that_a_local_device_has_stays_with_it():
     on_virtual_time(main)
 
 
-def test_an_import_that_stands_by_takes_over_when_the_other_one_is_gone():
+def test_an_import_that_stands_by_shows_the_latest_data_when_its_turn_comes():
     async def main(world):
         world.bridge()
         world.a.publish(item())
         await trio.sleep(2)
-        ((registration_id, registration),) = world.b.imports.items()
-        del world.b.imports[registration_id]
-        other = registration.item
-        world.b.devices[other.service_type, other.instance.lower()] = other  # the other importer's answer to checks
-        conflict = Conflict(id=registration_id, reason=ConflictReason.SAME_ITEM, seen=(), source="192.0.2.1")
-        world.b._send.send_nowait(conflict)
-        await trio.sleep(30)
-        assert world.b.questions >= 5
-        assert world.b.expected == [("_daap._tcp", b"Tom's Music")]
-        assert world.b.names() == []
-        world.b.withdraw_device(other)
-        await trio.sleep(1 + 0.75)
-        assert world.b.names() == [b"Tom's Music"]
-        questions = world.b.questions
-        await trio.sleep(30)
-        assert world.b.questions == questions
-
-    on_virtual_time(main)
-
-
-def test_the_link_is_told_of_every_service_that_an_import_stands_by_for():
-    async def main(world):
-        world.bridge()
-        names = [b"one", b"two", b"three"]
-        for number, name in enumerate(names):
-            world.a.publish(item(name, port=1_000 + number))
-        await trio.sleep(2)
-        for registration_id in list(world.b.imports):
-            del world.b.imports[registration_id]
-            conflict = Conflict(id=registration_id, reason=ConflictReason.SAME_ITEM, seen=(), source="192.0.2.1")
-            world.b._send.send_nowait(conflict)
-            await trio.sleep(0.1)
-        assert sorted(world.b.expected) == sorted(("_daap._tcp", name) for name in names)
+        (registration_id,) = world.b.imports
+        world.b._send.send_nowait(StandingBy(id=registration_id, source="192.0.2.1"))
+        await trio.sleep(1)
+        assert world.importing.importer.status()[0].state == "standby"
+        world.a.publish(item(port=4000))
+        await trio.sleep(1)
+        assert [each.item.port for each in world.b.imports.values()] == [4000]
+        world.b._send.send_nowait(Registered(id=registration_id, instance=b"Tom's Music"))
+        await trio.sleep(1)
+        assert world.importing.importer.status()[0].state == "imported"
 
     on_virtual_time(main)
 

@@ -6,6 +6,7 @@ itself; the tie-breaking of the RFC decides only between importers, which know e
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum, auto
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from z2z.mdns.messages import (
@@ -33,6 +34,8 @@ class ClaimState(Enum):
     PROBED_TWICE = auto()
     PROBED_THRICE = auto()
     HELD = auto()
+    STANDBY = auto()
+    "Another importer serves the same item under it (`standby`)."
     GONE = auto()
 
 
@@ -42,6 +45,9 @@ class ClaimInput(Enum):
     TIMER = auto()
     TIE_LOST = auto()
     TAKEN = auto()
+    SERVED = auto()
+    "By another importer, with the same item."
+    TAKE_OVER = auto()
     RESTART = auto()
 
 
@@ -52,6 +58,7 @@ class ClaimAction(Enum):
     HOLD = auto()
     DEFER = auto()
     YIELD = auto()
+    STAND_BY = auto()
     START = auto()
 
 
@@ -61,6 +68,7 @@ _PROBING: Final = (
     ClaimState.PROBED_TWICE,
     ClaimState.PROBED_THRICE,
 )
+_LIVING: Final = (*_PROBING, ClaimState.HELD, ClaimState.STANDBY)
 
 TRANSITIONS: Final[Mapping[tuple[ClaimState, ClaimInput], tuple[ClaimState, ClaimAction]]] = {
     (ClaimState.WAITING, ClaimInput.TIMER): (ClaimState.PROBED_ONCE, ClaimAction.PROBE),
@@ -68,8 +76,12 @@ TRANSITIONS: Final[Mapping[tuple[ClaimState, ClaimInput], tuple[ClaimState, Clai
     (ClaimState.PROBED_TWICE, ClaimInput.TIMER): (ClaimState.PROBED_THRICE, ClaimAction.PROBE),
     (ClaimState.PROBED_THRICE, ClaimInput.TIMER): (ClaimState.HELD, ClaimAction.HOLD),
     **{(state, ClaimInput.TIE_LOST): (ClaimState.WAITING, ClaimAction.DEFER) for state in _PROBING},
-    **{(state, ClaimInput.TAKEN): (ClaimState.GONE, ClaimAction.YIELD) for state in (*_PROBING, ClaimState.HELD)},
-    **{(state, ClaimInput.RESTART): (ClaimState.WAITING, ClaimAction.START) for state in (*_PROBING, ClaimState.HELD)},
+    **{(state, ClaimInput.TAKEN): (ClaimState.GONE, ClaimAction.YIELD) for state in _LIVING},
+    **{
+        (state, ClaimInput.SERVED): (ClaimState.STANDBY, ClaimAction.STAND_BY) for state in (*_PROBING, ClaimState.HELD)
+    },
+    (ClaimState.STANDBY, ClaimInput.TAKE_OVER): (ClaimState.HELD, ClaimAction.HOLD),
+    **{(state, ClaimInput.RESTART): (ClaimState.WAITING, ClaimAction.START) for state in _LIVING},
 }
 "A missing pair is a bug of the responder, not of a peer: peers cannot cause it."
 
@@ -90,10 +102,67 @@ class Claim:
         """Whether the name is ours."""
         return self.state is ClaimState.HELD
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether it is being found out if the name is free."""
+        return self.state in _PROBING
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Whether another importer has the name, with the same item."""
+        return self.state is ClaimState.STANDBY
+
     def step(self, happening: ClaimInput) -> ClaimAction:
         """Take the one legal step."""
         self.state, action = TRANSITIONS[self.state, happening]
         return action
+
+
+class Rank:
+    """Decides which of two importers that hold one name keeps it: both come to opposite results.
+
+    Args:
+        ipv4: by which this host is seen on the link.
+        ipv6: the same, link-local.
+    """
+
+    def __init__(self, ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> None:
+        self._ipv4, self._ipv6 = ipv4, ipv6
+
+    def keeps(
+        self, reason: ConflictReason, ours: Iterable[Record], theirs: Iterable[Record], source: str, *, same: bool
+    ) -> bool:
+        """Tell whether we keep a name that another host uses too.
+
+        Args:
+            reason: what the other one is.
+            ours: our records of that name.
+            theirs: the other one's, as heard.
+            source: its address.
+            same: whether they do not contradict ours.
+        """
+        if reason is ConflictReason.LOCAL_DEVICE:
+            return False
+        if not same:
+            kinds = {record.data.rrtype for record in theirs}
+            return compare_proposals([record for record in ours if record.data.rrtype in kinds], theirs) > 0
+        address = ip_address(source.partition("%")[0])
+        if isinstance(address, IPv4Address):
+            return self._ipv4 is None or self._ipv4 >= address
+        if self._ipv4 is not None:  # two hosts that see each other by both families compare by one of them only
+            return True
+        return self._ipv6 is None or self._ipv6 >= address
+
+
+def touched_names(claims: Mapping[Name, Claim], records: Iterable[Record]) -> dict[Name, list[Record]]:
+    """Return the records that touch names of ours, by name: SRV and TXT of instances, addresses of hosts."""
+    touched: dict[Name, list[Record]] = {}
+    for record in records:
+        claim = claims.get(fold(record.name))
+        kinds = (Address4, Address6) if claim is not None and claim.is_host else (Srv, Txt)
+        if claim is not None and isinstance(record.data, kinds):
+            touched.setdefault(claim.key, []).append(record)
+    return touched
 
 
 def is_import(records: Iterable[Record]) -> bool:
@@ -136,14 +205,15 @@ def conflict_reason(
         return ConflictReason.LOCAL_DEVICE
     other = next(record.data for record in theirs if isinstance(record.data, Srv))
     item = registration.item
+    if fold(other.target)[0] == registration.host_label.lower():
+        return ConflictReason.SAME_ITEM  # of one site and address; other data have reached one of us sooner
     same_port = (other.priority, other.weight, other.port) == (item.priority, item.weight, item.port)
     texts = {record.data.data for record in theirs if isinstance(record.data, Txt)}
-    same_host = fold(other.target)[0] == registration.host_label.lower()
     reached = {
         record.data.address
         for record in addresses
         if isinstance(record.data, Address4 | Address6) and fold(record.name) == fold(other.target)
     }
-    if same_port and texts <= {item.txt} and (same_host or reached & set(item.addresses)):
+    if same_port and texts <= {item.txt} and reached & set(item.addresses):
         return ConflictReason.SAME_ITEM
     return ConflictReason.OTHER_IMPORT

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from z2z.mdns.cache import GOODBYE_S, Cache, Cached
+from z2z.mdns.claims import is_import
 from z2z.mdns.messages import (
     RR_A,
     RR_AAAA,
@@ -51,8 +52,6 @@ class Instance:
         "Why it was refused, as reported last."
         self.host: Name | None = None
         "Folded target of its SRV, while that is cached."
-        self.is_expected = False
-        "Its loss is reported though it was not: somebody met it on the link and waits for its end."
         self.has_left = False
         "Its owner took its SRV back, and nothing complete was heard since."
         self.report_by = math.inf
@@ -107,7 +106,7 @@ class Instances:
                 self._cache.drop(fold(subtype_name(label, service_type)), RR_PTR)
         kept = set(spared)
         for one in self.of_type(service_type):
-            one.is_pointed_at, one.is_expected, one.item = False, False, None
+            one.is_pointed_at, one.item = False, None
             if one.key not in kept:
                 self.forget(one)
 
@@ -174,8 +173,8 @@ class Instances:
 
         A goodbye is given a second, in case another host still has the record and says so (RFC 6762 section 10.1).
         That is meant for shared records. An SRV with the cache-flush bit belongs to one host, so its word is final;
-        so is a goodbye of pointer and SRV together, which leaves nothing that another host could stand for. The
-        pointer alone keeps its second.
+        so is a goodbye of pointer and SRV together, which leaves nothing that another host could stand for, but for
+        an import, for which another importer may stand by. The pointer alone keeps its second.
 
         Args:
             goodbyes: records with lifetime 0 of one message, which the cache has taken note of.
@@ -188,7 +187,7 @@ class Instances:
             if one is None or not known or any(cached.remaining_s(now) > GOODBYE_S for cached in known):
                 continue  # of no interest, or replaced by another SRV
             is_pointer_leaving = all(cached.remaining_s(now) <= GOODBYE_S for cached in self._pointers(one))
-            if not record.unique and not is_pointer_leaving:
+            if not record.unique and (not is_pointer_leaving or is_import([record])):
                 continue
             one.has_left = True
             self._cache.drop(one.key, RR_SRV)

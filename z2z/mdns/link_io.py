@@ -41,13 +41,15 @@ from z2z.mdns.messages import (
     ServiceFound,
     ServiceLost,
     ServiceRefused,
+    StandingBy,
     TypeEvent,
     TypeFound,
     TypeLost,
     Unconfirmed,
 )
 from z2z.mdns.querier import Querier, QuerierConfig
-from z2z.mdns.responder import Responder, ResponderConfig
+from z2z.mdns.responder import Responder
+from z2z.mdns.responder_config import ResponderConfig
 from z2z.mdns.sockets import InterfaceState, LinkSockets, interface_state
 from z2z.mdns.wire import decode_message, encode_message
 from z2z.service_item import ServiceItem
@@ -140,10 +142,6 @@ class MdnsLink:
                 self._type_mail.remove(mailbox)
                 if not self._type_mail:
                     self._querier.stop_browse_types()
-
-    def expect(self, service_type: str, instance: bytes) -> None:
-        """Take an instance of a browsed type for offered, because the responder has just met it."""
-        self._perform(self._querier.expect(service_type, instance, trio.current_time()))
 
     async def confirm(self, service_type: str, instance: bytes) -> bool:
         """Ask the link now whether an instance is alive; takes up to about 3 s to say no.
@@ -296,7 +294,7 @@ class MdnsLink:
                 case SendUnicast(message=message, to=to, port=port):
                     for data in encode_message(message):
                         self._send(data, to, port)
-                case Registered() | Conflict() | Lost():
+                case Registered() | StandingBy() | Conflict() | Lost():
                     self._responder_mail.put(effect.id, effect)
                 case _:
                     self._tell(effect)

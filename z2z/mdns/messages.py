@@ -181,6 +181,14 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     "Address that sent them."
 
 
+class StandingBy(msgspec.Struct, frozen=True, kw_only=True):
+    """Event: another importer serves the same item; `Registered` follows when that one ends."""
+
+    id: Hashable
+    source: str
+    "Its address."
+
+
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
     """Event: a visible service yielded its name to another claimant and is gone, without goodbyes for that name."""
 
@@ -206,7 +214,7 @@ class LinkStats(msgspec.Struct, frozen=True, kw_only=True):
     "Records that found the cache full."
 
 
-ResponderEvent: TypeAlias = Registered | Conflict | Lost
+ResponderEvent: TypeAlias = Registered | StandingBy | Conflict | Lost
 ResponderEffect: TypeAlias = SendMulticast | SendUnicast | ResponderEvent
 
 

@@ -5,7 +5,21 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from z2z.mdns.messages import Address4, Address6, Data, MdnsMessage, Nsec, Opaque, Ptr, Question, Record, Srv, Txt
+from z2z.mdns.messages import (
+    RR_ANY,
+    Address4,
+    Address6,
+    Data,
+    MdnsMessage,
+    Name,
+    Nsec,
+    Opaque,
+    Ptr,
+    Question,
+    Record,
+    Srv,
+    Txt,
+)
 
 PACKED_MAX: Final = 1_280
 "Estimated bytes of one message; leaves room below `PAYLOAD_SOFT_MAX` for names that cannot be compressed."
@@ -156,6 +170,25 @@ def pack_questions(questions: Iterable[Question]) -> list[list[Question]]:
             size = grown
         portions[-1].append(question)
     return portions
+
+
+def pack_probes(names: Iterable[tuple[Name, Sequence[Record]]]) -> list[MdnsMessage]:
+    """Return probes for names, each with the records that are proposed for it (RFC 6762 section 8.1)."""
+    messages: list[MdnsMessage] = []
+    questions: list[Question] = []
+    proposals: list[Record] = []
+    size = 0
+    for name, records in names:
+        grown = sum(map(len, name)) + 8 + sum(map(estimated_size, records))
+        if questions and size + grown > PACKED_MAX:
+            messages.append(MdnsMessage(questions=tuple(questions), authorities=tuple(proposals)))
+            questions, proposals, size = [], [], 0
+        questions.append(Question(name=name, rrtype=RR_ANY))
+        proposals += [Record(name=record.name, data=record.data, ttl_s=record.ttl_s) for record in records]
+        size += grown
+    if questions:
+        messages.append(MdnsMessage(questions=tuple(questions), authorities=tuple(proposals)))
+    return messages
 
 
 def _response(answers: Iterable[Record], additionals: Iterable[Record]) -> MdnsMessage:

@@ -54,8 +54,6 @@ SETTLE_S: Final = 0.050
 "Between a change and its report: the records of one change come in several packets and by two address families."
 FAMILY_S: Final = 0.150
 "Wait for the other address family: hosts speak by each in its own time, answers up to 120 ms apart (section 6)."
-EXPECTED_S: Final = 10
-"Lifetime of a pointer taken for granted: the browse soon brings the real one; too short for a known answer (7.1)."
 ASK_AGAIN_S: Final = 1.0
 "Between repetitions of a question (section 5.2)."
 FRESH_S: Final = 1.0
@@ -162,24 +160,6 @@ class Querier:
         self._browses.pop(_ALL_TYPES, None)
         self._timers.cancel(("browse", _ALL_TYPES))
         self._types.clear()
-
-    def expect(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
-        """Take an instance of a browsed type for offered, because its SRV was heard, before its pointer is.
-
-        So its end is noticed even if that comes before the first answer to the browse: `ServiceLost` follows, whether
-        it has been reported as found by then or not.
-        """
-        if service_type not in self._browses:
-            return []
-        name = instance_name(instance, service_type)
-        one = self._instances.get(fold(name))
-        if one is None or not one.is_pointed_at:
-            pointer = Record(name=type_name(service_type), data=Ptr(name), ttl_s=EXPECTED_S)
-            one = self._instances.hear_pointer(pointer, name, service_type, now)
-        if one is not None:
-            one.is_expected = one.item is None
-            self._touch(one, now)
-        return self._work(now)
 
     def confirm(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
         """Ask now whether an instance lives; `Confirmed` or `Unconfirmed` follows (RFC 6762 section 10.4)."""
@@ -321,7 +301,6 @@ class Querier:
         if item != one.item:
             effects.append(ServiceFound(item) if one.item is None else ServiceChanged(item))
         one.item, one.refusal, one.has_left, one.report_by = item, "", False, math.inf
-        one.is_expected = False
 
     def _waits_for_family(self, one: Instance, now: float) -> bool:
         """Ask for addresses of the other family, and wait a moment for them or for the word that there are none."""
@@ -337,12 +316,11 @@ class Querier:
         one.report_by = math.inf
         self._resolving.remove(one.key)
         self._timers.cancel(("resolve", one.key))
-        if one.item is not None or one.is_expected:
-            one.item, one.is_expected = None, False
+        if one.item is not None:
+            one.item = None
             effects.append(ServiceLost(service_type=one.service_type, instance=one.name[0]))
 
     def _refuse(self, one: Instance, reason: str, effects: list[QuerierEffect]) -> None:
-        one.is_expected = False  # it is there
         self._unreport(one, effects)
         if reason != one.refusal:
             one.refusal = reason

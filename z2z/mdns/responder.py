@@ -8,18 +8,25 @@ get the unicast answers: probes ask for multicast ones.
 
 import math
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from random import Random
 from typing import Final, Literal, TypeAlias
 
 from z2z.errors import LocalProtocolError
 from z2z.mdns.answers import Answers
-from z2z.mdns.claims import Claim, ClaimAction, ClaimInput, compare_proposals, conflict_reason, differing, is_import
+from z2z.mdns.claims import (
+    Claim,
+    ClaimAction,
+    ClaimInput,
+    Rank,
+    compare_proposals,
+    conflict_reason,
+    differing,
+    is_import,
+    touched_names,
+)
 from z2z.mdns.messages import (
-    RR_ANY,
-    Address4,
-    Address6,
+    MDNS_PORT,
     Conflict,
     ConflictReason,
     Identity,
@@ -27,19 +34,21 @@ from z2z.mdns.messages import (
     MdnsMessage,
     Name,
     Ptr,
-    Question,
     Record,
     Registered,
     Registration,
     ResponderEffect,
     SendMulticast,
     Srv,
+    StandingBy,
     Txt,
     fold,
     identity,
     instance_name,
 )
-from z2z.mdns.outbox import PACKED_MAX, Outbox, estimated_size, pack
+from z2z.mdns.outbox import Outbox, pack, pack_probes, pack_questions
+from z2z.mdns.responder_config import ResponderConfig
+from z2z.mdns.standby import Standby
 from z2z.mdns.timers import Timers
 from z2z.mdns.zone import OwnRecord, Zone, all_records, check_registration, host_name, host_records, service_records
 from z2z.service_item import ServiceItem
@@ -56,24 +65,6 @@ START_SLOTS_PER_S: Final = 40
 CONGESTED_S: Final = 0.05
 "Wait of a probe or announcement while older packets still wait for the budget."
 _TimerKey: TypeAlias = tuple[Literal["claim"], Name] | tuple[Literal["announce"], Hashable]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponderConfig:
-    """Settings of a responder."""
-
-    packets_per_minute: int = 1_200
-    "Multicast messages, sustained (each a packet per address family): about a fifth of a slow radio link's air time."
-    burst: int = 400
-    "After a quiet time; 800 imports become visible with about as many packets."
-    answer_patience_s: float = 2.0
-    "An answer that waits longer for the budget is dropped: its asker has asked again."
-    registrations_max: int = 1_000
-    "Other hosts' caches hold about 800 services (Avahi's default, measured); more would push out one another."
-
-    def __post_init__(self) -> None:
-        if min(self.packets_per_minute, self.burst, self.registrations_max) < 1 or self.answer_patience_s <= 0:
-            raise LocalProtocolError("every limit of a responder is at least 1, its patience above 0")
 
 
 class _Service:
@@ -100,11 +91,11 @@ class Responder:
         self._zone = Zone()
         self._outbox = Outbox(config.packets_per_minute, config.burst, config.answer_patience_s)
         self._answers = Answers(self._zone, self._outbox, rng)
+        self._standby = Standby(rng)
         self._timers = Timers[_TimerKey]()
         self._services: dict[Hashable, _Service] = {}
         self._claims: dict[Name, Claim] = {}
-        self._ipv4: IPv4Address | None = None
-        self._ipv6: IPv6Address | None = None
+        self._rank = Rank(None, None)
 
     @property
     def budget_drops(self) -> int:
@@ -113,10 +104,10 @@ class Responder:
 
     def set_addresses(self, ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> None:
         """Tell by which addresses this responder is seen on the link; they decide between equal importers."""
-        self._ipv4, self._ipv6 = ipv4, ipv6
+        self._rank = Rank(ipv4, ipv6)
 
     def register(self, registration: Registration, now: float) -> list[ResponderEffect]:
-        """Begin to publish a service; `Registered` or `Conflict` follows. A known id is replaced.
+        """Begin to publish a service; `Registered`, `StandingBy` or `Conflict` follows. A known id is replaced.
 
         Raises:
             LocalProtocolError: a value is out of bounds, or there are too many registrations.
@@ -168,11 +159,17 @@ class Responder:
         return effects
 
     def withdraw(self, registration_id: Hashable, now: float) -> list[ResponderEffect]:
-        """Stop publishing a service, with goodbyes (RFC 6762 section 10.1); an unknown id is left alone."""
-        return self._goodbyes(self._remove(registration_id), now)
+        """Stop publishing a service, with goodbyes (RFC 6762 section 10.1); an unknown id is left alone.
+
+        SRV and TXT say by the cache-flush bit that it is gone: who stands by for it leaves it at that (`standby`).
+        """
+        return self._goodbyes(self._remove(registration_id), now, for_good=True)
 
     def shutdown(self, now: float) -> list[ResponderEffect]:
-        """Stop publishing everything, with goodbyes; pointers first, because they make browsers forget."""
+        """Stop publishing everything, with goodbyes; pointers first, because they make browsers forget.
+
+        Whoever stands by for a service shows it then.
+        """
         gone = [record for registration_id in list(self._services) for record in self._remove(registration_id)]
         return self._goodbyes(sorted(gone, key=lambda record: not isinstance(record.data, Ptr)), now)
 
@@ -183,6 +180,7 @@ class Responder:
             self._zone.hold(service.registration.id, ())
             self._timers.cancel(("announce", service.registration.id))
         for claim in self._claims.values():
+            self._standby.forget(claim.key)
             claim.step(ClaimInput.RESTART)
             self._start(claim, now)
         return []
@@ -199,8 +197,11 @@ class Responder:
         effects: list[ResponderEffect] = []
         if message.is_response:
             effects += self._meet_response(message, source, now)
+            self._standby.hear(message, source, now)
             self._answers.hear(message, now)
         else:
+            if port == MDNS_PORT:  # others are answered by unicast
+                self._standby.asked(message, now)
             if message.authorities:
                 effects += self._meet_probe(message, source, now)
             effects += self._answers.query(message, source, port, now)
@@ -210,7 +211,7 @@ class Responder:
         """Do what is due."""
         effects: list[ResponderEffect] = [*self._answers.tick(now)]
         probing: list[Claim] = []
-        announcing: list[_Service] = []
+        announcing: list[_Service] = self._take_over(effects, now)
         for key in self._timers.pop_due(now):
             if self._outbox.backlog:  # a probe that waits in a queue would not be one
                 self._timers.set(key, now + CONGESTED_S)
@@ -227,7 +228,8 @@ class Responder:
 
     def next_deadline(self) -> float:
         """Return when `tick` should be called next, `math.inf` for never."""
-        return min(self._timers.next_deadline(), self._answers.next_deadline(), self._outbox.next_deadline())
+        parts = (self._timers, self._answers, self._standby, self._outbox)
+        return min(part.next_deadline() for part in parts)
 
     def _flush(self, now: float) -> list[ResponderEffect]:
         return [SendMulticast(message) for message in self._outbox.take(now)]
@@ -237,21 +239,10 @@ class Responder:
         self._timers.set(("claim", claim.key), max(now, slot / START_SLOTS_PER_S))
 
     def _probe(self, claims: Iterable[Claim]) -> None:
-        questions: list[Question] = []
-        proposals: list[Record] = []
-        size = 0
-        for claim in claims:
-            # Only host names, which devices do not use, are proposed with their records: see the top of this file.
-            ours = self._proposals(claim) if claim.is_host else ()
-            grown = sum(map(len, claim.name)) + 8 + sum(map(estimated_size, ours))
-            if questions and size + grown > PACKED_MAX:
-                self._outbox.push(MdnsMessage(questions=tuple(questions), authorities=tuple(proposals)))
-                questions, proposals, size = [], [], 0
-            questions.append(Question(name=claim.name, rrtype=RR_ANY))
-            proposals += [Record(name=record.name, data=record.data, ttl_s=record.ttl_s) for record in ours]
-            size += grown
-        if questions:
-            self._outbox.push(MdnsMessage(questions=tuple(questions), authorities=tuple(proposals)))
+        # Only host names, which devices do not use, are proposed with their records: see the top of this file.
+        proposed = ((claim.name, self._proposals(claim) if claim.is_host else ()) for claim in claims)
+        for message in pack_probes(proposed):
+            self._outbox.push(message)
 
     def _go_live(self, claim: Claim, effects: list[ResponderEffect]) -> list[_Service]:
         """Answer with the records of the services whose names are all held now; returns these services."""
@@ -267,6 +258,20 @@ class Responder:
             if not service.was_registered:
                 service.was_registered = True
                 effects.append(Registered(id=registration_id, instance=service.registration.item.instance))
+        return ready
+
+    def _take_over(self, effects: list[ResponderEffect], now: float) -> list[_Service]:
+        """Ask what must be asked of other importers, and show what they show no more; returns these services.
+
+        Nothing is probed for once more: who stands by has heard each probe since the name was another importer's.
+        """
+        questions, names = self._standby.tick(now)
+        for portion in pack_questions(questions):
+            self._outbox.push(MdnsMessage(questions=tuple(portion)))
+        ready: list[_Service] = []
+        for name in names:
+            self._claims[name].step(ClaimInput.TAKE_OVER)
+            ready += self._go_live(self._claims[name], effects)
         return ready
 
     def _announce_soon(self, service: _Service, now: float) -> None:
@@ -299,12 +304,16 @@ class Responder:
             if not claim.owners:
                 del self._claims[claim.key]
                 self._timers.cancel(("claim", claim.key))
+                self._standby.forget(claim.key)
         del self._services[registration_id]
         return self._zone.hold(registration_id, ())
 
-    def _goodbyes(self, records: Iterable[Record], now: float) -> list[ResponderEffect]:
-        # Without the cache-flush bit, so that other addresses of a host that still serves stay (section 10.2).
-        messages = pack(Record(name=record.name, data=record.data, ttl_s=0) for record in records)
+    def _goodbyes(self, records: Iterable[Record], now: float, *, for_good: bool = False) -> list[ResponderEffect]:
+        # Addresses never with the cache-flush bit, so that others of a host that still serves stay (section 10.2).
+        messages = pack(
+            Record(name=one.name, data=one.data, ttl_s=0, unique=for_good and isinstance(one.data, Srv | Txt))
+            for one in records
+        )
         self._outbox.spend(now, len(messages))
         if self._outbox.backlog:  # an answer that still waits could bring the service back to life: say it once more
             for message in messages:
@@ -317,20 +326,10 @@ class Responder:
             return service_records(registrations[0])
         return tuple({identity(record): record for one in registrations for record in host_records(one)}.values())
 
-    def _claimed(self, records: Iterable[Record]) -> dict[Name, list[Record]]:
-        """Return the records that touch our names, by name: SRV and TXT of instances, addresses of hosts."""
-        touched: dict[Name, list[Record]] = {}
-        for record in records:
-            claim = self._claims.get(fold(record.name))
-            kinds = (Address4, Address6) if claim is not None and claim.is_host else (Srv, Txt)
-            if claim is not None and isinstance(record.data, kinds):
-                touched.setdefault(claim.key, []).append(record)
-        return touched
-
     def _meet_probe(self, message: MdnsMessage, source: str, now: float) -> list[ResponderEffect]:
         """Compare with a probe of somebody else for one of our names (RFC 6762 section 8.2)."""
         effects: list[ResponderEffect] = []
-        touched = self._claimed(message.authorities)
+        touched = touched_names(self._claims, message.authorities)
         for record in message.authorities:
             # python-zeroconf proposes the pointer instead of SRV and TXT.
             if isinstance(record.data, Ptr) and fold(record.data.target) in self._claims:
@@ -340,7 +339,7 @@ class Responder:
                 continue
             if not claim.is_host and not is_import(theirs):
                 effects += self._yield(claim, ConflictReason.LOCAL_DEVICE, theirs, source)
-            elif not claim.is_held and compare_proposals(self._proposals(claim), theirs) < 0:
+            elif claim.is_probing and compare_proposals(self._proposals(claim), theirs) < 0:
                 claim.step(ClaimInput.TIE_LOST)
                 self._timers.set(("claim", key), now + DEFER_S)
         return effects
@@ -349,7 +348,7 @@ class Responder:
         """Look for somebody else who uses one of our names (RFC 6762 sections 8.1 and 9)."""
         effects: list[ResponderEffect] = []
         records = [record for record in (*message.answers, *message.additionals) if record.ttl_s > 0]
-        for key, theirs in self._claimed(records).items():
+        for key, theirs in touched_names(self._claims, records).items():
             if (claim := self._claims.get(key)) is None:
                 continue
             ours = self._proposals(claim)
@@ -362,28 +361,29 @@ class Responder:
             same = not claim.is_host and any(isinstance(record.data, Srv) for record in theirs)
             if not contradiction and not same:
                 continue
-            if not claim.is_held or not self._keeps(reason, ours, theirs, source, same=not contradiction):
-                effects += self._yield(claim, reason, theirs, source)
+            if claim.is_standing_by and (reason is ConflictReason.SAME_ITEM or not same):
+                continue
+            if not claim.is_held or not self._rank.keeps(reason, ours, theirs, source, same=not contradiction):
+                if reason is ConflictReason.SAME_ITEM:
+                    effects += self._stand_by(claim, source, now)
+                else:
+                    effects += self._yield(claim, reason, theirs, source)
             elif contradiction:
                 for owner in claim.owners:
                     self._announce_soon(self._services[owner], now)
         return effects
 
-    def _keeps(
-        self, reason: ConflictReason, ours: Iterable[Record], theirs: Iterable[Record], source: str, *, same: bool
-    ) -> bool:
-        """Tell whether we keep a name that another host uses too; both hosts come to opposite results."""
-        if reason is ConflictReason.LOCAL_DEVICE:
-            return False
-        if not same:
-            kinds = {record.data.rrtype for record in theirs}
-            return compare_proposals([record for record in ours if record.data.rrtype in kinds], theirs) > 0
-        address = ip_address(source.partition("%")[0])
-        if isinstance(address, IPv4Address):
-            return self._ipv4 is None or self._ipv4 >= address
-        if self._ipv4 is not None:  # two hosts that see each other by both families compare by one of them only
-            return True
-        return self._ipv6 is None or self._ipv6 >= address
+    def _stand_by(self, claim: Claim, source: str, now: float) -> list[ResponderEffect]:
+        """Leave an instance name to another importer of the same item until it ends; silently, as in `_yield`."""
+        (owner,) = claim.owners
+        service = self._services[owner]
+        claim.step(ClaimInput.SERVED)
+        self._timers.cancel(("claim", claim.key))
+        self._timers.cancel(("announce", owner))
+        self._zone.hold(owner, ())
+        service.is_live = service.was_registered = False
+        self._standby.watch(claim.name, source, now)
+        return [StandingBy(id=owner, source=source)]
 
     def _yield(
         self, claim: Claim, reason: ConflictReason, seen: Iterable[Record], source: str

@@ -15,7 +15,8 @@ from z2z.mdns.messages import (
     SendUnicast,
 )
 from z2z.mdns.querier import Querier, QuerierConfig
-from z2z.mdns.responder import Responder, ResponderConfig
+from z2z.mdns.responder import Responder
+from z2z.mdns.responder_config import ResponderConfig
 from z2z.mdns.wire import decode_message, encode_message
 from z2z.service_item import ServiceItem
 

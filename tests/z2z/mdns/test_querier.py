@@ -19,8 +19,6 @@ from z2z.mdns.messages import (
     Address4,
     Address6,
     Confirmed,
-    Conflict,
-    ConflictReason,
     MdnsMessage,
     Name,
     Nsec,
@@ -292,46 +290,6 @@ def test_instance_whose_srv_alone_was_taken_back_is_asked_for_again() -> None:
     link.run(1)
     assert kinds(station) == [ServiceFound, ServiceLost, ServiceFound]
     assert station.querier.known(TYPE)[0].port == 4000
-
-
-@pytest.mark.parametrize(("wait_s", "found"), [(0.25, [ServiceFound]), (0.002, [])])
-def test_goodbye_of_an_expected_instance_is_noticed_even_at_once(wait_s: float, found: list[type]) -> None:
-    link = MemoryLink()
-    station, other = link.station(), link.station()
-    other.register()
-    link.run(10)
-    station.register()  # its probe is answered with what the other one serves
-    link.run(1)
-    (conflict,) = station.happened(Conflict)
-    assert isinstance(conflict, Conflict)
-    assert conflict.reason is ConflictReason.SAME_ITEM
-    station.do(station.querier.browse(TYPE, link.now))
-    station.do(station.querier.expect(TYPE, b"Tom's Music", link.now))
-    link.run(wait_s)
-    said_at = link.now
-    other.do(other.responder.withdraw("Tom's Music", link.now))
-    link.run(0.1)
-    assert kinds(station)[1:] == [*found, ServiceLost]
-    assert station.events[-1][0] - said_at < 0.1
-    link.run(5)
-    assert station.querier.records_cached == 0
-
-
-def test_expectation_that_comes_to_nothing_ends_by_itself() -> None:
-    link, station = browsing()
-    station.do(station.querier.expect(TYPE, b"Nobody", link.now))
-    station.do(station.querier.expect("_ipp._tcp", b"Nobody", link.now))
-    link.run(30)
-    assert [event for _, event in station.events] == [ServiceLost(service_type=TYPE, instance=b"Nobody")]
-    assert station.querier.records_cached == 0
-
-
-def test_expectation_does_not_shorten_the_life_of_a_pointer() -> None:
-    link, station = browsing()
-    say(station, *ALL)
-    station.do(station.querier.expect(TYPE, NAME[0], link.now))
-    link.run(60)
-    assert kinds(station) == [ServiceFound]
 
 
 def test_change_is_reported_once_with_all_that_changed() -> None:
@@ -619,7 +577,7 @@ datas = st.one_of(
 steps = st.tuples(
     st.sampled_from([0.0, 0.06, 1.0, 30.0, 300.0]),
     st.lists(st.builds(record, names, datas, st.sampled_from([0, 1, 120]), st.booleans()), max_size=4).map(tuple),
-    st.sampled_from(["", "", "browse", "stop", "confirm", "expect", "types", "stop types", "restart"]),
+    st.sampled_from(["", "", "browse", "stop", "confirm", "types", "stop types", "restart"]),
 )
 
 
@@ -639,8 +597,6 @@ def test_found_and_lost_alternate_whatever_the_link_says(script: list[tuple[floa
                     station.events.clear()
                 case "confirm":
                     station.do(querier.confirm(TYPE, NAME[0], link.now))
-                case "expect":
-                    station.do(querier.expect(TYPE, NAME[0], link.now))
                 case "types":
                     station.do(querier.browse_types(link.now))
                 case "stop types":
@@ -658,7 +614,7 @@ def test_found_and_lost_alternate_whatever_the_link_says(script: list[tuple[floa
             case ServiceChanged(item=one):
                 assert shown[one.instance]
             case ServiceLost(instance=instance):
-                assert shown.get(instance) or "expect" in {command for _, _, command in script}
+                assert shown.get(instance)
                 shown[instance] = False
     assert {one.instance for one in querier.known(TYPE)} == {name for name, alive in shown.items() if alive}
     link.run(1_000)
