@@ -24,7 +24,7 @@ ANSWER_S: Final = 1.0
 "An answer takes up to 0.62 s: 120 ms (RFC 6762 section 6) half a second after another one to the same question."
 QUIET_S: Final = 1.25
 "Who has said a record this recently need not say it again (section 6), so silence says nothing."
-RESCUE_S: Final = (0.05, 0.2)
+RESCUE_S: Final = (0.05, 0.4)
 "After a goodbye, and before the second is over; several that stand by do not all speak."
 JITTER_S: Final = 0.2
 "Added to waits, for the same reason."
