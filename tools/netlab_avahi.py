@@ -21,6 +21,8 @@ READY_S: Final = 20.0
 PUBLISH_S: Final = 15.0
 "Longest wait for an announcement: probing takes 0.75 s (RFC 6762 section 8.1), each conflict as long again."
 BROWSE_S: Final = 20.0
+LIMITS: Final = (4_096, 1_024)
+"Records in the cache of an interface, and objects of a client, as resolvers are: Avahi's defaults."
 
 _BUS_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -43,6 +45,8 @@ use-ipv4=yes
 use-ipv6=yes
 allow-interfaces={interfaces}
 enable-dbus=yes
+cache-entries-max={limits[0]}
+objects-per-client-max={limits[1]}
 disallow-other-stacks=no
 [wide-area]
 enable-wide-area=no
@@ -173,7 +177,7 @@ class Watch:
 class Avahi:
     """The Avahi daemon of a host; the constructor starts it, `wait_ready` waits."""
 
-    def __init__(self, host: "Host", *, loopback: bool, host_name: str) -> None:
+    def __init__(self, host: "Host", *, loopback: bool, host_name: str, limits: tuple[int, int] = LIMITS) -> None:
         self._host = host
         self._numbers = itertools.count(1)
         self._services = host.directory / "services"
@@ -181,7 +185,7 @@ class Avahi:
         self._start_bus(host.directory / "bus")
         config = host.directory / "avahi.conf"
         interfaces = [*host.interfaces, "lo"] if loopback else [*host.interfaces]
-        config.write_text(_AVAHI_CONFIG.format(host_name=host_name, interfaces=",".join(interfaces)))
+        config.write_text(_AVAHI_CONFIG.format(host_name=host_name, interfaces=",".join(interfaces), limits=limits))
         script = _AVAHI_SCRIPT.format(services=shlex.quote(str(self._services)), config=shlex.quote(str(config)))
         self.process = host.popen("sh", "-c", script, log=_free_name(host.directory, "avahi"))
 
