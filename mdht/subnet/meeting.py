@@ -17,6 +17,8 @@ KNOCK_S: Final = 0.2
 "From the host's coming into the overlay until it knocks for the first time."
 RETRY_MIN_S: Final = 5.0
 RETRY_MAX_S: Final = 60.0
+ALONE_MAX_S: Final = 10.0
+"The same where no other node is known: what was cut off is to be back within seconds after the cut is healed."
 AT_ONCE: Final = 8
 "Entry points knocked at together; of more some, by chance."
 
@@ -69,7 +71,9 @@ class Meeting:
         self._behind = {address: node_id for address, node_id in self._behind.items() if address in addresses}
         strange = [address for address in addresses if self._behind.get(address) not in known]
         self._due_at = now + self._retry_s * (0.9 + 0.2 * self._rng.random())
-        self._retry_s = min(2.0 * self._retry_s, RETRY_MAX_S)
+        self._retry_s = min(2.0 * self._retry_s, ALONE_MAX_S if len(known) <= 1 else RETRY_MAX_S)
+        if not strange:  # whoever falls out of the tables is knocked at soon
+            self._retry_s = RETRY_MIN_S
         self._numbers = {
             self._rng.getrandbits(64): address for address in self._rng.sample(strange, min(len(strange), AT_ONCE))
         }
