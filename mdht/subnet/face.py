@@ -7,6 +7,8 @@ change of the overlay's structure.
 
 Senders are believed to be what they say when they have shown that they receive at their address (`gate`). Whoever
 checks keys does that before `receive`.
+
+Longer than most modules: what comes in and what goes out meet here; each step of either has a module of its own.
 """
 
 from collections import Counter, OrderedDict
@@ -51,6 +53,7 @@ from mdht.subnet.face_packets import (
     Kind,
     around,
     contacts_of,
+    doubt,
     nearest,
     of_client,
     reachable_part,
@@ -191,7 +194,7 @@ class Face:
                 alone = not contacts_of(self.core)
                 welcome = Welcome(number=number, ring_id=ring, alone=alone, seen=source)
                 return [self._speech.datagram(sender.address, peer, welcome, now)]
-            case Welcome() as welcome:
+            case Welcome() as welcome if not client:  # a client is no way into the overlay
                 if welcome.seen is not None:
                     self.reach.note_seen(welcome.seen)
                 self._on_welcomed(welcome, sender, now)
@@ -320,6 +323,7 @@ class Face:
             return []  # who takes this node for one of the overlay finds it silent
         refused = kind is None or packet.sender != id_bytes(sender.id)
         if client and not refused:
+            doubt(self.core, sender, now)
             packet = of_client(packet)
         if refused or packet is None:
             self.counters["packets_refused"] += 1

@@ -11,6 +11,7 @@ from dhtboot.chord.node import ChordNode
 from dhtboot.chord.ring import clockwise
 from dhtboot.ids import NodeRef, id_from
 from dhtboot.kademlia import messages as kademlia
+from dhtboot.kademlia.node import KademliaNode
 from dhtboot.overlay import OverlayNode
 
 
@@ -148,6 +149,15 @@ def contacts_of(core: OverlayNode) -> list[NodeRef]:
         known = (*before, *core.neighbours.successors.nodes, *core.fingers.nodes)
         return list({node.id: node for node in known}.values())
     return core.contacts
+
+
+def doubt(core: OverlayNode, node: NodeRef, now: float) -> None:
+    """A node says that it has no place in the overlay: if it is in a table, it is asked there, and does not answer.
+
+    It is not dropped at its word, which anybody could give. Chord asks all in its tables every few seconds.
+    """
+    if isinstance(core, KademliaNode) and core.table.find(node.id) is not None:
+        core.ping(node, now)
 
 
 def nearest(core: OverlayNode, known: Iterable[NodeRef], target: int) -> list[NodeRef]:
