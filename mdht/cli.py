@@ -17,15 +17,17 @@ import trio
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
-from mdht.cli_lines import Lines, OverlayLines
+from mdht.cli_lines import Lines, OverlayLines, headline
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
 from mdht.link_running import RunningHost
+from mdht.metrics_http import MetricsServer
 from mdht.node import open_mdht
 from mdht.options import config_of, default_state_dir, parse_arguments
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
+from mdht.service_manager import of_this_process
 from mdht.signing import SigningKey
 from mdht.subnet.effects import Event, LinkModeChanged, MemberChanged, Merged, Settled
 
@@ -160,12 +162,16 @@ async def _run(options: argparse.Namespace, control: Path) -> int:
     config = config_of(options, lasting=True)
     async with open_mdht(config, writer, on_event=on_event) as node, trio.open_nursery() as nursery:
         await nursery.start(serve_control, node, control)
+        if options.metrics:
+            server = MetricsServer(lambda: exposition(node.status()), "mdht")
+            log.info("metrics at %s", await nursery.start(server.serve, options.metrics))
         for host in node.hosts:
             link = "+".join(host.interfaces) if len(node.hosts) > 1 else ""
             lines[host] = Lines(options.network, as_json=options.json, link=link)
             lines[host].joins(host, options.state_dir)
         for host, event in early:
             on_event(host, event)
+        nursery.start_soon(of_this_process().report, lambda: headline(node.status()))
         overlays = [OverlayLines(lines[host], host) for host in node.hosts]
         try:
             while True:

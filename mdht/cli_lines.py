@@ -9,10 +9,20 @@ import msgspec
 
 from dhtboot.ids import format_address
 from mdht.link_running import RunningHost
+from mdht.results import Status
 from mdht.subnet.effects import LinkModeChanged
 from mdht.subnet.identity import Subnet
 from mdht.subnet.messages import State
 from mdht.subnet.view import Member
+
+
+def headline(status: Status) -> str:
+    """How a host stands, in one line for a service manager."""
+    where = f"subnet {status.subnet}" if status.subnet else "no subnet yet"
+    return (
+        f"{status.phase}, {status.role} of network {status.network}, {where}; {len(status.members)} other hosts, "
+        f"{status.contacts} other nodes, {status.records} records"
+    )
 
 
 class Lines:

@@ -12,7 +12,7 @@ import msgspec
 
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
-from mdht import cli_experiment, cli_isolation, cli_members
+from mdht import cli_experiment, cli_isolation, cli_members, metrics_http
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.keeping.config import KeepingConfig
@@ -94,6 +94,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             sub.add_argument("--ttl", type=_ttl, default=3600.0, metavar="S", help="lifetime in seconds (3600)")
         if command == "get":
             sub.add_argument("--fresh", action="store_true", help="ask the nodes that hold it, whatever is cached here")
+        if command == "run":
+            sub.add_argument("--metrics", type=_metrics, metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
         if command == "status":
             sub.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
         if command in ("put", "remove"):
@@ -238,6 +240,13 @@ def _common_options() -> OneLineParser:
     common.add_argument("--state-dir", type=Path, metavar="DIR", help="(~/.local/state/mdht/net-NETWORK)")
     common.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for every detail")
     return common
+
+
+def _metrics(text: str) -> Address:
+    try:
+        return metrics_http.metrics_address(text)
+    except LocalProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _encoded(text: str) -> bytes:

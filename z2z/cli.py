@@ -10,6 +10,8 @@ from typing import Final
 import trio
 
 from mdht.errors import MdhtError
+from mdht.metrics_http import MetricsServer
+from mdht.service_manager import of_this_process
 from mdht.signing import SigningKey
 from z2z.bridge import Bridge, BridgeConfig
 from z2z.cli_identity import identity
@@ -25,6 +27,8 @@ from z2z.cli_options import (
 from z2z.cli_output import Terminal, set_up_logging
 from z2z.cover import PLAIN, Secret
 from z2z.errors import Z2zError
+from z2z.prometheus import exposition
+from z2z.reports import headline
 from z2z.seal import Site, site_id
 
 log = logging.getLogger(__name__)
@@ -97,6 +101,9 @@ class _Stop:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGHUP and of_this_process().present:
+                    log.info("SIGHUP: nothing is read again")  # `systemctl reload`; there is no terminal to lose
+                    continue
                 if self.event.is_set() and number == signal.SIGINT:
                     os._exit(INTERRUPTED)  # the user does not want to wait for any clean-up
                 self.status = INTERRUPTED if number == signal.SIGINT else 0
@@ -139,5 +146,27 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         trust=options.trust,
         sites=options.trusted_sites,
     )
-    terminal = _terminal(options)
-    return await Bridge(config, terminal.say, terminal.note).run(stop)
+    terminal, ready = _terminal(options), trio.Event()
+
+    def on_ready(text: str) -> None:
+        terminal.note(text)
+        ready.set()
+
+    bridge = Bridge(config, terminal.say, on_ready)
+    async with trio.open_nursery() as nursery:
+        if options.metrics is not None:
+            server = MetricsServer(lambda: exposition([bridge.answer()]), "z2z")
+            log.info("metrics at %s", await nursery.start(server.serve, options.metrics))
+        nursery.start_soon(_report, bridge, ready, stop)
+        status = await bridge.run(stop)
+        nursery.cancel_scope.cancel()
+    return status
+
+
+async def _report(bridge: Bridge, ready: trio.Event, stop: trio.Event) -> None:
+    """Tell the service manager how it goes, from when all is open until the end is asked for."""
+    await ready.wait()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(of_this_process().report, lambda: headline(bridge.answer().services))
+        await stop.wait()
+        nursery.cancel_scope.cancel()

@@ -8,7 +8,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from dhtboot.cli_options import whole
+from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
+from mdht import metrics_http
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import derive_key, read_keys
 from z2z import config_file
@@ -96,6 +98,7 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     "The user's own list."
     once: bool
     dry_run: bool
+    metrics: Address | None
     state_dir: Path
     json: bool
     verbosity: int
@@ -181,6 +184,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         trusted_sites=None if args.trust in _POLICIES else Path(args.trust),
         once=args.once,
         dry_run=args.dry_run,
+        metrics=args.metrics,
         state_dir=args.state_dir,
         json=args.json,
         verbosity=-1 if args.quiet else args.verbose,
@@ -289,6 +293,7 @@ def _bridge_parser() -> argparse.ArgumentParser:
         help="whom to believe: the first key seen under a site's name, everybody, or the keys in a file")  # fmt: skip
     add("--allow-private", action="store_true", help="export private addresses too")
     add("--force-type", action="store_true", help="export types for remote control and login too")
+    add("--metrics", type=checked(metrics_http.metrics_address), metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
     add_common(parser, interface=True, state_dir=True)
     _manner(parser)
     return parser

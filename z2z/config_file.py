@@ -37,6 +37,7 @@ WITH_VALUE: Final = frozenset(
         "imports-max",
         "interface",
         "state-dir",
+        "metrics",
     ]
 )
 FLAGS: Final = frozenset(["local-only", "allow-private", "force-type", "json"])

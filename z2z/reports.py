@@ -1,5 +1,7 @@
 """What happened, as plain data: one report is one line on the terminal or one JSON object."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -71,6 +73,16 @@ def shown(instance: bytes) -> str:
 def printable(text: str) -> str:
     r"""Return text that cannot steer a terminal: what is not printable becomes an escape such as `\x9b`."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def headline(services: Iterable[ServiceStatus]) -> str:
+    """What becomes of how many services, in one line for a service manager."""
+    found = Counter((each.role, each.state) for each in services)
+    parts = [
+        f"{role}: " + ", ".join(f"{count} {state}" for (of, state), count in sorted(found.items()) if of == role)
+        for role in sorted({role for role, _ in found})
+    ]
+    return "; ".join(parts) or "no service yet"
 
 
 def line(report: Report) -> str:
