@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from dhtboot import cli_figure, cli_live, cli_run, cli_serve, cli_sweep
+from dhtboot import cli_figure, cli_live, cli_run, cli_serve, cli_sweep, completion
 from dhtboot.cli_options import FAILED, INTERRUPTED
 from dhtboot.errors import DhtbootError
 from dhtboot.one_line_parser import OneLineParser
@@ -33,9 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status, as the help says.
     """
     try:
-        options = _parser().parse_args(argv)
+        parser = whole_parser()
+        options = parser.parse_args(argv)
     except SystemExit as stop:  # after help, version or a usage message
         return int(stop.code or 0)
+    if options.command == "completion":
+        return completion.run(options, parser)
     level = logging.DEBUG if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="dhtboot: %(message)s", stream=sys.stderr)
     status = FAILED
@@ -54,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def whole_parser() -> OneLineParser:
+    """All that the command line may say."""
     parser = OneLineParser(
         prog="dhtboot",
         description="Overlays that come into being from nothing: a bootstrap server, a simulator, experiments.",
@@ -65,4 +69,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (cli_run, cli_figure, cli_sweep, cli_live, cli_serve):
         module.add_parser(commands)
+    completion.add_command(commands.add_parser, "dhtboot")
     return parser

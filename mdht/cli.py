@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from dhtboot import completion
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
@@ -24,7 +25,7 @@ from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
 from mdht.link_running import RunningHost
 from mdht.metrics_http import MetricsServer
 from mdht.node import open_mdht
-from mdht.options import config_of, default_state_dir, parse_arguments
+from mdht.options import config_of, default_state_dir, parse_arguments, whole_parser
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.service_manager import of_this_process
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 failed or nothing found, 130 stopped by Ctrl-C; wrong usage exits with 2.
     """
     options = parse_arguments(sys.argv[1:] if argv is None else argv)
+    if options.command == "completion":
+        return completion.run(options, whole_parser())
     if options.command == "isolation":
         return cli_isolation.run(options)
     if options.command == "experiment":

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from dhtboot import completion
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import cli_experiment, cli_isolation, cli_members, metrics_http
@@ -77,6 +78,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         SystemExit: with status 2 after a usage message, 0 after help.
     """
+    return whole_parser().parse_args(argv)
+
+
+def whole_parser() -> OneLineParser:
+    """All that the command line may say."""
     parser = OneLineParser(
         prog="mdht",
         description="A store of signed records that peers keep among themselves, without a server.",
@@ -112,7 +118,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
         )
-    return parser.parse_args(argv)
+    completion.add_command(commands.add_parser, "mdht")
+    return parser
 
 
 def key_of(text: str) -> bytes:

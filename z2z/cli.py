@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from dhtboot import completion
 from mdht.errors import MdhtError
 from mdht.metrics_http import MetricsServer
 from mdht.service_manager import of_this_process
@@ -20,11 +21,14 @@ from z2z.cli_look import browse, status
 from z2z.cli_options import (
     BridgeOptions,
     BrowseOptions,
+    CompletionOptions,
     Options,
     StatusOptions,
     parse_arguments,
 )
 from z2z.cli_output import Terminal, set_up_logging
+from z2z.cli_units import install_units
+from z2z.cli_units_options import UnitsOptions
 from z2z.cover import PLAIN, Secret
 from z2z.errors import Z2zError
 from z2z.prometheus import exposition
@@ -82,6 +86,10 @@ async def _run(options: Options) -> int:
                 code = await browse(options, _terminal(options))
             case IdentityOptions():
                 code = identity(options, _terminal(options))
+            case UnitsOptions():
+                code = install_units(options, _terminal(options))
+            case CompletionOptions(script=script):
+                completion.show(script)
             case StatusOptions():
                 nursery.start_soon(stop.cancel, nursery.cancel_scope)
                 code = await status(options, _terminal(options))

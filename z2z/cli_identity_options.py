@@ -1,7 +1,7 @@
 """The options of `z2z identity`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -35,9 +35,9 @@ class IdentityOptions(msgspec.Struct, frozen=True, kw_only=True):
     verbosity: int = 0
 
 
-def identity_options(argv: Sequence[str]) -> IdentityOptions:
-    """The checked options of `z2z identity`."""
-    parser = OneLineParser(
+def identity_parser(make: Callable[..., argparse.ArgumentParser] = OneLineParser) -> argparse.ArgumentParser:
+    """The parser of `z2z identity`; `make` is the class, or `add_parser` of a larger one."""
+    parser = make(
         prog="z2z identity",
         description="The keys of this site, and of others.",
         epilog=IDENTITY_EXAMPLES,
@@ -63,7 +63,12 @@ def identity_options(argv: Sequence[str]) -> IdentityOptions:
             action.add_argument("--site", type=checked(site_name), metavar="NAME", help="its name (the host's)")
             action.add_argument("--identity", type=Path, metavar="FILE", help="its key; created when there is none")
         add_common(action, state_dir=True)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def identity_options(argv: Sequence[str]) -> IdentityOptions:
+    """The checked options of `z2z identity`."""
+    args = identity_parser().parse_args(argv)
     return IdentityOptions(
         action=args.action,
         subject=getattr(args, "subject", ""),

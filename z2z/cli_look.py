@@ -6,11 +6,13 @@ import trio
 from z2z.bridge import default_interface
 from z2z.cli_options import BrowseOptions, StatusOptions
 from z2z.cli_output import Terminal
+from z2z.cli_values import default_state_dir
 from z2z.control import Answer, ask_all
 from z2z.mdns.link_io import MdnsLink, open_link
 from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused, TypeFound
 from z2z.prometheus import exposition
 from z2z.reports import endpoints, shown
+from z2z.systemd_units import SYSTEM_STATE
 
 TYPES_MAX = 200
 "Types browsed at once; each costs a question on the link."
@@ -95,9 +97,12 @@ def txt_strings(txt: bytes) -> tuple[str, ...]:
 
 async def status(options: StatusOptions, terminal: Terminal) -> int:
     """Print what running programs do; status 1 if none runs."""
-    answers = await ask_all(options.state_dir)
+    places = [options.state_dir]
+    if options.state_dir == default_state_dir():
+        places.append(SYSTEM_STATE)  # which only root may ask
+    answers = [answer for place in places for answer in await ask_all(place)]
     if not answers:
-        terminal.note(f"no z2z runs with state directory {options.state_dir}")
+        terminal.note(f"no z2z runs with state directory {' or '.join(map(str, places))}")
         return 1
     if options.prometheus:
         terminal.text(exposition(answers).rstrip("\n"))

@@ -1,12 +1,14 @@
 """The command line of `z2z`, taken apart and checked; nothing is opened here."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from dhtboot import completion
 from dhtboot.cli_options import whole
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
@@ -14,7 +16,8 @@ from mdht import metrics_http
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import derive_key, read_keys
 from z2z import config_file
-from z2z.cli_identity_options import IdentityOptions, identity_options
+from z2z.cli_identity_options import IdentityOptions, identity_options, identity_parser
+from z2z.cli_units_options import UnitsOptions, units_options, units_parser
 from z2z.cli_values import (
     add_common,
     checked,
@@ -124,7 +127,16 @@ class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
     verbosity: int = 0
 
 
-Options = BridgeOptions | BrowseOptions | StatusOptions | IdentityOptions
+class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`z2z completion SHELL`."""
+
+    script: str
+    json: bool = False
+    verbosity: int = 0
+
+
+Options = BridgeOptions | BrowseOptions | StatusOptions | IdentityOptions | UnitsOptions | CompletionOptions
+Make = Callable[..., argparse.ArgumentParser]
 
 
 class _StoreAction(argparse.Action):
@@ -154,6 +166,11 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         return _status_options(argv[1:])
     if argv[:1] == ["identity"]:
         return identity_options(argv[1:])
+    if argv[:1] == ["install-units"]:
+        return units_options(argv[1:])
+    if argv[:1] == ["completion"]:
+        shell = whole_parser().parse_args(argv).shell
+        return CompletionOptions(script=completion.script(whole_parser(), shell))
     parser = _bridge_parser()
     argv = [*_from_file(parser, argv), *argv]
     for argument in argv:
@@ -205,7 +222,7 @@ def _from_file(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse options that are sound one by one but not together."""
     if not args.exports and not args.imports:
-        parser.error("nothing to do: give --export TYPE, --import, browse or status")
+        parser.error("nothing to do: give --export TYPE, --import, or a command: browse, status, identity")
     try:
         keys_needed = not all(store_kind(store).keyless for store in args.imports)
     except Z2zError as error:
@@ -248,7 +265,7 @@ def _bridge_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="z2z [--export[:STORE] TYPE]... [--import[:STORE]]... [--key KEY]... [options]\n"
-        "       z2z browse | z2z status | z2z identity",
+        "       z2z browse | status | identity | install-units | completion",
     )
     parser.set_defaults(exports=(), imports=())
     add = parser.add_argument
@@ -276,7 +293,7 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--imports-max", type=whole(1, SLOTS_MAX), default=IMPORTS_MAX, metavar="N",
         help="services shown on the link at most (800, as Avahi's default cache loses some beyond 819)")  # fmt: skip
     add("--config", type=Path, metavar="FILE",
-        help="options that hold where the command line says nothing (~/.config/z2z.toml)")  # fmt: skip
+        help="options for what is not said here (~/.config/z2z.toml, else /etc/z2z/z2z.toml)")  # fmt: skip
     add("--no-config", action="store_true", help="read no such file")
     add("--local-only", action="store_true", help="show imports to programs of this machine only")
     add("--bootstrap", action="append", default=[], type=checked(entry_point), metavar="HOST:PORT|DOMAIN",
@@ -308,20 +325,40 @@ def _manner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what goes wrong")
 
 
-def _browse_options(argv: Sequence[str]) -> BrowseOptions:
-    parser = OneLineParser(
-        prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False
-    )
+def whole_parser() -> argparse.ArgumentParser:
+    """All that the command line may say, for completion and manual."""
+    parser = _bridge_parser()
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    browse_parser(partial(commands.add_parser, "browse", help="list the services that this link shows"))
+    status_parser(partial(commands.add_parser, "status", help="show what running z2z do"))
+    identity_parser(partial(commands.add_parser, "identity", help="the keys of this site, and of others"))
+    units_parser(partial(commands.add_parser, "install-units", help="write the units by which systemd runs z2z"))
+    completion.add_command(commands.add_parser, "z2z")
+    return parser
+
+
+def browse_parser(make: Make = OneLineParser) -> argparse.ArgumentParser:
+    """The parser of `z2z browse`; `make` is the class, or `add_parser` of a larger one."""
+    parser = make(prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False)
     parser.add_argument("type", nargs="?", type=service_type, metavar="TYPE", help="only this type, as _ipp._tcp")
     parser.add_argument("--seconds", type=within(float, 0.5, 3600), default=3.0, help="how long to look (3)")
     add_common(parser, interface=True)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _browse_options(argv: Sequence[str]) -> BrowseOptions:
+    args = browse_parser().parse_args(argv)
     return BrowseOptions(service_type=args.type, interface=args.interface, seconds=args.seconds, json=args.json)
 
 
-def _status_options(argv: Sequence[str]) -> StatusOptions:
-    parser = OneLineParser(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
+def status_parser(make: Make = OneLineParser) -> argparse.ArgumentParser:
+    """The parser of `z2z status`; `make` as above."""
+    parser = make(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
     parser.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
     add_common(parser, state_dir=True)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _status_options(argv: Sequence[str]) -> StatusOptions:
+    args = status_parser().parse_args(argv)
     return StatusOptions(state_dir=args.state_dir, json=args.json, prometheus=args.prometheus)

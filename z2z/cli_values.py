@@ -40,7 +40,7 @@ def add_common(parser: argparse.ArgumentParser, *, interface: bool = False, stat
         parser.add_argument("--interface", metavar="IF", help="the link (that of the default route)")
     if state_dir:
         parser.add_argument(
-            "--state-dir", type=Path, default=default_state_dir(), metavar="DIR", help=f"default {default_state_dir()}"
+            "--state-dir", type=Path, default=default_state_dir(), metavar="DIR", help="(~/.local/state/z2z)"
         )
 
 

@@ -1,4 +1,7 @@
-"""`~/.config/z2z.toml`: what would else be said on the command line each time."""
+"""`~/.config/z2z.toml`: what would else be said on the command line each time.
+
+Where a user has none, `/etc/z2z/z2z.toml`, which is also that of the system's service.
+"""
 
 import os
 import tomllib
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from z2z.errors import LocalProtocolError
+from z2z.systemd_units import SYSTEM_CONFIG
 
 FILE_NAME: Final = "z2z.toml"
 FILE_MAX: Final = 64 * 1024
@@ -120,4 +124,5 @@ def path_of(given: Sequence[str]) -> tuple[Path, bool] | None:
             return Path(given[number + 1]), True
         if word.startswith("--config="):
             return Path(word.partition("=")[2]), True
-    return default_path(os.environ), False
+    own = default_path(os.environ)
+    return (own if own.exists() else SYSTEM_CONFIG), False
