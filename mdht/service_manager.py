@@ -14,7 +14,7 @@ import trio
 
 log = logging.getLogger(__name__)
 
-STATUS_S: Final = 5.0
+STATUS_S: Final = 2.0
 "Between two looks whether the line of `systemctl status` is still true."
 STATUS_MAX: Final = 256
 "Characters of that line: what a terminal shows of it."

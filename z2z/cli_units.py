@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +87,7 @@ def _write(path: Path, text: str) -> None:
         draft.chmod(0o644)
         draft.rename(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         who = ", as root, or with --user" if isinstance(error, PermissionError) else ""
         raise LocalProtocolError(f"{path}: {error.strerror or error}{who}") from error

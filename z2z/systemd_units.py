@@ -64,6 +64,7 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
+DevicePolicy=closed
 PrivateUsers=yes
 ProtectHostname=yes
 ProtectClock=yes

@@ -1,0 +1,110 @@
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import z2z
+from tests.end_to_end.real_systemd import INIT, Systemd, cgroups, systemd
+from tests.end_to_end.sites import PATIENCE_S, json_lines, laboratory
+from tools.netlab import Host, wait_until
+from z2z.systemd_units import NAMES, unit
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not INIT.exists() or cgroups() is None,
+        reason="a real systemd needs root, the package systemd, and control groups of version 2",
+    ),
+]
+CONFIG = """
+export = "_ipp._tcp"
+key = "office"
+metrics = 9273
+secret-file = "/run/credentials/z2z.service/secret"
+"""
+DROP_IN = """
+[Service]
+LoadCredential=secret:/etc/z2z/secret
+"""
+# Where this Python lies below /root, which is no place for a service.
+HOME = "[Service]\nProtectHome=no\n"
+Z2Z, MDHT = Path(Host.program("z2z")), Path(Host.program("mdht"))
+
+
+def files(directory: Path) -> Path:
+    """What an administrator writes."""
+    units = directory / "etc/systemd/system"
+    for name in NAMES:
+        (units / f"{name}.service.d").mkdir(parents=True)
+        (units / f"{name}.service.d" / "home.conf").write_text(HOME)
+        (units / f"{name}.service").write_text(unit(name, Path(Host.program(name)), user=False))
+    (units / "z2z.service.d" / "secret.conf").write_text(DROP_IN)
+    (directory / "etc/z2z").mkdir()
+    (directory / "etc/z2z/z2z.toml").write_text(CONFIG)
+    (directory / "etc/z2z/secret").write_text("correct horse battery\n")
+    (directory / "etc/z2z/secret").chmod(0o600)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    python, package = Path(sys.executable).resolve(), Path(z2z.__file__)
+    passed = {parent for path in (python, package, Z2Z) for parent in path.parents if str(parent) != "/"}
+    with laboratory() as lab:
+        link = lab.subnet("link")
+        a, b = lab.host("a", link), lab.host("b", link)
+        a.start_avahi().publish("Printer", "_ipp._tcp", 631)
+        with systemd(b, files(tmp_path_factory.mktemp("files")), sorted(passed)) as booted:
+            yield booted
+
+
+def shown(machine: Systemd, name: str) -> dict[str, str]:
+    words = ("ActiveState", "StatusText", "MainPID", "Result", "ExecMainStatus", "NRestarts")
+    lines = machine.run("systemctl", "show", name, f"--property={','.join(words)}").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_the_service_does_its_work_with_a_user_of_its_own_and_without_privileges(machine: Systemd) -> None:
+    machine.run("systemctl", "start", "z2z")  # which waits for READY=1
+    now = shown(machine, "z2z")
+    assert now["ActiveState"] == "active"
+    log = machine.run("journalctl", "--unit=z2z", "--output=cat", "--no-pager")
+    assert "exporting _ipp._tcp of eth0 to mdht as office" in log
+    wait_until(lambda: shown(machine, "z2z")["StatusText"] == "export: 1 exported", PATIENCE_S, "status of the service")
+    process = Path(f"/proc/{now['MainPID']}")
+    state = machine.run("cat", str(process / "status"))
+    assert re.search(r"^CapEff:\t0+$", state, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\t1$", state, re.MULTILINE)
+    assert not re.search(r"^Uid:\t0", state, re.MULTILINE)
+    _, service = json_lines(machine.run(str(Z2Z), "status", "--json"))  # root finds the service by itself
+    assert (service["service"], service["state"]) == ("Printer", "exported")
+    text = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9273/metrics').read().decode())"
+    assert 'role="export",state="exported"} 1' in machine.run(sys.executable, "-c", text)
+    assert machine.run(sys.executable, "-c", text).endswith('z2z_metrics_requests_total{code="200"} 2\n\n')
+
+
+def test_reload_does_not_end_it_and_stop_is_a_success(machine: Systemd) -> None:
+    machine.run("systemctl", "start", "z2z")
+    before = shown(machine, "z2z")
+    machine.run("systemctl", "reload", "z2z")
+    machine.run(str(Z2Z), "status")  # answers, so that the signal has been taken
+    assert shown(machine, "z2z")["MainPID"] == before["MainPID"]
+    machine.run("systemctl", "stop", "z2z")
+    after = shown(machine, "z2z")
+    assert (after["ActiveState"], after["Result"], after["ExecMainStatus"]) == ("inactive", "success", "0")
+    assert after["NRestarts"] == "0"
+
+
+def test_wrong_settings_are_said_and_not_tried_again(machine: Systemd) -> None:
+    machine.run("sh", "-c", "echo MDHT_OPTIONS=--port 0x > /etc/default/mdht")
+    machine.run("systemctl", "start", "mdht", check=False)
+    now = shown(machine, "mdht")
+    assert (now["ActiveState"], now["ExecMainStatus"], now["NRestarts"]) == ("failed", "2", "0")
+    assert "argument --port: '0x'" in machine.run("journalctl", "--unit=mdht", "--output=cat", "--no-pager")
+    machine.run("rm", "/etc/default/mdht")
+    machine.run("systemctl", "start", "mdht")
+    assert "node of network z2z" in shown(machine, "mdht")["StatusText"]
+    assert "network:    z2z" in machine.run(str(MDHT), "status", "--state-dir", "/var/lib/mdht")
