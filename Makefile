@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench figures compiled system clean
+.PHONY: help demo test check bench figures compiled man system clean
 
 help:
 	@echo "make demo    two subnets and a router in namespaces: a service of one appears on the other"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench   the DHT beside the kademlia package, and the simulator, in one run each"
 	@echo "make figures every figure of thesis chapter 2 from fresh runs, into ./figures (an hour on two cores)"
 	@echo "make compiled  the simulator's code compiled with mypyc into .venv-compiled, for the longest runs"
+	@echo "make man     the manual pages in man/, from the help of the commands"
 	@echo "make clean   remove .venv and caches"
 
 system:
@@ -45,6 +46,9 @@ bench: $(STAMP)
 
 figures: $(STAMP)
 	@$(PY) -m dhtboot figure all --seeds 1-5 --out figures
+
+man: $(STAMP)
+	@$(PY) -m tools.man_pages --write
 
 # The same source as machine code, where it is hot. Tests run the pure form; both give the same digests.
 compiled:

@@ -33,6 +33,7 @@ def add_command(make: Callable[..., argparse.ArgumentParser], prog: str) -> argp
     """
     parser = make(
         "completion",
+        prog=f"{prog} completion",
         help="print the completion script of a shell",
         description="Prints a script by which a shell completes the words of this command.",
         epilog=_EXAMPLES.format(prog=prog),

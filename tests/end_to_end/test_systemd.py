@@ -67,6 +67,11 @@ def shown(machine: Systemd, name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+def metrics(machine: Systemd, port: int) -> str:
+    text = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+    return machine.run(sys.executable, "-c", text)
+
+
 def test_the_service_does_its_work_with_a_user_of_its_own_and_without_privileges(machine: Systemd) -> None:
     machine.run("systemctl", "start", "z2z")  # which waits for READY=1
     now = shown(machine, "z2z")
@@ -81,9 +86,8 @@ def test_the_service_does_its_work_with_a_user_of_its_own_and_without_privileges
     assert not re.search(r"^Uid:\t0", state, re.MULTILINE)
     _, service = json_lines(machine.run(str(Z2Z), "status", "--json"))  # root finds the service by itself
     assert (service["service"], service["state"]) == ("Printer", "exported")
-    text = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9273/metrics').read().decode())"
-    assert 'role="export",state="exported"} 1' in machine.run(sys.executable, "-c", text)
-    assert machine.run(sys.executable, "-c", text).endswith('z2z_metrics_requests_total{code="200"} 2\n\n')
+    assert 'role="export",state="exported"} 1' in metrics(machine, 9273)
+    assert metrics(machine, 9273).endswith('z2z_metrics_requests_total{code="200"} 2\n\n')
 
 
 def test_reload_does_not_end_it_and_stop_is_a_success(machine: Systemd) -> None:
@@ -104,7 +108,8 @@ def test_wrong_settings_are_said_and_not_tried_again(machine: Systemd) -> None:
     now = shown(machine, "mdht")
     assert (now["ActiveState"], now["ExecMainStatus"], now["NRestarts"]) == ("failed", "2", "0")
     assert "argument --port: '0x'" in machine.run("journalctl", "--unit=mdht", "--output=cat", "--no-pager")
-    machine.run("rm", "/etc/default/mdht")
+    machine.run("sh", "-c", "echo MDHT_OPTIONS=--metrics 9274 --subnet lab > /etc/default/mdht")
     machine.run("systemctl", "start", "mdht")
     assert "node of network z2z" in shown(machine, "mdht")["StatusText"]
     assert "network:    z2z" in machine.run(str(MDHT), "status", "--state-dir", "/var/lib/mdht")
+    assert "\nmdht_records{" in metrics(machine, 9274)
