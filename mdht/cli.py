@@ -22,6 +22,7 @@ from mdht.cli_lines import Lines, OverlayLines, headline
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
+from mdht.journal import printable, set_up_logging
 from mdht.link_running import RunningHost
 from mdht.metrics_http import MetricsServer
 from mdht.node import open_mdht
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command != "members":  # which only listens, and keeps nothing
         options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    logging.basicConfig(level=levels[min(options.verbose, 2)], format="mdht: %(message)s", stream=sys.stderr)
+    set_up_logging("mdht", sys.stderr, levels[min(options.verbose, 2)])
     try:
         return trio.run(_until_signalled, options)
     except KeyboardInterrupt:  # before signals were watched, or a second one during the clean-up
@@ -119,7 +120,7 @@ def _complain(error: BaseException | None) -> None:
         # The reader of our output left (`mdht listen KEY | head`); what is buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
-        print(f"mdht: {error}", file=sys.stderr)
+        log.error("%s", error)
 
 
 async def _command(options: argparse.Namespace) -> int:
@@ -304,8 +305,7 @@ def _json(value: object, indent: int = 0) -> str:
 
 def _shown(data: bytes) -> str:
     """Return bytes for a terminal: on one line, without the control characters of strangers."""
-    text = data.decode(errors="backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return printable(data.decode(errors="backslashreplace"))
 
 
 def _found_text(options: argparse.Namespace, found: Found) -> str:

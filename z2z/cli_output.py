@@ -8,10 +8,14 @@ from typing import Final, TextIO
 
 import msgspec
 
-from z2z.reports import Report, line, printable
+from mdht import journal
+from mdht.journal import printable
+from z2z.reports import Report, line
 
 FAILURES: Final = frozenset({"failed", "refused", "skipped"})
 "Events that `-q` lets through."
+_LEVELS: Final[dict[str, int]] = {"failed": logging.ERROR, "refused": logging.WARNING}
+"Of events in the journal; what is skipped is by a rule, and so no warning."
 
 
 class Terminal:
@@ -26,12 +30,15 @@ class Terminal:
             verbosity: -1 only what goes wrong, 0 changes, 1 and more expected ones too.
         """
         self._stream, self._json, self._verbosity = stream, json, verbosity
+        self._journal = journal.is_journal(stream, os.environ)
 
     def say(self, report: Report) -> None:
         """Tell one change."""
         if (report.detail and self._verbosity < 1) or (self._verbosity < 0 and report.event not in FAILURES):
             return
-        self._write(msgspec.json.encode(report).decode() if self._json else line(report))
+        text = msgspec.json.encode(report).decode() if self._json else line(report)
+        # The journal takes the mark off again, so that a JSON line stays one.
+        self._write(journal.priority(_LEVELS.get(report.event, logging.INFO)) + text if self._journal else text)
 
     def note(self, text: str) -> None:
         """Tell people how things stand; programs that read JSON ask `z2z status`."""
@@ -64,17 +71,7 @@ class Terminal:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
-class _OneLine(logging.Formatter):
-    """One line per record, whatever a peer put into it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"z2z: {printable(record.getMessage())}"
-
-
 def set_up_logging(verbosity: int) -> None:
     """Send the log to standard error: warnings, with -v also information, with -vv everything."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel({-1: logging.WARNING, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
+    level = {-1: logging.WARNING, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    journal.set_up_logging("z2z", sys.stderr, level)

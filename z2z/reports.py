@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from mdht.journal import printable
 from z2z.addresses import endpoint
 from z2z.service_item import ServiceItem
 
@@ -68,11 +69,6 @@ def endpoints(item: ServiceItem) -> tuple[str, ...]:
 def shown(instance: bytes) -> str:
     """Return an instance label as text; one that is not UTF-8 keeps its bytes visible."""
     return instance.decode(errors="backslashreplace")
-
-
-def printable(text: str) -> str:
-    r"""Return text that cannot steer a terminal: what is not printable becomes an escape such as `\x9b`."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def headline(services: Iterable[ServiceStatus]) -> str:

@@ -23,6 +23,7 @@ CONFIG = """
 export = "_ipp._tcp"
 key = "office"
 metrics = 9273
+bootstrap = "192.0.2.99:27183"
 secret-file = "/run/credentials/z2z.service/secret"
 """
 DROP_IN = """
@@ -67,6 +68,12 @@ def shown(machine: Systemd, name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+def logged(machine: Systemd, name: str, priorities: str) -> str:
+    """What the program itself has said, by its syslog priority."""
+    words = (f"--unit={name}", f"--identifier={name}", f"--priority={priorities}", "--output=cat")
+    return machine.run("journalctl", "--no-pager", *words)
+
+
 def metrics(machine: Systemd, port: int) -> str:
     text = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
     return machine.run(sys.executable, "-c", text)
@@ -76,11 +83,11 @@ def test_the_service_does_its_work_with_a_user_of_its_own_and_without_privileges
     machine.run("systemctl", "start", "z2z")  # which waits for READY=1
     now = shown(machine, "z2z")
     assert now["ActiveState"] == "active"
-    log = machine.run("journalctl", "--unit=z2z", "--output=cat", "--no-pager")
-    assert "exporting _ipp._tcp of eth0 to mdht as office" in log
+    assert logged(machine, "z2z", "6..6").startswith("exporting _ipp._tcp of eth0 to mdht as office")
     wait_until(lambda: shown(machine, "z2z")["StatusText"] == "export: 1 exported", PATIENCE_S, "status of the service")
     process = Path(f"/proc/{now['MainPID']}")
     state = machine.run("cat", str(process / "status"))
+    wait_until(lambda: logged(machine, "z2z", "4..4").startswith("no other node answers"), PATIENCE_S, "warning")
     assert re.search(r"^CapEff:\t0+$", state, re.MULTILINE)
     assert re.search(r"^NoNewPrivs:\t1$", state, re.MULTILINE)
     assert not re.search(r"^Uid:\t0", state, re.MULTILINE)
@@ -107,7 +114,7 @@ def test_wrong_settings_are_said_and_not_tried_again(machine: Systemd) -> None:
     machine.run("systemctl", "start", "mdht", check=False)
     now = shown(machine, "mdht")
     assert (now["ActiveState"], now["ExecMainStatus"], now["NRestarts"]) == ("failed", "2", "0")
-    assert "argument --port: '0x'" in machine.run("journalctl", "--unit=mdht", "--output=cat", "--no-pager")
+    assert "argument --port: '0x'" in logged(machine, "mdht", "0..7")
     machine.run("sh", "-c", "echo MDHT_OPTIONS=--metrics 9274 --subnet lab > /etc/default/mdht")
     machine.run("systemctl", "start", "mdht")
     assert "node of network z2z" in shown(machine, "mdht")["StatusText"]
