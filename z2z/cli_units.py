@@ -64,7 +64,7 @@ def _check_reach(paths: list[Path], *, fatal: bool) -> None:
         return
     text = (
         f"the service runs as a user of its own, who cannot reach {where}; install z2z elsewhere, as by "
-        "python3 -m venv /opt/z2z && /opt/z2z/bin/pip install z2z, or take --user"
+        "python3 -m venv /opt/z2z && /opt/z2z/bin/pip install . in the source, or take --user"
     )
     if fatal:
         raise LocalProtocolError(text)
