@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from dhtboot import cli_figure, cli_live, cli_run, cli_serve, cli_sweep, completion
+from dhtboot import cli_completion, cli_figure, cli_live, cli_run, cli_serve, cli_sweep
 from dhtboot.cli_options import FAILED, INTERRUPTED
 from dhtboot.errors import DhtbootError
 from dhtboot.one_line_parser import OneLineParser
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # after help, version or a usage message
         return int(stop.code or 0)
     if options.command == "completion":
-        return completion.run(options, parser)
+        return cli_completion.run(options, parser)
     level = logging.DEBUG if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="dhtboot: %(message)s", stream=sys.stderr)
     status = FAILED
@@ -69,5 +69,5 @@ def whole_parser() -> OneLineParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (cli_run, cli_figure, cli_sweep, cli_live, cli_serve):
         module.add_parser(commands)
-    completion.add_command(commands.add_parser, "dhtboot")
+    cli_completion.add_command(commands.add_parser, "dhtboot")
     return parser

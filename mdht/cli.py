@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from dhtboot import completion
+from dhtboot import cli_completion
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parse_arguments(sys.argv[1:] if argv is None else argv)
     if options.command == "completion":
-        return completion.run(options, whole_parser())
+        return cli_completion.run(options, whole_parser())
     if options.command == "isolation":
         return cli_isolation.run(options)
     if options.command == "experiment":

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from dhtboot import completion
+from dhtboot import cli_completion
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import cli_experiment, cli_isolation, cli_members, metrics_http
@@ -118,7 +118,7 @@ def whole_parser() -> OneLineParser:
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
         )
-    completion.add_command(commands.add_parser, "mdht")
+    cli_completion.add_command(commands.add_parser, "mdht")
     return parser
 
 

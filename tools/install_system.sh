@@ -19,7 +19,7 @@ need dhtnode dhtnode
 need systemd-analyze systemd
 need zsh zsh
 need man man-db
-need groff groff
+need groff groff-base
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing="$missing python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from dhtboot import completion
+from dhtboot import cli_completion
 from mdht.errors import MdhtError
 from mdht.metrics_http import MetricsServer
 from mdht.service_manager import of_this_process
@@ -89,7 +89,7 @@ async def _run(options: Options) -> int:
             case UnitsOptions():
                 code = install_units(options, _terminal(options))
             case CompletionOptions(script=script):
-                completion.show(script)
+                cli_completion.show(script)
             case StatusOptions():
                 nursery.start_soon(stop.cancel, nursery.cancel_scope)
                 code = await status(options, _terminal(options))

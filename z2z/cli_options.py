@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from dhtboot import completion
+from dhtboot import cli_completion
 from dhtboot.cli_options import whole
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
@@ -170,7 +170,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         return units_options(argv[1:])
     if argv[:1] == ["completion"]:
         shell = whole_parser().parse_args(argv).shell
-        return CompletionOptions(script=completion.script(whole_parser(), shell))
+        return CompletionOptions(script=cli_completion.script(whole_parser(), shell))
     parser = _bridge_parser()
     argv = [*_from_file(parser, argv), *argv]
     for argument in argv:
@@ -333,7 +333,7 @@ def whole_parser() -> argparse.ArgumentParser:
     status_parser(partial(commands.add_parser, "status", help="show what running z2z do"))
     identity_parser(partial(commands.add_parser, "identity", help="the keys of this site, and of others"))
     units_parser(partial(commands.add_parser, "install-units", help="write the units by which systemd runs z2z"))
-    completion.add_command(commands.add_parser, "z2z")
+    cli_completion.add_command(commands.add_parser, "z2z")
     return parser
 
 

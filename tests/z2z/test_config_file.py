@@ -57,6 +57,7 @@ def test_who_says_what_to_export_or_import_has_said_all_of_it(config: Path) -> N
 def test_the_file_is_found_by_itself_unless_it_is_not_wanted(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("z2z.config_file.SYSTEM_CONFIG", config.parent / "none")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(config.parent))
     assert parsed().imports == ("mdht",)
     with pytest.raises(SystemExit):
@@ -108,3 +109,22 @@ def test_every_word_of_a_file_is_an_option(capsys: pytest.CaptureFixture[str]) -
         parse_arguments(["--help"])
     shown = capsys.readouterr().out
     assert [name for name in WITH_VALUE | FLAGS if f"--{name}" not in shown] == []
+
+
+def test_that_of_the_machine_is_read_where_a_user_has_none(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.setattr("z2z.config_file.SYSTEM_CONFIG", config)
+    assert parsed().keys == ("office", "Joe's")
+    (home / "z2z.toml").write_text("import = 'memory'\nkey = 'mine'")
+    assert parsed().keys == ("mine",)
+
+
+def test_metrics_may_stand_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "z2z.toml"
+    path.write_text("import = 'memory'\nkey = 'x'\nmetrics = 9273")
+    assert parsed("--config", str(path)).metrics == ("127.0.0.1", 9273)
+    assert parsed("--config", str(path), "--metrics", "[::1]:0").metrics == ("::1", 0)

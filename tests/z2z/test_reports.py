@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.z2z.exports import item
-from z2z.reports import Report, endpoints, line, printable, shown
+from z2z.reports import Report, ServiceStatus, endpoints, headline, line, printable, shown
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,12 @@ def test_nothing_that_a_peer_sends_steers_the_terminal(text):
     report = Report(event="imported", service=text, service_type="_x._tcp", site=text, reason=text)
     assert line(report).isprintable()
     assert printable(printable(text)) == printable(text)
+
+
+def test_a_service_manager_is_told_what_becomes_of_how_many():
+    def service(role, state):
+        return ServiceStatus(role=role, state=state, service="Music", service_type="_daap._tcp")
+
+    services = [service("import", "imported"), service("export", "skipped"), *[service("export", "exported")] * 2]
+    assert headline(services) == "export: 2 exported, 1 skipped; import: 1 imported"
+    assert headline([]) == "no service yet"
