@@ -23,8 +23,18 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs $base
 mkdir $base/up $base/work $root
 mount -t overlay overlay -o lowerdir=/,upperdir=$base/up,workdir=$base/work $root
-mount --rbind /dev $root/dev
+mount -t tmpfs tmpfs $root/dev  # not this machine's own, into which systemd would write
+for device in null zero full random urandom tty; do
+    touch $root/dev/$device
+    mount --bind /dev/$device $root/dev/$device
+done
+ln -s /proc/self/fd $root/dev/fd
+mkdir $root/dev/shm $root/dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts $root/dev/pts
+ln -s pts/ptmx $root/dev/ptmx
 mount -t proc proc $root/proc
+mount --bind $root/proc/sys $root/proc/sys
+mount -o remount,bind,ro $root/proc/sys  # of one kernel
 mount -t sysfs -o ro sysfs $root/sys
 mount -t cgroup2 none $root/sys/fs/cgroup
 mount -t tmpfs tmpfs $root/run
