@@ -127,7 +127,7 @@ def make_host(
     """
     overlay_hash = hashlib.sha1(overlay_bytes(settings.network), usedforsecurity=False).digest()
     membership = Membership(hid, incarnation, addresses(), overlay_hash, MembershipConfig(), rng)
-    face = FaceConfig(hosts=HostSetConfig(allow_private=settings.allow_private), named=settings.public)
+    face = FaceConfig(hosts=HostSetConfig(allow_private=settings.allow_private))
     config = NodePartConfig(overlay=settings.overlay, face=face)
     server, keeping = settings.server, settings.keeping
 
@@ -149,10 +149,10 @@ def make_host(
     merging = Merging(membership, settings.network, MergingConfig(), rng) if settings.merge == "auto" else None
     founding = Founding(hid, derive, kept, founding_config, rng, merging)
     if keeping is None:
-        return SubnetHost(membership, founding, make_part)
+        return SubnetHost(membership, founding, make_part, named=settings.public)
     verify = Verifier()
 
     def make_records(subnet: Subnet, part: NodePart, held: list[Copy], now: float) -> Keeper:
         return Keeper(membership, part, addresses, keeping, verify, rng, now, held, policy=subnet.policy)
 
-    return SubnetHost(membership, founding, make_part, make_records, former, now)
+    return SubnetHost(membership, founding, make_part, make_records, former, now, settings.public)

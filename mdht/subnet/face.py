@@ -134,7 +134,7 @@ class Face:
         )
         self._acquaintance = Acquaintance(self.nodes, self.rivals.refute, overlay, core.id, own, self.counters)
         helpers, say = self.nodes.hosts, self._speech.datagram
-        self.reach = Reachability(lambda: own().addresses, config.named, helpers, say, config.reach, rng)
+        self.reach = Reachability(lambda: own().addresses, None, helpers, say, config.reach, rng)
         self._trials = Trials(self.reach, own, helpers, say, self.counters, rng)
         self._requests = Requests(
             self.nodes,

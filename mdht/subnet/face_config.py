@@ -2,7 +2,6 @@
 
 import msgspec
 
-from dhtboot.ids import Address
 from dhtboot.kademlia.config import KademliaConfig
 from dhtboot.overlay import OverlayConfig
 from dhtboot.rtt import TimeoutConfig
@@ -18,8 +17,6 @@ class FaceConfig(msgspec.Struct, frozen=True, kw_only=True):
     "How many hosts of a node are asked at once."
     hosts: HostSetConfig = HostSetConfig()
     reach: ReachabilityConfig = ReachabilityConfig()
-    named: Address | None = None
-    "Where others reach this host, by the word of its user: a port that a router forwards."
     timeouts: TimeoutConfig = TimeoutConfig(max_s=1.0)
     "Of single hosts. Together they make up the time after which a node is given up, so they are shorter than a core's."
     nodes_max: int = 4096

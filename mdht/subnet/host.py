@@ -56,6 +56,7 @@ class SubnetHost:
         make_records: makes what keeps the node's records; None where nobody wants any.
         former: what this host has held before it was started.
         now: the time, for what is left of their life.
+        named: where hosts of other subnets reach it, by the word of its user.
 
     Attributes:
         part: of the node, None as long as it is in no subnet.
@@ -70,6 +71,7 @@ class SubnetHost:
         make_records: MakeRecords | None = None,
         former: Iterable[Copy] = (),
         now: float = 0.0,
+        named: Address | None = None,
     ) -> None:
         self.membership = membership
         self.part: NodePart | None = None
@@ -77,6 +79,7 @@ class SubnetHost:
         self._make_records = make_records
         self._former, self._former_at = list(former), now
         self._syncing = False
+        self._named = named
         self._part_of: Subnet | None = None
         self._give_way_at = math.inf
         self._founding = founding
@@ -209,6 +212,13 @@ class SubnetHost:
         self._founding.look_soon(now)
         if self.part is not None:
             self.part.meet_soon(now)
+
+    def name(self, address: Address | None, now: float) -> list[Effect]:
+        """Hosts of other subnets are to reach this one there from now on, if they get through; None for nowhere."""
+        self._named = address
+        if self.part is None or self.membership.state in GOING:
+            return []
+        return self._sorted(self.part.face.reach.name(address, now), now)
 
     # ---- the bulk channel ----------------------------------------------------------------------------------------
 
@@ -350,6 +360,7 @@ class SubnetHost:
         self.part, self._part_of = None if subnet is None else self._make_part(subnet, now), subnet
         if self.part is not None:
             self.part.face.rivals.founded_at = founded_at
+            self.part.face.reach.named = self._named
         if self.keeper is not None:
             self._former, self._former_at = self.keeper.copies(now), now
         self.keeper, self._syncing = None, False

@@ -47,6 +47,8 @@ class Input(Enum):
     "None in time, and there are tries left."
     SPENT = "spent"
     "None in time, at the last try."
+    NAMED = "named"
+    "Another address is named, or none any more."
 
 
 class Action(Enum):
@@ -66,6 +68,9 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], tuple[Stage, Action]]] = {
     (Stage.TRYING, Input.SPENT): (Stage.RESTING, Action.JUDGE),
     # A probe that took its time.
     (Stage.RESTING, Input.ARRIVED): (Stage.RESTING, Action.BELIEVE),
+    # What was found out, or is being found out, is about the former address.
+    (Stage.RESTING, Input.NAMED): (Stage.TRYING, Action.TRY),
+    (Stage.TRYING, Input.NAMED): (Stage.TRYING, Action.TRY),
 }
 "A pair that is not listed changes nothing."
 
@@ -80,7 +85,7 @@ class Reachability:
 
     Args:
         addresses: its own, now.
-        named: where others reach it, by the word of its user; None where he has said nothing.
+        named: where others reach it, by the word of its user or of its router; None where nobody has said anything.
         helpers: whom to ask.
         say: asks.
         config: times and limits.
@@ -91,6 +96,7 @@ class Reachability:
         stage: whether it is being found out.
         mapped: where others reach this host, if that is no address of its own.
         seen: where others see it; None as long as nobody has told.
+        named: as given, or by `name`.
     """
 
     def __init__(
@@ -136,8 +142,20 @@ class Reachability:
     def begin(self, now: float) -> list[Send]:
         """Find out now."""
         if self.stage is Stage.RESTING:
-            self._numbers, self._sent, self._asked = [], set(), []
+            self._start_over()
         return self._on_input(Input.BEGIN, now)
+
+    def name(self, address: Address | None, now: float) -> list[Send]:
+        """Others are to reach this host there from now on; None where there is no such address any more.
+
+        It is verified by probes as the first one was. A host that has not begun to find out begins when it comes in.
+        """
+        if address == self.named:
+            return []
+        self.named = address
+        self.verdict, self.mapped, self._retry_s = Verdict.UNKNOWN, None, self._config.retry_min_s
+        self._start_over()  # a probe that is still on its way tells of the former address
+        return self._on_input(Input.NAMED, now) if self._due_at < math.inf else []
 
     def on_trying(self, answer: Trying) -> None:
         """A host that was asked has had a probe sent, and tells where it sees this one."""
@@ -179,6 +197,9 @@ class Reachability:
         """Whether it is of the family by which others are to reach this host: one with a global address, if any."""
         known = [own for own in self._addresses() if reaches(own, allow_private=False)]
         return not known or self.named is not None or any(same_family(own, address) for own in known)
+
+    def _start_over(self) -> None:
+        self._numbers, self._sent, self._asked = [], set(), []
 
     def _on_input(self, what: Input, now: float) -> list[Send]:
         step = TRANSITIONS.get((self.stage, what))

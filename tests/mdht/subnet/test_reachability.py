@@ -203,3 +203,46 @@ def test_a_host_with_a_global_address_asks_those_of_its_family() -> None:
     alone = Host(six, seen=SEEN)
     alone.begin()
     assert alone.asked, "where nobody has it the other family must do"
+
+
+def test_an_address_that_is_named_later_is_tried_at_once_and_believed_when_a_probe_has_come_there() -> None:
+    host = Host()
+    host.open = False
+    assert host.judged() is Verdict.UNREACHED
+    host.open = True
+    asked = len(host.asked)
+    host.perform(host.reach.name(NAMED, host.now))
+    assert (host.reach.verdict, host.reach.mapped) == (Verdict.REACHED, NAMED)
+    assert [wanted.address for _at, _peer, wanted in host.asked[asked:]] == [NAMED]
+    assert host.reach.name(NAMED, host.now) == [], "it is no news"
+
+
+def test_what_was_found_out_of_an_address_is_forgotten_when_another_one_or_none_is_named() -> None:
+    host = Host(named=NAMED)
+    host.judged()
+    late = Probe(number=host.asked[-1][2].number, address=NAMED)
+    host.open = False
+    host.perform(host.reach.name(None, host.now))
+    host.reach.on_probe(late, host.now)
+    assert (host.reach.verdict, host.reach.mapped, host.reach.trying) == (Verdict.UNKNOWN, None, True)
+    host.run(CONFIG.try_s * CONFIG.tries + 0.01)
+    assert host.reach.verdict is Verdict.UNREACHED
+
+
+def test_a_trial_under_way_begins_anew_for_the_address_that_is_named() -> None:
+    host = Host()
+    host.open = False
+    host.begin()
+    host.run(CONFIG.try_s * (CONFIG.tries - 1) + 0.01)
+    host.perform(host.reach.name(NAMED, host.now))
+    host.run(CONFIG.try_s * CONFIG.tries - 0.02)
+    assert host.reach.trying
+    assert {wanted.address for _at, _peer, wanted in host.asked[-CONFIG.tries :]} == {NAMED}
+
+
+def test_a_host_that_has_not_come_in_yet_tries_the_address_when_it_does() -> None:
+    host = Host()
+    assert host.reach.name(NAMED, host.now) == []
+    assert host.reach.next_deadline() == math.inf
+    assert host.judged() is Verdict.REACHED
+    assert host.reach.mapped == NAMED
