@@ -46,6 +46,9 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     public: Address | None = None
     """Where hosts of other subnets reach this host, on the first of its links, if that is no address of its own; it has
     that verified by them."""
+    map_port: bool = False
+    """Ask the router of each link to forward the host's port to it, by PCP, NAT-PMP or UPnP, and use that as `public`;
+    it is given back at the end."""
     keys: tuple[bytes, ...] = ()
     "Shared by all hosts of the overlay, the present one first; see `mdht.link_keys`."
     state_dir: Path | None = None
@@ -60,3 +63,5 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise LocalProtocolError(f"{len(self.peers)} peers, at most {PEERS_MAX} can be named; one is enough")
         if self.peers and not self.presence:
             raise LocalProtocolError("peers are hosts of the link, and without presence this host is on none")
+        if self.map_port and self.public is not None:
+            raise LocalProtocolError("the router is asked for a public address, or one is named, not both")

@@ -33,6 +33,7 @@ def status_of(host: RunningHost, writer: bytes, uptime_s: float) -> Status:
         merges=host.core.counters["merges"],
         role=host.role,
         why=host.why,
+        mapped_port=None if host.ports is None else host.ports.status(),
         contacts=host.contacts,
         neighbours=tuple(name_of(host, node) for node in host.neighbours),
         structural_changes=0 if part is None else part.step.state.changes.made,

@@ -24,6 +24,8 @@ from mdht.link_io import UdpLink
 from mdht.link_parts import Away
 from mdht.link_running import RunningHost
 from mdht.links import LinkPlan
+from mdht.port_mapping import PortMapping
+from mdht.ports.pcp import NONCE_BYTES
 from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory
 from mdht.state_keeping import StateKeeping
@@ -127,12 +129,13 @@ class HostTasks:
             on_transfer=self._on_transfer,
             faults=faults,
         )
+        self._ports = self._port_mapping(link, saved) if config.map_port else None
         self._bulk = BulkChannel(
             core, link, config.network, config.keys, draw=self._rng.randbytes, perform=self._driver.perform
         )
         self._link = link
         self._transfers: trio.Nursery | None = None
-        self.host = RunningHost(core, self._driver, link, config.network, self._bulk.counters)
+        self.host = RunningHost(core, self._driver, link, config.network, self._bulk.counters, self._ports)
         self._core = core
         self._keeping = None
         if state is not None and saved is not None:
@@ -165,6 +168,8 @@ class HostTasks:
         for text in self._config.bootstrap:
             nursery.start_soon(self._follow_entry_point, text)
         nursery.start_soon(self._tell_of_overlay)
+        if self._ports is not None:
+            nursery.start_soon(self._ports.run)
         for interface in self._interfaces:
             nursery.start_soon(self._be_present, interface)
         if self._keeping is not None:
@@ -297,8 +302,27 @@ class HostTasks:
         elif subnet.policy not in {"", self.host.policy}:
             log.warning("the subnet's policy %r is not known here; going by %s", subnet.policy, self.host.policy)
 
+    def _port_mapping(self, link: UdpLink, saved: Saved | None) -> PortMapping:
+        """Asks the router; the nonce is that of the last run, for the router may still hold the port for it."""
+        return PortMapping(
+            link.addresses[0][1] if link.addresses else self._config.port,
+            self._interfaces,
+            _secret(b"mdht port", saved)[:NONCE_BYTES],
+            self._on_mapped,
+            allow_private=self._config.allow_private,
+        )
+
+    def _on_mapped(self, outside: Address | None) -> None:
+        """The router forwards from there from now on; others are asked whether they get through."""
+        self._driver.perform(self._core.name(outside, trio.current_time()))
+
     async def leave(self) -> None:
-        """Write what is held, hand records over, say goodbye."""
+        """Write what is held, hand records over, say goodbye, give the router's port back."""
+        await self._say_goodbye()
+        if self._ports is not None:
+            await self._ports.give_back()
+
+    async def _say_goodbye(self) -> None:
         if self._keeping is not None:
             await self._keeping.save()
         self._driver.perform(self._core.leave(trio.current_time()))
@@ -338,8 +362,13 @@ def _on_link(interfaces: tuple[str, ...]) -> list[Interface]:
 
 def _name(saved: Saved | None) -> bytes:
     """The name of this host: as long as it has a state directory, always the same."""
+    return _secret(b"mdht host", saved)[:HID_BYTES]
+
+
+def _secret(use: bytes, saved: Saved | None) -> bytes:
+    """Bytes that nobody can guess, for one use; the same after a restart, where there is a state directory."""
     seed = SigningKey.generate().seed if saved is None else saved.node_seed
-    return hashlib.sha256(b"mdht host" + seed).digest()[:HID_BYTES]
+    return hashlib.sha256(use + seed).digest()
 
 
 def link_fingerprint(interfaces: tuple[str, ...]) -> bytes:

@@ -10,6 +10,7 @@ from mdht.keeping.keeper import Keeper
 from mdht.link_driver import LinkDriver
 from mdht.link_io import UdpLink
 from mdht.outside_words import role_of, why
+from mdht.port_mapping import PortMapping
 from mdht.record_table import RecordTable, TableConfig
 from mdht.subnet.durations import Durations
 from mdht.subnet.host import SubnetHost
@@ -32,8 +33,10 @@ class RunningHost:
         link: its sockets.
         network: name of the overlay.
         counters: of what carries records that are too large for datagrams.
+        ports: has the router forward its port; None where it is not to.
 
     Attributes:
+        ports: the same.
         counters: the same, and what the layer above has found.
     """
 
@@ -44,9 +47,11 @@ class RunningHost:
         link: UdpLink,
         network: str,
         counters: Counter[str] | None = None,
+        ports: PortMapping | None = None,
     ) -> None:
         self.core = core
         self.network = network
+        self.ports = ports
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._driver = driver
         self._link = link
@@ -106,7 +111,8 @@ class RunningHost:
     @property
     def why(self) -> str:
         """Why others do not reach the subnet, or this host."""
-        return why(self.core.part, self.addresses[0][1] if self.addresses else 0)
+        port = self.addresses[0][1] if self.addresses else 0
+        return why(self.core.part, port, asks_router=self.ports is not None)
 
     @property
     def contacts(self) -> int:
@@ -169,6 +175,8 @@ class RunningHost:
         """All that is counted."""
         found = Counter(self._driver.totals()) + self.counters
         part, keeper = self.core.part, self.core.keeper
+        if self.ports is not None:
+            found += self.ports.counters
         if part is not None:
             found += part.face.counters + part.face.nodes.counters
         if isinstance(keeper, Keeper):

@@ -4,7 +4,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import netifaces
 
@@ -64,6 +64,16 @@ def default_interface() -> str:
     raise LocalProtocolError(
         "no interface but loopback is up and has an address; connect one, or name it with --interface"
     )
+
+
+def gateway4(names: tuple[str, ...]) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 gateway on one of these interfaces, or that of the default route where none is named."""
+    gateways: Any = netifaces.gateways()  # its type is a union of all that it may hold
+    found = [entry for entry in gateways.get(netifaces.AF_INET, ()) if entry[1] in names]
+    default = gateways.get("default", {}).get(netifaces.AF_INET)
+    if default is not None and (not names or default[1] in names):
+        found.insert(0, default)
+    return ipaddress.IPv4Address(found[0][0]) if found else None
 
 
 def is_up(name: str) -> bool:

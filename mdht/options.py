@@ -37,6 +37,7 @@ examples:
   mdht run                                     take part; hosts of the link's subnet are found by themselves
   mdht run --bootstrap peer.example.org:27183  join nodes elsewhere
   mdht run --peer 192.0.2.7                    on a link whose multicast is filtered: one host of it is enough
+  mdht run --map-port                          behind a router at home: have it forward a port while this runs
   mdht run --bootstrap example.org             join by the SRV records _mdht._udp.example.org
   mdht put office "meeting at ten"             write under a key, for an hour
   date | mdht put office - --ttl 60            write what comes on stdin, for a minute
@@ -102,6 +103,11 @@ def whole_parser() -> OneLineParser:
             sub.add_argument("--fresh", action="store_true", help="ask the nodes that hold it, whatever is cached here")
         if command == "run":
             sub.add_argument("--metrics", type=_metrics, metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
+            sub.add_argument(
+                "--map-port",
+                action="store_true",
+                help="ask the router to forward the port to this host while it runs, by PCP, NAT-PMP or UPnP",
+            )
         if command == "status":
             sub.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
         if command in ("put", "remove"):
@@ -156,6 +162,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         merge=options.merge,
         allow_private=options.allow_private,
         public=options.public,
+        map_port=lasting and options.map_port,
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
         state_dir=options.state_dir if lasting else None,
         overlay=options.overlay,

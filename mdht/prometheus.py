@@ -16,6 +16,12 @@ _NUMBERS: Final[tuple[tuple[str, str, str, Callable[[Status], float]], ...]] = (
         "Whether the subnet only asks, as none of its hosts is reached.",
         lambda status: int(status.role == "client"),
     ),
+    (
+        "port_mapped",
+        "gauge",
+        "Whether the router forwards a port to this host, which has asked for it.",
+        lambda status: int(status.mapped_port is not None and bool(status.mapped_port.outside)),
+    ),
     ("members", "gauge", "Other hosts of the subnet.", lambda status: len(status.members)),
     ("emulated_members", "gauge", "Of them those to or from which multicast does not pass.", lambda s: s.emulated),
     ("members_without_copies", "gauge", "Of those the ones left out, as there are many.", lambda s: s.without_copies),

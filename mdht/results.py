@@ -74,6 +74,21 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     tombstones: int
 
 
+class MappedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of asking the router for a port."""
+
+    gateway: str
+    "Address of the router; empty where there is none."
+    protocol: str = ""
+    "`PCP`, `NAT-PMP` or `UPnP`: by which it was had; empty where there is none."
+    outside: str = ""
+    "Where the router forwards from, `ADDRESS:PORT`. Whether others get through there, `role` and `why` tell."
+    expires_in_s: float = 0.0
+    "Seconds until it ends unless it is renewed, which is done in time."
+    why: str = ""
+    "Why there is none, and what to do about it."
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a node at one moment."""
 
@@ -107,6 +122,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     "`client` where no host of the subnet is reached from outside: it asks the nodes of the overlay, and is none."
     why: str
     "Why others do not reach the subnet, or this host, and what to do about it; empty where they do."
+    mapped_port: MappedPort | None = None
+    "What came of asking the router for a port; None where it is not to be asked."
     contacts: int
     "Other nodes known."
     neighbours: tuple[str, ...]
