@@ -21,7 +21,7 @@ system:
 
 $(STAMP): pyproject.toml | system
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,figures,cluster,opendht]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,figures,cluster,opendht,upnp]'
 	@touch $@
 
 demo: system $(STAMP)

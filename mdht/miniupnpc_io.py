@@ -20,8 +20,8 @@ from mdht.ports.effects import (
     UpnpSilent,
 )
 
-DISCOVER_MS: Final = 2_000
-"For answers to come in; UPnP Device Architecture section 1.3.2 lets a device wait so long with the default MX."
+DISCOVER_MS: Final = 1_000
+"For answers to come in to each of the six questions of the library, which ends with the first that has any."
 DESCRIPTION: Final = "mdht"
 "What the router's pages show beside the port."
 MISSING: Final = "without UPnP, which needs: pip install 'z2z[upnp]'"
@@ -34,10 +34,13 @@ class GatewayDevice:
 
     Args:
         own: address of this host there.
+
+    Attributes:
+        own: the same.
     """
 
     def __init__(self, own: str) -> None:
-        self._own = own
+        self.own = own
         self._device: Any = None
 
     def call(self, wanted: UpnpCall) -> UpnpAnswer:
@@ -48,18 +51,16 @@ class GatewayDevice:
             return UpnpSilent(MISSING)
         try:
             if self._device is None or isinstance(wanted, UpnpMap):
-                self._device = self._found(miniupnpc.UPnP())
+                self._device = self._found(miniupnpc.UPnP(multicastif=self.own, discoverdelay=DISCOVER_MS))
             return UpnpSilent() if self._device is None else self._asked(wanted)
         except Exception as error:
             return UpnpRefused(str(error) or type(error).__name__)
 
     def _found(self, device: Any) -> Any:
-        device.multicastif, device.discoverdelay = self._own, DISCOVER_MS
-        if not device.discover():
-            return None
         try:
+            device.discover()
             device.selectigd()
-        except Exception:
+        except Exception:  # nothing answers, whatever the text says, or something that is no gateway
             return None
         return device
 

@@ -69,6 +69,7 @@ class PortMapping:
         self._sock: socket.socket | None = None
         self._own: ipaddress.IPv4Address | None = None
         self._outside: Address | None = None
+        self._device: GatewayDevice | None = None
         self._told = ""
         self._waiting = trio.CancelScope()
         self._calls, self._called = trio.open_memory_channel[UpnpCall](CALLS_MAX)
@@ -197,12 +198,11 @@ class PortMapping:
 
     async def _serve_calls(self) -> None:
         """Ask by UPnP, one thing at a time; a thread that hangs is left behind."""
-        device: tuple[str, GatewayDevice] | None = None
         while True:
             wanted, own = await self._called.receive(), str(self._own)
-            if device is None or device[0] != own:
-                device = own, GatewayDevice(own)
-            answer = await trio.to_thread.run_sync(device[1].call, wanted, abandon_on_cancel=True)
+            if self._device is None or self._device.own != own:
+                self._device = GatewayDevice(own)  # kept, as finding it takes a second
+            answer = await trio.to_thread.run_sync(self._device.call, wanted, abandon_on_cancel=True)
             self._perform(self._mapper.upnp_answered(answer, trio.current_time()))
 
     def _perform(self, effects: Iterable[Effect]) -> None:
@@ -222,8 +222,11 @@ class PortMapping:
         if self._sock is None:
             return
         try:
-            self._sock.send(data)
-        except OSError as error:  # as good as lost; an ICMP error of an earlier one is told here too
+            try:
+                self._sock.send(data)
+            except ConnectionRefusedError:  # an ICMP error because of an earlier one, and this one was not sent
+                self._sock.send(data)
+        except OSError as error:  # as good as lost
             self.counters[f"port_send_errors_{errno.errorcode.get(error.errno or 0, 'other').lower()}"] += 1
 
     def _tell(self) -> None:

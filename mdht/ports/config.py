@@ -24,7 +24,7 @@ class MapperConfig(msgspec.Struct, frozen=True, kw_only=True):
     upnp: bool = True
     "Whether a router that knows neither is asked by UPnP."
     upnp_s: float = 20.0
-    "Longest wait for its answer: 2 s for discovery, and a few slow calls of HTTP."
+    "Longest wait for its answer: 6 s for discovery, and a few slow calls of HTTP."
     check_s: float = 60.0
     "Between two looks whether the router still has the mapping: not all announce that they have lost it."
     recover_s: float = 3.0

@@ -68,3 +68,23 @@ def test_without_a_default_route_the_first_live_link_is_taken() -> None:
 
 def test_a_host_without_links_is_told_so() -> None:
     assert in_namespace("ip link set lo up", PRINT_DEFAULT).startswith("no interface but loopback is up")
+
+
+def test_the_gateway_of_a_link_is_that_of_a_route_by_one_of_its_interfaces() -> None:
+    setup = """
+    ip link add one type bridge; ip address add 192.0.2.1/24 dev one; ip link set one up
+    ip link add two type bridge; ip address add 198.51.100.7/25 dev two; ip link set two up
+    ip link add three type bridge; ip address add 203.0.113.7/24 dev three; ip link set three up
+    ip route add default via 198.51.100.1
+    ip route add default via 192.0.2.254 metric 900
+    """
+    program = """
+from mdht.netifaces_io import gateway4
+print(gateway4(()), gateway4(("two",)), gateway4(("one",)), gateway4(("three", "one")), gateway4(("three",)))
+"""
+    assert in_namespace(setup, program) == "198.51.100.1 198.51.100.1 192.0.2.254 192.0.2.254 None"
+
+
+def test_without_any_route_there_is_no_gateway() -> None:
+    program = 'from mdht.netifaces_io import gateway4; print(gateway4(()), gateway4(("lo",)))'
+    assert in_namespace("ip link set lo up", program) == "None None"
