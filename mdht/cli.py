@@ -18,7 +18,7 @@ from dhtboot import cli_completion
 from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
-from mdht.cli_lines import Lines, OverlayLines, headline
+from mdht.cli_lines import Lines, OverlayLines, headline, port_text
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
@@ -28,7 +28,7 @@ from mdht.metrics_http import MetricsServer
 from mdht.node import open_mdht
 from mdht.options import config_of, default_state_dir, parse_arguments, whole_parser
 from mdht.prometheus import exposition
-from mdht.results import Change, Found, MappedPort, Receipt, Status
+from mdht.results import Change, Found, Receipt, Status
 from mdht.service_manager import of_this_process
 from mdht.signing import SigningKey
 from mdht.subnet.effects import Event, LinkModeChanged, MemberChanged, Merged, Settled
@@ -352,17 +352,11 @@ def _link_mode_text(status: Status) -> str:
     return text
 
 
-def _port_text(port: MappedPort) -> str:
-    if not port.outside:
-        return f"not opened: {port.why}"
-    return f"{port.outside}, opened by router {port.gateway} by {port.protocol} for {port.expires_in_s:.0f} s"
-
-
 def _status_text(status: Status) -> str:
     lines = (
         ("node", status.node or "none yet" if status.role == "node" else "client"),
         *([("because", status.why)] if status.why else []),
-        *([("port", _port_text(status.mapped_port))] if status.mapped_port is not None else []),
+        *([("port", port_text(status.mapped_port))] if status.mapped_port is not None else []),
         ("subnet", status.subnet or "none yet"),
         ("host", status.host),
         ("writer", status.writer),

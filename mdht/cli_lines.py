@@ -9,7 +9,7 @@ import msgspec
 
 from dhtboot.ids import format_address
 from mdht.link_running import RunningHost
-from mdht.results import Status
+from mdht.results import MappedPort, Status
 from mdht.subnet.effects import LinkModeChanged
 from mdht.subnet.identity import Subnet
 from mdht.subnet.messages import State
@@ -138,9 +138,11 @@ class OverlayLines:
         self._lines = lines
         self._host = host
         self._told: tuple[object, ...] = ()
+        self._port: MappedPort | None = None
 
     def look(self) -> None:
         """Look, and print perhaps."""
+        self._look_at_port()
         part, role, why = self._host.core.part, self._host.role, self._host.why
         if part is None:
             return
@@ -161,3 +163,20 @@ class OverlayLines:
             neighbours=neighbours,
             structural_changes=changes,
         )
+
+    def _look_at_port(self) -> None:
+        if self._host.ports is None:
+            return
+        port = self._host.ports.status()
+        lasting = msgspec.structs.replace(port, expires_in_s=0.0)  # a renewal is no news
+        if lasting == self._port:
+            return
+        self._port = lasting
+        self._lines.line(f"port: {port_text(port)}", event="mapped_port", **msgspec.to_builtins(port))
+
+
+def port_text(port: MappedPort) -> str:
+    """What came of asking the router for a port."""
+    if not port.outside:
+        return f"not opened: {port.why}"
+    return f"{port.outside}, opened by router {port.gateway} by {port.protocol} for {port.expires_in_s:.0f} s"

@@ -64,4 +64,4 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.peers and not self.presence:
             raise LocalProtocolError("peers are hosts of the link, and without presence this host is on none")
         if self.map_port and self.public is not None:
-            raise LocalProtocolError("the router is asked for a public address, or one is named, not both")
+            raise LocalProtocolError("a port is asked for (--map-port) or named (--public), not both")

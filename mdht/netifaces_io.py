@@ -73,7 +73,8 @@ def gateway4(names: tuple[str, ...]) -> ipaddress.IPv4Address | None:
     default = gateways.get("default", {}).get(netifaces.AF_INET)
     if default is not None and (not names or default[1] in names):
         found.insert(0, default)
-    return ipaddress.IPv4Address(found[0][0]) if found else None
+    # A route for IPv4 may lead to an IPv6 address (RFC 5549), where none of these protocols is spoken.
+    return next((ipaddress.IPv4Address(entry[0]) for entry in found if ":" not in entry[0]), None)
 
 
 def is_up(name: str) -> bool:

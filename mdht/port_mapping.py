@@ -71,7 +71,8 @@ class PortMapping:
         self._outside: Address | None = None
         self._device: GatewayDevice | None = None
         self._told = ""
-        self._waiting = trio.CancelScope()
+        self._waiting, self._running = trio.CancelScope(), trio.CancelScope()
+        self._stopped: trio.Event | None = None
         self._calls, self._called = trio.open_memory_channel[UpnpCall](CALLS_MAX)
 
     @property
@@ -92,14 +93,22 @@ class PortMapping:
         )
 
     async def run(self) -> None:
-        """Keep the port open until cancelled; then `give_back` must be called."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._serve_calls)
-            nursery.start_soon(self._listen)
-            await self._serve(lambda: False)
+        """Keep the port open until cancelled, or until `give_back`, which must be called in either case."""
+        self._stopped = trio.Event()
+        try:
+            with self._running:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._serve_calls)
+                    nursery.start_soon(self._listen)
+                    await self._serve(lambda: False)
+        finally:
+            self._stopped.set()
 
     async def give_back(self) -> None:
         """Have the router forward the port no more; wait a short while for it to say that it does not."""
+        self._running.cancel()
+        if self._stopped is not None:
+            await self._stopped.wait()  # it reads the same socket
         self._perform(self._mapper.stop(trio.current_time()))
         with trio.move_on_after(GIVE_BACK_S):
             async with trio.open_nursery() as nursery:

@@ -71,6 +71,7 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     interface: str | None = None
     local_only: bool = False
     bootstrap: tuple[str, ...] = ()
+    map_port: bool = False
     proxy: str = ""
     allow_private: bool = False
     force_type: bool = False
@@ -258,6 +259,8 @@ class Bridge:
                     state_dir=state_dir,
                     interface=self._interface,
                     bootstrap=config.bootstrap,
+                    # Nothing is changed for a look, and nobody asks a program that is about to end.
+                    map_port=config.map_port and not (config.dry_run or config.once),
                     proxy=config.proxy,
                     # With an entry point, the link need not hear of a program that shows itself only here.
                     presence=not (config.local_only and config.bootstrap),

@@ -145,6 +145,7 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         interface=options.interface,
         local_only=options.local_only,
         bootstrap=options.bootstrap,
+        map_port=options.map_port,
         proxy=options.proxy,
         allow_private=options.allow_private,
         force_type=options.force_type,

@@ -89,6 +89,7 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     interface: str | None
     local_only: bool
     bootstrap: tuple[str, ...]
+    map_port: bool
     proxy: str
     site_name: str
     identity: Path
@@ -191,6 +192,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         interface=args.interface,
         local_only=args.local_only,
         bootstrap=tuple(args.bootstrap),
+        map_port=args.map_port,
         proxy=args.proxy,
         site_name=args.site or default_site_name(),
         identity=args.identity or args.state_dir / "identity.pem",
@@ -298,6 +300,8 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--local-only", action="store_true", help="show imports to programs of this machine only")
     add("--bootstrap", action="append", default=[], type=checked(entry_point), metavar="HOST:PORT|DOMAIN",
         help="an entry point into the overlay; repeatable; peers on the link are found without")  # fmt: skip
+    add("--map-port", action="store_true",
+        help="ask the router to forward a port to this host meanwhile, so that others reach its node")  # fmt: skip
     add("--proxy", default="", metavar="URL",
         help="the proxy of an OpenDHT node, for --export:opendht (http://127.0.0.1:8080)")  # fmt: skip
     add("--site", type=checked(site_name), metavar="NAME", help="what others call this place (the host's name)")

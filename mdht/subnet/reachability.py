@@ -233,7 +233,13 @@ class Reachability:
         return [self._say(node, peer, TryMe(number=number, address=self.named), now)]
 
     def _judge(self, now: float) -> None:
-        """Nothing has arrived. Where hardly anything was sent that means nothing, unless it was to be expected."""
+        """Nothing has arrived. Where hardly anything was sent that means nothing, unless it was to be expected.
+
+        A host that nobody has seen, and that knows nobody to ask, is the first one: it waits for others.
+        """
+        if not self._asked and self.seen is None:
+            self._rest(self._config.retry_min_s, now)
+            return
         if 2 * len(self._sent) > len(self._numbers) or (self.verdict is Verdict.UNKNOWN and self.translated):
             self.verdict, self.mapped = Verdict.UNREACHED, None
         self._rest(self._retry_s, now)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.sites import MDHT_PORT, PATIENCE_S, command, json_lines, laboratory, wait_line
+from tests.end_to_end.sites import MDHT_PORT, PATIENCE_S, bridge, command, json_lines, laboratory, wait_line
 from tools.netlab import Host, Process, wait_until
 from tools.netlab_upnpd import Miniupnpd
 
@@ -83,6 +83,7 @@ def test_a_host_whose_router_opens_a_port_is_a_node_until_it_ends_and_after_the_
     wait_line(process, f"router 192.168.1.1 forwards {OUTSIDE} to this host (by PCP)")
     assert daemon.forwards() == {MDHT_PORT: f"{world.h1.ipv4}:{MDHT_PORT}"}
     wait_until(lambda: OUTSIDE in status(world.b)["neighbours"], PATIENCE_S, "a third node", lambda: process.log)
+    wait_line(process, f"port: {OUTSIDE}, opened by router 192.168.1.1 by PCP for 7")
     found = status(world.h1)
     assert (found["role"], found["why"]) == ("node", "")
     assert 7000 < found["mapped_port"].pop("expires_in_s") <= 7200
@@ -143,3 +144,14 @@ def test_where_the_router_knows_nothing_of_it_the_user_is_told(world: World) -> 
     wait_line(process, "no port is opened: router 192.168.1.1 answers neither PCP nor NAT-PMP nor UPnP", "--public")
     assert "port:       not opened: router 192.168.1.1 answers neither" in command(world.h1, "mdht", "status").stdout
     assert process.stop() == 0
+
+
+def test_z2z_has_a_port_opened_for_its_node_too(world: World) -> None:
+    daemon = Miniupnpd(world.nat)
+    process = bridge(world.h1, "--import", "--key", "home", "--map-port")
+    wait_until(daemon.forwards, PATIENCE_S, "an opened port", lambda: process.log)
+    shown = command(world.h1, "z2z", "status").stdout
+    assert f"{OUTSIDE} opened by the router" in shown
+    assert process.stop() == 0
+    assert daemon.forwards() == {}
+    daemon.stop()

@@ -133,3 +133,11 @@ def test_where_others_reach_a_host_is_an_address_with_a_port() -> None:
     for text, expected in wanted.items():
         assert config_of(parse_arguments(["run", "--public", text]), lasting=True).public == expected
     assert config_of(parse_arguments(["run"]), lasting=True).public is None
+
+
+def test_the_router_is_asked_for_a_port_only_where_the_user_wants_that() -> None:
+    assert not config_of(parse_arguments(["run"]), lasting=True).map_port
+    assert config_of(parse_arguments(["run", "--map-port"]), lasting=True).map_port
+    assert not config_of(parse_arguments(["get", "key"]), lasting=False).map_port
+    with pytest.raises(LocalProtocolError, match="not both"):
+        config_of(parse_arguments(["run", "--map-port", "--public", "198.51.100.7:4000"]), lasting=True)

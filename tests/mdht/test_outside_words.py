@@ -31,7 +31,7 @@ def part(
     [
         (None, ()),
         (part(Verdict.REACHED, client=False, unlisted=False), ()),
-        (part(), ("at 11.0.0.9:40000", "forward UDP port 27183", "--public 11.0.0.9:27183")),
+        (part(), ("at 11.0.0.9:40000", "forward UDP port 27183", "--public 11.0.0.9:27183", "--map-port")),
         (part(named=NAMED), ("send to 11.0.0.9:27183", "forward UDP port 27183")),
         (part(named=("11.0.0.8", 5)), ("at 11.0.0.9:40000", "--public 11.0.0.8:5 must have that address")),
         (part(seen=("11.0.0.7", 27183), own=("11.0.0.7", 27183)), ("UDP port 27183 through the firewall",)),
@@ -44,6 +44,15 @@ def test_the_words_name_cause_and_remedy(found: Any, words: tuple[str, ...]) -> 
     assert bool(said) == bool(words)
     assert all(word in said for word in words), said
     assert "--public" not in said or "--public" in " ".join(words)
+
+
+def test_where_the_router_is_asked_the_user_is_not_told_to_forward_anything() -> None:
+    lacking = why(part(), 27183, asks_router=True)
+    assert "at 11.0.0.9:40000, where only answers get through" in lacking
+    assert "--public" not in lacking
+    mapped = why(part(named=NAMED), 27183, asks_router=True)
+    assert "send to 11.0.0.9:27183, though the router forwards it; others see this host at 11.0.0.9:40000" in mapped
+    assert "firewall" in mapped
 
 
 def test_a_subnet_is_a_node_unless_it_is_a_client() -> None:

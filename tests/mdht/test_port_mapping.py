@@ -54,17 +54,21 @@ class World:
 
 
 @asynccontextmanager
-async def asking(router: Router | None, sock: Any, config: MapperConfig = CONFIG) -> Any:
+async def asking(router: Router | None, sock: Any, config: MapperConfig = CONFIG, *, cancelled: bool = False) -> Any:
+    """One that asks; at the end its program is cancelled first, or is not."""
     world = World(config)
     async with trio.open_nursery() as nursery:
         if router is not None:
             nursery.start_soon(serve, router, trio.socket.from_stdlib_socket(sock.dup()))
-        with trio.CancelScope() as running:
-            async with trio.open_nursery() as inner:
-                inner.start_soon(world.mapping.run)
-                yield world
-                running.cancel()
-        await world.mapping.give_back()
+        async with trio.open_nursery() as inner:
+            inner.start_soon(world.mapping.run)
+            yield world
+            if cancelled:
+                inner.cancel_scope.cancel()
+            else:
+                await world.mapping.give_back()
+        if cancelled:
+            await world.mapping.give_back()
         nursery.cancel_scope.cancel()
 
 
@@ -77,11 +81,14 @@ async def serve(router: Router, sock: Any) -> None:
                 await sock.sendto(answer, source)
 
 
-def test_the_host_is_told_where_the_router_forwards_from_and_the_port_goes_back_at_the_end(sock: Any) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_the_host_is_told_where_the_router_forwards_from_and_the_port_goes_back_at_the_end(
+    sock: Any, cancelled: bool
+) -> None:
     router = Router("pcp")
 
     async def main() -> World:
-        async with asking(router, sock) as world:
+        async with asking(router, sock, cancelled=cancelled) as world:
             await world.until(lambda: world.told)
             status = world.mapping.status()
             assert (status.gateway, status.protocol, status.outside) == ("127.0.0.1", "PCP", f"11.0.3.2:{PORT}")

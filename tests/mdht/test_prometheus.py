@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from mdht.prometheus import exposition
-from mdht.results import Status
+from mdht.results import MappedPort, Status
 
 STATUS = Status(
     node="0" * 40,
@@ -86,3 +86,13 @@ def test_a_host_of_two_links_has_each_number_for_both() -> None:
     records = [line for line in lines if line.startswith("mdht_records{")]
     assert [line.split()[-1] for line in records] == ["7", "70"]
     assert ["cd" * 8 in records[0], "ef" * 8 in records[1]] == [True, True]
+
+
+def test_a_port_that_the_router_forwards_is_a_number_too() -> None:
+    for port, number in (
+        (None, 0),
+        (MappedPort(gateway="192.168.1.1", why="it refuses"), 0),
+        (MappedPort(gateway="192.168.1.1", protocol="PCP", outside="11.0.3.2:27183", expires_in_s=9.0), 1),
+    ):
+        text = exposition(msgspec.structs.replace(STATUS, mapped_port=port))
+        assert re.search(rf"^mdht_port_mapped\{{.*\}} {number}$", text, re.MULTILINE)

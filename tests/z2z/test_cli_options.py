@@ -27,6 +27,8 @@ def test_the_thesis_intervals_are_the_defaults():
     options = parse("--export _daap._tcp --key office")
     assert (options.ttl_s, options.refresh_s, options.poll_s, options.stale_s) == (300, 60, 10, 300)
     assert (options.keys, options.interface, options.bootstrap) == (("office",), None, ())
+    assert not options.map_port
+    assert parse("--import --key x --map-port").map_port
     assert options.identity == options.state_dir / "identity.pem"
 
 

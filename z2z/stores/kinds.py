@@ -23,6 +23,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     "A directory of this running program alone."
     interface: str | None = None
     bootstrap: tuple[str, ...] = ()
+    map_port: bool = False
+    "Have the router forward a port to a store that others reach from outside."
     proxy: str = ""
     "Address of a proxy into a network, for stores that use one."
     presence: bool = True

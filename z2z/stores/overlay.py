@@ -41,7 +41,7 @@ class OverlayStore:
         members = len(status.members) + 1
         return (
             f"{status.phase}, {members} host{'s' if members > 1 else ''} in the subnet, {status.contacts} nodes known, "
-            f"{status.records} records held"
+            f"{status.records} records held{_port_text(status.mapped_port)}"
         )
 
     async def put(self, key: bytes, name: bytes, value: bytes, lease_s: float) -> Receipt:
@@ -87,6 +87,12 @@ class OverlayStore:
                 nursery.cancel_scope.cancel()
 
 
+def _port_text(port: results.MappedPort | None) -> str:
+    if port is None:
+        return ""
+    return f", {port.outside} opened by the router" if port.outside else f", no port opened: {port.why}"
+
+
 def _stored(found: results.Found) -> StoredValue:
     return StoredValue(writer=found.writer, name=found.name, value=found.value, remaining_s=found.remaining_s)
 
@@ -107,6 +113,7 @@ async def open_overlay(
     presence: bool,
     state_dir: Path,
     ends_soon: bool,
+    map_port: bool = False,
 ) -> AsyncIterator[OverlayStore]:
     """Run a node of the overlay while the context lasts.
 
@@ -117,12 +124,15 @@ async def open_overlay(
         presence: announce the node on the link and join peers found there.
         state_dir: where contacts and records survive a restart; one running program each.
         ends_soon: see `OverlayStore`.
+        map_port: have the router forward the node's port, by PCP, NAT-PMP or UPnP.
 
     Raises:
         LocalProtocolError: an entry point or the directory cannot be used.
     """
     interfaces = () if interface is None else (interface,)
-    config = MdhtConfig(bootstrap=bootstrap, interfaces=interfaces, presence=presence, state_dir=state_dir)
+    config = MdhtConfig(
+        bootstrap=bootstrap, interfaces=interfaces, presence=presence, state_dir=state_dir, map_port=map_port
+    )
     try:
         async with open_mdht(config, writer) as node:
             yield OverlayStore(node, ends_soon=ends_soon)
@@ -139,6 +149,7 @@ async def _open(settings: StoreSettings) -> AsyncIterator[OpenStore]:
         presence=settings.presence,
         state_dir=settings.state_dir / "mdht",
         ends_soon=settings.ends_soon,
+        map_port=settings.map_port,
     ) as store:
         yield OpenStore(store=store, describe=store.describe)
 

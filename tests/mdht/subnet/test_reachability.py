@@ -246,3 +246,13 @@ def test_a_host_that_has_not_come_in_yet_tries_the_address_when_it_does() -> Non
     assert host.reach.next_deadline() == math.inf
     assert host.judged() is Verdict.REACHED
     assert host.reach.mapped == NAMED
+
+
+def test_a_first_host_whose_router_forwards_a_port_is_not_judged_before_there_is_somebody_to_ask() -> None:
+    helpers: list[tuple[Address, Peer]] = []
+    host = Host(named=NAMED, helpers=helpers, seen=None)
+    assert host.judged() is Verdict.UNKNOWN
+    host.seen = SEEN
+    helpers += HELPERS
+    host.run(1.11 * CONFIG.retry_min_s)
+    assert (host.reach.verdict, host.reach.mapped) == (Verdict.REACHED, NAMED)
