@@ -137,21 +137,14 @@ class PortMapping:
     def _look(self, now: float) -> None:
         """Who is the gateway, and as whom does it see us?"""
         gateway = netifaces_io.gateway4(self._interfaces)
-        sock, own = None, None
-        if gateway is not None:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            try:
-                sock.connect((str(gateway), pcp.PORT))
-                own = ipaddress.IPv4Address(sock.getsockname()[0])
-            except OSError:  # the interface has just gone
-                sock.close()
-                gateway = sock = None
-        if (gateway, own) == (self._mapper.gateway, self._own):
-            if sock is not None:
-                sock.close()
-            return
-        self._use(sock)
-        self._own = own
+        sock = None if gateway is None else _connected(gateway)
+        own = None if sock is None else ipaddress.IPv4Address(sock.getsockname()[0])
+        gateway = None if sock is None else gateway
+        if (gateway, own) != (self._mapper.gateway, self._own):
+            self._use(sock)
+            self._own = own
+        elif sock is not None:
+            sock.close()
         self._perform(self._mapper.place(gateway, own, now))
 
     def _use(self, sock: socket.socket | None) -> None:
@@ -256,6 +249,17 @@ class PortMapping:
         self._told = text
         calm = held is not None or lack.cause in {Cause.STARTING, Cause.ENDED}
         log.log(logging.INFO if calm else logging.WARNING, "%s", text if calm else f"no port is opened: {text}")
+
+
+def _connected(gateway: ipaddress.IPv4Address) -> socket.socket | None:
+    """A socket that gets what the gateway sends, and nothing else; None where no route leads there any more."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect((str(gateway), pcp.PORT))
+    except OSError:
+        sock.close()
+        return None
+    return sock
 
 
 def _join(sock: socket.socket, own: ipaddress.IPv4Address) -> None:

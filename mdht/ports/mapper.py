@@ -63,7 +63,7 @@ class PortMapper:
     ) -> None:
         self.stage = Stage.WAITING
         self.held: Held | None = None
-        self.lack = Lack(cause=Cause.NO_GATEWAY)
+        self.lack = Lack(cause=Cause.STARTING)
         self.gateway: ipaddress.IPv4Address | None = None
         self.counters: Counter[str] = Counter()
         self._config = config
@@ -94,6 +94,8 @@ class PortMapper:
     ) -> list[Effect]:
         """Say who is the gateway, and the address at which it sees this host; call it whenever that may be new."""
         if (gateway, own) == (self.gateway, self._ask.own):
+            if gateway is None and self.stage is Stage.WAITING:  # the first look has found none
+                self._lack(Cause.NO_GATEWAY)
             return []
         self.gateway, self._ask.own = gateway, own
         self._epoch = Epoch()

@@ -24,7 +24,7 @@ def lack_text(lack: Lack, gateway: str) -> str:
     """
     match lack.cause:
         case Cause.STARTING:
-            return f"router {gateway} is being asked"
+            return f"router {gateway} is being asked" if gateway else "the router is being looked for"
         case Cause.NO_GATEWAY:
             return "there is no router: the link has no IPv4 default route"
         case Cause.SILENT:

@@ -245,6 +245,15 @@ def test_a_router_that_has_learnt_to_speak_is_asked_as_soon_as_it_announces_itse
     assert host.outside == FORWARDED
 
 
+def test_that_there_is_no_gateway_is_known_after_the_first_look() -> None:
+    host = Host(Router("pcp"))
+    assert host.mapper.lack.cause is Cause.STARTING
+    assert host.mapper.place(None, None, host.now) == []
+    assert host.mapper.lack.cause is Cause.NO_GATEWAY
+    host.begin()
+    assert host.outside == FORWARDED
+
+
 def test_another_gateway_is_asked_at_once_and_the_port_of_the_former_one_is_no_more_ours() -> None:
     host = Host(Router("pcp"))
     host.begin()

@@ -26,3 +26,7 @@ from mdht.ports.words import lack_text
 def test_the_words_name_cause_and_remedy(lack: Lack, words: tuple[str, ...]) -> None:
     said = lack_text(lack, "192.168.1.1")
     assert all(word in said for word in words), said
+
+
+def test_before_the_first_look_there_is_neither_a_router_nor_none() -> None:
+    assert lack_text(Lack(cause=Cause.STARTING), "") == "the router is being looked for"
