@@ -18,6 +18,7 @@ from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.subnet.bounded import remember
 from mdht.subnet.face_messages import (
+    Asked,
     Body,
     Carried,
     Contested,
@@ -80,7 +81,7 @@ class Gate:
             datagram = msgspec.structs.replace(datagram, cookie=cookie)
         # Remembered with a cookie too: the receiver may have been started again, and know it no more.
         if not awaited:
-            remember(self._said, to, [*self._said.get(to, ()), datagram][-REPEATED_MAX:], SAID_MAX)
+            remember(self._said, to, _latest([*self._said.get(to, ()), datagram]), SAID_MAX)
         return Send(to, datagram)
 
     def admits(self, datagram: OverlayDatagram, source: Address, now: float) -> bool:
@@ -115,6 +116,19 @@ class Gate:
         self._jar.keep(source, cookie)
         self.counters["said_again"] += len(waiting)
         return [Send(source, msgspec.structs.replace(datagram, cookie=cookie)) for datagram in waiting]
+
+
+def _latest(said: list[OverlayDatagram]) -> list[OverlayDatagram]:
+    """What is kept of that; requests go first, since who asks says it again unasked, but nobody an answer to a JOIN."""
+    if len(said) > REPEATED_MAX:
+        del said[next((place for place, each in enumerate(said) if _is_request(each.body)), 0)]
+    return said
+
+
+def _is_request(body: Body) -> bool:
+    if isinstance(body, Carried):
+        return KINDS.get(type(body.packet.message)) in {Kind.ASKS, Kind.PASSES_ON}
+    return isinstance(body, Asked)
 
 
 def is_answer(body: Body) -> bool:

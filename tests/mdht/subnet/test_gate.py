@@ -1,13 +1,16 @@
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtboot.chord.messages import FindSuccessor, JoinReply, Packet
 from dhtboot.effects import Send
 from dhtboot.ids import Address
 from mdht.subnet.face_messages import (
     Body,
+    Carried,
     HostsChanged,
     HostsHeard,
     ItIs,
@@ -32,6 +35,10 @@ ANSWERS: list[Body] = [
     Welcome(number=1, ring_id=bytes(8), alone=False),
     HostsHeard(number=1),
 ]
+
+
+def carried(number: int, message: Any) -> Carried:
+    return Carried(packet=Packet(bytes(20), number, message))
 
 
 class Party:
@@ -87,6 +94,28 @@ def test_what_was_said_at_once_is_all_said_again() -> None:
     for one in sent:
         talk(a, b, one)
     assert sorted(body.number for body in b.admitted if isinstance(body, Knock)) == list(range(REPEATED_MAX))
+
+
+def test_an_answer_to_a_join_outlasts_the_requests_that_follow_it_to_who_wants_proof() -> None:
+    a, b = Party(A), Party(B)
+    answer = carried(7, JoinReply(None, True, ()))
+    first = a.says(answer, B)
+    # Whoever was let in is passed JOINs, and asked for his neighbours, before he has heard of it himself.
+    later = [a.says(carried(number, FindSuccessor(bytes(20))), B) for number in range(2 * REPEATED_MAX)]
+    for one in (first, *later):
+        talk(a, b, one)
+    assert b.admitted[0] == answer
+    assert len(b.admitted) == REPEATED_MAX, "not more than that, and the latest"
+    assert b.admitted[-1] == later[-1].packet.body
+
+
+def test_of_answers_alone_the_latest_are_said_again() -> None:
+    a, b = Party(A), Party(B)
+    sent = [a.says(carried(number, JoinReply(None, True, ())), B) for number in range(REPEATED_MAX + 1)]
+    asked = a.says(WhoIs(number=1, node_id=bytes(20)), B)
+    for one in (*sent, asked):
+        talk(a, b, one)
+    assert b.admitted == [one.packet.body for one in (*sent, asked)][-REPEATED_MAX:]
 
 
 @pytest.mark.parametrize("body", ANSWERS)
