@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import partial
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from dhtboot.chord.config import ChordConfig
 from dhtboot.chord.messages import LIST_MAX, JoinReply, JoinRequest, Leaving, NewSuccessorHint
@@ -21,6 +21,9 @@ HOPS_MAX: Final = 64
 
 AGAIN_S: Final = 0.5
 "A JOIN is not repeated sooner, whoever asks us meanwhile."
+
+HELD_MAX: Final = 64
+"JOINs that wait for our own answer: all that come to one place in the seconds it may take, at ten a second and more."
 
 
 class Phase(Enum):
@@ -79,6 +82,16 @@ TRANSITIONS: Final[Mapping[tuple[Phase, JoinInput], tuple[Phase, JoinAction]]] =
 "A pair that is not listed changes nothing: a second answer to a JOIN, say."
 
 
+class _HeldJoin(NamedTuple):
+    """A JOIN that waits for our own answer."""
+
+    joiner: NodeRef
+    hops: int
+    request_id: int
+    sender: NodeRef
+    since: float
+
+
 class Joinable(Protocol):
     """What joining needs of its node."""
 
@@ -120,6 +133,7 @@ class Joining:
     __slots__ = (
         "_config",
         "_contacts",
+        "_held",
         "_join_id",
         "_joins_sent",
         "_let_in_before",
@@ -143,6 +157,8 @@ class Joining:
         "Who has us for his predecessor, though we have not heard so."
         self._let_in_before: tuple[int, NodeRef | None] = (-1, None)
         "The last joiner that has become our predecessor, and the one before."
+        self._held: dict[int, _HeldJoin] = {}
+        "By joiner: passed to us as a part of the ring before we have heard that we are one."
         self.phase = Phase.NEW
         self.due_at = math.inf
 
@@ -194,13 +210,16 @@ class Joining:
                 self._joins_sent = 0
                 self._node.on_joined(now)
                 self._node.emit(Joined(len(self._node.neighbours.successors.nodes)))
+                self._release(now)
             case JoinAction.FOLLOW:
                 self.due_at = math.inf
                 self._node.on_joined(now, told=True)
+                self._release(now)
             case JoinAction.SAY_GOODBYE:
                 self._say_goodbye()
         if self.phase is Phase.LEFT:
             self.due_at = math.inf
+            self._held.clear()
             self._node.on_parted()
 
     def _send_join(self, event: JoinInput, now: float) -> None:
@@ -260,7 +279,8 @@ class Joining:
         """Let a joiner in, or pass it on to the node responsible for its identifier."""
         node = self._node
         if self.phase is not Phase.JOINED or joiner.id == node.id:
-            node.counters["joins_dropped"] += 1  # the joiner tries again by itself
+            if joiner.id == node.id or not self._hold(_HeldJoin(joiner, hops, request_id, sender, now)):
+                node.counters["joins_dropped"] += 1  # the joiner tries again by itself
             self.on_asked(now, sender if hops > 1 else None)
             return
         predecessor = node.neighbours.predecessor
@@ -278,6 +298,26 @@ class Joining:
             node.send(predecessor.address, request_id, JoinRequest(joiner, hops + 1))
         else:
             node.counters["joins_dropped"] += 1
+
+    def _hold(self, join: _HeldJoin) -> bool:
+        """Keep a JOIN until we are in: whoever let us in takes us for a part of the ring before we hear of it.
+
+        The experiments of the thesis leave it to the joiner, which is silent for 5 s then.
+        """
+        if not self._config.persistent or self.phase is not Phase.JOINING or self._node.client:
+            return False
+        if join.joiner.id not in self._held and len(self._held) >= HELD_MAX:
+            return False
+        self._held[join.joiner.id] = join
+        self._node.counters["joins_held"] += 1
+        return True
+
+    def _release(self, now: float) -> None:
+        """We are in: act on the JOINs that have waited, but for those that their joiners have sent again by now."""
+        held, self._held = self._held, {}
+        for join in held.values():
+            if now < join.since + self._config.join_retry_s:
+                self.on_request(join.joiner, join.hops, join.request_id, now, join.sender)
 
     def _on_routed(self, joiner: NodeRef, request_id: int, outcome: Outcome, now: float) -> None:
         if outcome.mine:

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from dhtboot.chord.config import ChordConfig, JoinMode
-from dhtboot.chord.join import TRANSITIONS, JoinAction, JoinInput, Phase
+from dhtboot.chord.join import HELD_MAX, TRANSITIONS, JoinAction, JoinInput, Phase
 from dhtboot.chord.messages import JoinReply, JoinRequest, Leaving, NewSuccessorHint, Packet, Stabilize
 from dhtboot.chord.node import ChordNode
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
@@ -138,10 +138,72 @@ def test_a_join_that_came_too_far_is_passed_back_to_the_predecessor() -> None:
     assert not effects, "but not for ever"
 
 
-def test_a_node_that_is_not_part_of_the_ring_lets_nobody_in() -> None:
+@pytest.mark.parametrize("phase", [Phase.NEW, Phase.LEFT])
+def test_a_node_that_is_not_part_of_the_ring_lets_nobody_in(phase: Phase) -> None:
     node = new_node()
-    node.join([A], 0.0)
+    node.joining.phase = phase
     assert not node.receive(Packet(id_bytes(300), 7, JoinRequest(None, 0)), ("10.0.0.3", 1), 0.1)
+    assert node.counters["joins_dropped"] == 1
+
+
+def joining_node(config: ChordConfig | None = None) -> tuple[ChordNode, Packet[JoinReply]]:
+    """Node 500, and the answer to its JOIN: it comes between 100 and 200, going around."""
+    node = new_node(config=config)
+    (request,) = node.join([A], 0.0)
+    assert isinstance(request, Send)
+    return node, Packet(id_bytes(B.id), request.packet.request_id, JoinReply(A, False, (A,)))
+
+
+def passed(joiner: NodeRef, hops: int = 2) -> Packet[JoinRequest]:
+    return Packet(id_bytes(B.id), joiner.id, JoinRequest(joiner, hops))
+
+
+INSIDE, FARTHER = NodeRef(300, ("10.0.0.3", 1)), NodeRef(50, ("10.0.0.4", 1))
+"Joiners for whose places node 500 is responsible, and is not."
+
+
+def test_a_join_passed_to_who_has_not_heard_yet_that_it_is_in_waits_until_it_has() -> None:
+    node, reply = joining_node()
+    for joiner in (INSIDE, FARTHER):
+        assert not messages(node.receive(passed(joiner), B.address, 0.1), JoinReply)
+    effects = node.receive(reply, B.address, 0.2)
+    assert [to for to, _ in messages(effects, JoinReply)] == [INSIDE.address]
+    assert node.neighbours.predecessor == INSIDE
+    # Whom it is not responsible for it passes on, as one that is in does.
+    assert messages(effects, JoinRequest) == [(INSIDE.address, JoinRequest(FARTHER, 3))]
+    assert (node.counters["joins_held"], node.counters["joins_dropped"]) == (2, 0)
+
+
+def test_a_join_also_waits_for_what_another_host_of_the_node_tells() -> None:
+    node, _reply = joining_node()
+    node.receive(passed(INSIDE), B.address, 0.1)
+    node.neighbours.follow(A, (B,), 0.2)
+    node.joining.follow(0.2)
+    assert [to for to, _ in messages(node.collect(), JoinReply)] == [INSIDE.address]
+
+
+def test_a_join_that_comes_twice_waits_once_and_one_that_its_joiner_has_sent_again_no_longer() -> None:
+    node, reply = joining_node()
+    node.receive(passed(INSIDE), B.address, 0.1)
+    node.receive(passed(INSIDE, 3), B.address, 0.2)
+    node.receive(passed(FARTHER), B.address, 1.0)
+    effects = node.receive(reply, B.address, 5.5)
+    assert not messages(effects, JoinReply)
+    assert len(messages(effects, JoinRequest)) == 1
+
+
+def test_no_more_joins_wait_than_can_be_kept() -> None:
+    node, reply = joining_node()
+    for number in range(HELD_MAX + 3):
+        node.receive(passed(NodeRef(300 + number, ("10.0.0.3", number))), B.address, 0.1)
+    assert node.counters["joins_dropped"] == 3
+    assert len(messages(node.receive(reply, B.address, 0.2), JoinReply)) == HELD_MAX
+
+
+def test_in_the_experiments_of_the_thesis_no_join_waits() -> None:
+    node, reply = joining_node(ChordConfig.thesis())
+    node.receive(passed(INSIDE), B.address, 0.1)
+    assert not messages(node.receive(reply, B.address, 0.2), JoinReply)
     assert node.counters["joins_dropped"] == 1
 
 
