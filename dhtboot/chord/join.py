@@ -9,8 +9,10 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from dhtboot.chord.config import ChordConfig
+from dhtboot.chord.fingers import FingerTable
 from dhtboot.chord.messages import LIST_MAX, JoinReply, JoinRequest, Leaving, NewSuccessorHint
 from dhtboot.chord.outcome import OnOutcome, Outcome
+from dhtboot.chord.ring import clockwise
 from dhtboot.chord.stabilize import Neighbours
 from dhtboot.effects import Effect, Joined, JoinFailed
 from dhtboot.ids import Address, NodeRef
@@ -18,6 +20,10 @@ from dhtboot.rpc import REQUEST_ID_BITS
 
 HOPS_MAX: Final = 64
 "Times that a JOIN is passed on: in a mass arrival many come in at one place before the nodes behind it hear of them."
+
+FAR_HOPS: Final = 4
+"""From then on a JOIN is not passed back node by node: in a mass arrival there are too many for the 5 s that a joiner
+waits. Before, it is, for who has come in lately is near, and a predecessor is watched more closely than a finger."""
 
 AGAIN_S: Final = 0.5
 "A JOIN is not repeated sooner, whoever asks us meanwhile."
@@ -99,6 +105,7 @@ class Joinable(Protocol):
     client: bool
     counters: Counter[str]
     neighbours: Neighbours
+    fingers: FingerTable
 
     def is_responsible(self, target: int) -> bool:
         """Whether this node believes that `target` is its own."""
@@ -295,9 +302,17 @@ class Joining:
             node.lookup(joiner.id, now, on_done=partial(self._on_routed, joiner, request_id))
         elif predecessor is not None and hops < HOPS_MAX:
             # Whoever took us for responsible had not heard of those that came in before us: the place is among them.
-            node.send(predecessor.address, request_id, JoinRequest(joiner, hops + 1))
+            node.send(self._way_back(joiner.id, predecessor, hops).address, request_id, JoinRequest(joiner, hops + 1))
         else:
             node.counters["joins_dropped"] += 1
+
+    def _way_back(self, joiner_id: int, predecessor: NodeRef, hops: int) -> NodeRef:
+        """To whom a JOIN that came too far is passed: of all that we know the one that follows its place closest."""
+        if hops < FAR_HOPS or not self._config.persistent:
+            return predecessor
+        known = (predecessor, *self._node.neighbours.successors.nodes, *self._node.fingers.nodes)
+        others = [node for node in known if node.id != joiner_id]
+        return min(others, key=lambda node: clockwise(joiner_id, node.id))
 
     def _hold(self, join: _HeldJoin) -> bool:
         """Keep a JOIN until we are in: whoever let us in takes us for a part of the ring before we hear of it.

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from dhtboot.chord.config import ChordConfig, JoinMode
-from dhtboot.chord.join import HELD_MAX, TRANSITIONS, JoinAction, JoinInput, Phase
+from dhtboot.chord.join import FAR_HOPS, HELD_MAX, TRANSITIONS, JoinAction, JoinInput, Phase
 from dhtboot.chord.messages import JoinReply, JoinRequest, Leaving, NewSuccessorHint, Packet, Stabilize
 from dhtboot.chord.node import ChordNode
 from dhtboot.effects import Effect, Joined, JoinFailed, Send
@@ -136,6 +136,25 @@ def test_a_join_that_came_too_far_is_passed_back_to_the_predecessor() -> None:
     assert messages(effects, JoinRequest) == [(A.address, JoinRequest(joiner, 2))]
     effects = node.receive(Packet(id_bytes(A.id), 7, JoinRequest(joiner, 64)), A.address, 1.0)
     assert not effects, "but not for ever"
+
+
+@pytest.mark.parametrize(
+    ("hops", "config", "to"),
+    [
+        (FAR_HOPS - 1, ChordConfig(), 490),
+        (FAR_HOPS, ChordConfig(), 320),
+        (FAR_HOPS, ChordConfig.thesis(), 490),
+    ],
+)
+def test_a_join_that_came_much_too_far_goes_back_as_far_as_is_known(hops: int, config: ChordConfig, to: int) -> None:
+    node = new_node(config=config)
+    node.join([], 0.0)
+    known = {identifier: NodeRef(identifier, ("10.0.1.1", identifier)) for identifier in (490, 400, 320, 300, 290)}
+    # The joiner itself is known here, as one that is in is where it asks again: it is not asked for itself.
+    node.neighbours.enter(known[290], (known[300], known[400]), known[490], 0.0)
+    node.fingers.set(159, known[320])
+    effects = node.receive(Packet(id_bytes(B.id), 7, JoinRequest(known[300], hops)), B.address, 1.0)
+    assert messages(effects, JoinRequest) == [(known[to].address, JoinRequest(known[300], hops + 1))]
 
 
 @pytest.mark.parametrize("phase", [Phase.NEW, Phase.LEFT])
