@@ -21,6 +21,11 @@ dead again four times as long; its own word is. Each node copies the list of its
 round and round a small ring. The successor, whose predecessor it is said to be, is believed once at once."""
 DISBELIEF_MAX_S: Final = 192.0
 
+STEPS_MAX: Final = 32
+"""Nearer successors that are asked in one round, one after the other, without waiting for the next one; then whoever
+names ever nearer ones has to wait. After a mass arrival a successor may be that many nodes too far; a period each for
+them would be minutes. The experiments of the thesis take one step in a period."""
+
 
 class Stabilized(Protocol):
     """What stabilising needs of its node."""
@@ -63,6 +68,8 @@ class Neighbours:
         "_predecessor_heard",
         "_refused",
         "_rng",
+        "_steps_left",
+        "_steps_max",
         "due_at",
         "predecessor",
         "reunion",
@@ -78,6 +85,8 @@ class Neighbours:
         self._failed: NodeRef | None = None
         self._refused: NodeRef | None = None
         self._predecessor_heard = False
+        self._steps_max = STEPS_MAX if config.persistent else 0
+        self._steps_left = 0
         self._dead: dict[int, tuple[float, int]] = _NOBODY
         self.reunion = Reunion(node, me, self, config, rng)
         self.predecessor: NodeRef | None = None
@@ -126,6 +135,7 @@ class Neighbours:
             # Periods are not in step, so a silent one is asked before it is declared dead.
             self._node.call(predecessor, Ping(), now, Then(self._on_pong, ignore_silence))
         self._predecessor_heard = False
+        self._steps_left = self._steps_max
         successor = self.successors.first
         if successor is not None:
             self._node.call(successor, Stabilize(), now, Then(self._on_stabilized, ignore_silence))
@@ -283,6 +293,10 @@ class Neighbours:
         ):
             self.successors.add(node)
             self.changed(now)
+            if self._steps_left:  # the nearest is notified, when it is found
+                self._steps_left -= 1
+                self._node.call(node, Stabilize(), now, Then(self._on_stabilized, ignore_silence))
+                return
         first = self.successors.first
         if first is not None:
             failed, self._failed = self._failed, None

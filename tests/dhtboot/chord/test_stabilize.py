@@ -15,6 +15,7 @@ from dhtboot.chord.messages import (
     Stabilize,
 )
 from dhtboot.chord.node import ChordNode
+from dhtboot.chord.stabilize import STEPS_MAX
 from dhtboot.effects import Effect, Send
 from dhtboot.ids import NodeRef, id_bytes
 from tests.dhtboot.memory_network import Network
@@ -26,8 +27,8 @@ def ref(identifier: int) -> NodeRef:
     return NodeRef(identifier, ("10.0.0.1", identifier))
 
 
-def node_between(before: int | None, after: int) -> ChordNode:
-    node = ChordNode(ME, ChordConfig.thesis(), Network(1).rng("stabilize"), 0.0)
+def node_between(before: int | None, after: int, config: ChordConfig | None = None) -> ChordNode:
+    node = ChordNode(ME, config or ChordConfig.thesis(), Network(1).rng("stabilize"), 0.0)
     node.join([], 0.0)
     node.neighbours.enter(ref(after), (), None if before is None else ref(before), 0.0)
     node._fix_at = math.inf  # fingers are another test's business
@@ -92,6 +93,29 @@ def test_one_round_asks_the_successor_and_notifies_the_better_one() -> None:
     assert notify.to == ref(700).address
     answer(node, notify, 700, Notified((ref(800), ref(900))), 0.2)
     assert [n.id for n in node.neighbours.successors.nodes] == [700, 800, 900]
+
+
+def test_a_live_node_whose_successor_is_too_far_finds_the_right_one_in_one_round() -> None:
+    node = node_between(100, 900, ChordConfig())
+    effects = node.tick(0.0)
+    for asked, nearer in ((900, 800), (800, 700), (700, 600)):
+        request = only(effects, Stabilize)
+        assert request.to == ref(asked).address
+        effects = answer(node, request, asked, Predecessor(ref(nearer)), 0.1)
+        assert not [e for e in effects if isinstance(e, Send) and isinstance(e.packet.message, Notify)]
+    notify = only(answer(node, only(effects, Stabilize), 600, Predecessor(ref(100)), 0.2), Notify)
+    assert notify.to == ref(600).address, "the nearest is told, nobody else"
+    assert node.neighbours.successors.nodes[0] == ref(600)
+
+
+def test_whoever_names_ever_nearer_successors_has_to_wait_for_the_next_round() -> None:
+    node = node_between(100, 900, ChordConfig())
+    effects = node.tick(0.0)
+    for step in range(STEPS_MAX):
+        effects = answer(node, only(effects, Stabilize), 900 - step, Predecessor(ref(899 - step)), 0.1)
+    last = answer(node, only(effects, Stabilize), 900 - STEPS_MAX, Predecessor(ref(899 - STEPS_MAX)), 0.1)
+    assert only(last, Notify).to == ref(899 - STEPS_MAX).address
+    assert not [e for e in last if isinstance(e, Send) and isinstance(e.packet.message, Stabilize)]
 
 
 def test_a_dead_successor_is_replaced_by_the_next_and_that_one_is_told() -> None:
