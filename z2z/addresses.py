@@ -87,6 +87,14 @@ def _wrapped(address: Address) -> IPv4Address | None:
     return IPv4Address(int(address) & 0xFFFF_FFFF) if address in _TRANSLATED else None
 
 
+def never_travels(network: IPv4Network | IPv6Network) -> tuple[IPv4Network | IPv6Network, Scope] | None:
+    """Return the first range in a network, or around it, whose addresses are of no use beyond a link, if any."""
+    for known, scope in _RANGES:
+        if scope is not Scope.PRIVATE and known.version == network.version and known.overlaps(network):
+            return known, scope
+    return None
+
+
 def exportable(addresses: Iterable[Address], *, allow_private: bool) -> tuple[Address, ...]:
     """Return those addresses that a service may be exported with (thesis 4.3.2.1)."""
     wanted = {Scope.PUBLIC, Scope.PRIVATE} if allow_private else {Scope.PUBLIC}

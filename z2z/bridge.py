@@ -17,6 +17,7 @@ import trio
 from mdht import netifaces_io
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.signing import SigningKey
+from z2z.address_map import NO_MAP, AddressMap
 from z2z.addresses import Interface
 from z2z.control import Answer, ProgramStatus, copy_name, only_copy, run_directory, serve
 from z2z.cover import PLAIN, Cover
@@ -75,6 +76,8 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str = ""
     allow_private: bool = False
     force_type: bool = False
+    export_map: AddressMap = NO_MAP
+    import_map: AddressMap = NO_MAP
     once: bool = False
     dry_run: bool = False
     covers: tuple[Cover, ...] = (PLAIN,)
@@ -210,7 +213,7 @@ class Bridge:
         if config.imports:
             sites, known = self._sites()
             settings = ImportConfig(site=config.site, stale_s=config.stale_s, imports_max=config.imports_max)
-            importer = Importer(settings, rng, Trust(config.trust, known))
+            importer = Importer(settings, rng, Trust(config.trust, known), config.import_map)
             link = SilentLink(links[shown_on]) if silent else links[shown_on]
             self._importing = ImportSide(
                 importer, link, self._say, partial(own_prefixes, shown_on), None if silent else sites
@@ -239,7 +242,8 @@ class Bridge:
             allow_private=config.allow_private,
             force_type=config.force_type,
         )
-        return Exporter(settings, config.signer, rng, time.time_ns() // 1_000_000, config.covers[0])
+        first_seq = time.time_ns() // 1_000_000
+        return Exporter(settings, config.signer, rng, first_seq, config.covers[0], config.export_map)
 
     def _roles(self) -> dict[Role, tuple[str, ...]]:
         exports = tuple(dict.fromkeys(name for name, _ in self._config.exports))

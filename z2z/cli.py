@@ -149,6 +149,8 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         proxy=options.proxy,
         allow_private=options.allow_private,
         force_type=options.force_type,
+        export_map=options.export_map,
+        import_map=options.import_map,
         once=options.once,
         dry_run=options.dry_run,
         covers=tuple(map(Secret, options.secrets)) or (PLAIN,),

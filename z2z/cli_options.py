@@ -16,6 +16,7 @@ from mdht import metrics_http
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import derive_key, read_keys
 from z2z import config_file
+from z2z.address_map import AddressMap, Mapping, address_map, parse_mapping
 from z2z.cli_identity_options import IdentityOptions, identity_options, identity_parser
 from z2z.cli_units_options import UnitsOptions, units_options, units_parser
 from z2z.cli_values import (
@@ -54,6 +55,8 @@ examples:
                                                join the overlay elsewhere when no peer is on this link
   z2z --export _ipp._tcp --key office --secret-file secret.txt
                                                only sites that know the phrase in secret.txt can find it and read it
+  z2z --export _ipp._tcp --key office --map 192.168.1.5:631=203.0.113.7:8631
+                                               the router passes its port 8631 on to this printer
   z2z --export _ipp._tcp --dry-run             who would see what, without telling anybody
   z2z browse                                   what this link shows; z2z browse _ipp._tcp for one type
   z2z identity show                            who this site is, and whom it knows by their keys
@@ -95,6 +98,8 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     identity: Path
     allow_private: bool
     force_type: bool
+    export_map: AddressMap
+    import_map: AddressMap
     secrets: tuple[bytes, ...]
     "Made from phrases, the present one first."
     trust: Policy
@@ -173,6 +178,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         shell = whole_parser().parse_args(argv).shell
         return CompletionOptions(script=cli_completion.script(whole_parser(), shell))
     parser = _bridge_parser()
+    typed = {word.partition("=")[0] for word in argv}
     argv = [*_from_file(parser, argv), *argv]
     for argument in argv:
         role, colon, store = argument.partition("=")[0].partition(":")
@@ -180,6 +186,11 @@ def parse_arguments(argv: Sequence[str]) -> Options:
             parser.error(f"unknown store {store!r} in {argument}: installed are {', '.join(store_names())}")
     args = parser.parse_args(argv)
     _check_together(parser, args)
+    # In a file they may stand for other times.
+    if "--map" in typed and not args.exports:
+        parser.error("--map is for what is exported; addresses of imports are translated by --map-import")
+    if "--map-import" in typed and not args.imports:
+        parser.error("--map-import is for what is imported; addresses of exports are translated by --map")
     return BridgeOptions(
         exports=tuple(dict.fromkeys(args.exports)),
         imports=tuple(dict.fromkeys(args.imports)),
@@ -198,6 +209,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         identity=args.identity or args.state_dir / "identity.pem",
         allow_private=args.allow_private,
         force_type=args.force_type,
+        export_map=_address_map(parser, "--map", args.map),
+        import_map=_address_map(parser, "--map-import", args.map_import),
         secrets=_secrets(parser, args),
         trust=_POLICIES.get(args.trust, Policy.LISTED),
         trusted_sites=None if args.trust in _POLICIES else Path(args.trust),
@@ -250,6 +263,13 @@ def _secrets(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple
         return read_keys(args.secret_file, SECRETS)
     except MdhtLocalError as error:
         parser.error(f"argument --secret-file: {error}")
+
+
+def _address_map(parser: argparse.ArgumentParser, option: str, mappings: Sequence[Mapping]) -> AddressMap:
+    try:
+        return address_map(mappings)
+    except Z2zError as error:
+        parser.error(f"argument {option}: {error}")
 
 
 def _distinct(keys: Sequence[str]) -> tuple[str, ...]:
@@ -313,6 +333,10 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--trust", default=Policy.FIRST_USE.value, metavar="first-use|anybody|FILE",
         help="whom to believe: the first key seen under a site's name, everybody, or the keys in a file")  # fmt: skip
     add("--allow-private", action="store_true", help="export private addresses too")
+    add("--map", action="append", default=[], type=checked(parse_mapping), metavar="PRIVATE=PUBLIC",
+        help="export the first as the second, which a router passes on: address, ADDRESS:PORT or network")  # fmt: skip
+    add("--map-import", action="append", default=[], type=checked(parse_mapping), metavar="THEIRS=HERE",
+        help="show imports from the first at the second, where this link reaches them")  # fmt: skip
     add("--force-type", action="store_true", help="export types for remote control and login too")
     add("--metrics", type=checked(metrics_http.metrics_address), metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
     add_common(parser, interface=True, state_dir=True)

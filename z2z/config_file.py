@@ -28,6 +28,8 @@ def default_path(environ: Mapping[str, str]) -> Path:
 WITH_VALUE: Final = frozenset(
     [
         "key",
+        "map",
+        "map-import",
         "ttl",
         "refresh",
         "poll",

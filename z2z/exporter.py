@@ -14,10 +14,10 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mdht.signing import SigningKey
-from z2z.addresses import exportable
+from z2z.address_map import NO_MAP, AddressMap
 from z2z.cover import PLAIN, Cover
 from z2z.errors import LocalProtocolError
-from z2z.policy import NotExportedError, check_exportable, usable_keys
+from z2z.policy import Exportable, NotExportedError, check_exportable, usable_keys
 from z2z.reports import EventName, Report, ServiceStatus, endpoints, shown
 from z2z.seal import Site, seal
 from z2z.service_item import ServiceItem
@@ -98,7 +98,7 @@ class _Export:
     """One service that is exported."""
 
     item: ServiceItem
-    "With the addresses that may leave the link."
+    "With the addresses that may leave the link, as others reach them."
     keys: tuple[str, ...]
     name: bytes
     value: bytes
@@ -115,7 +115,13 @@ class Exporter:
     """Decides what of one link is kept in one store."""
 
     def __init__(
-        self, config: ExportConfig, signer: SigningKey, rng: Random, first_seq: int, cover: Cover = PLAIN
+        self,
+        config: ExportConfig,
+        signer: SigningKey,
+        rng: Random,
+        first_seq: int,
+        cover: Cover = PLAIN,
+        addresses: AddressMap = NO_MAP,
     ) -> None:
         """Make an exporter.
 
@@ -125,8 +131,10 @@ class Exporter:
             rng: source of its small delays.
             first_seq: larger than every sequence number that this site used before (wall-clock milliseconds do).
             cover: what hides from the store what is in it.
+            addresses: what a router between this link and the others translates.
         """
         self._config, self._signer, self._rng, self._cover = config, signer, rng, cover
+        self._addresses = addresses
         self._seq = first_seq
         self._exports: dict[ServiceId, _Export] = {}
         self._skips: dict[ServiceId, Report] = {}
@@ -135,12 +143,11 @@ class Exporter:
         """Act on a service that is on the link, new or changed; the same one again changes nothing."""
         service = service_id(item.service_type, item.instance)
         try:
-            lost = check_exportable(item, allow_private=self._config.allow_private, force_type=self._config.force_type)
+            outgoing = self._outgoing(item)
             keys = usable_keys(item, self._config.keys)
             if service not in self._exports and len(self._exports) >= SERVICES_MAX:
                 raise NotExportedError(f"{SERVICES_MAX} services are exported already")
-            kept = exportable(item.addresses, allow_private=self._config.allow_private)
-            return self._export(service, msgspec.structs.replace(item, addresses=kept), keys, "; ".join(lost), now)
+            return self._export(service, outgoing.item, keys, "; ".join(outgoing.lost), now)
         except LocalProtocolError as reason:  # of the policy, or of an item too large to seal
             expected = isinstance(reason, NotExportedError) and reason.expected
             effects = self._withdraw(service, str(reason))
@@ -242,6 +249,12 @@ class Exporter:
             for skip in self._skips.values()
         ]
         return exported + skipped
+
+    def _outgoing(self, item: ServiceItem) -> Exportable:
+        config = self._config
+        return check_exportable(
+            item, allow_private=config.allow_private, force_type=config.force_type, addresses=self._addresses
+        )
 
     def _export(
         self, service: ServiceId, item: ServiceItem, keys: tuple[str, ...], lost: str, now: float

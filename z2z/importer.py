@@ -15,7 +15,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from z2z.addresses import Address, Interface, Scope, classify, own_prefix
+from z2z.address_map import NO_MAP, AddressMap
+from z2z.addresses import Interface, Scope, classify, own_prefix
 from z2z.cover import PLAIN, Cover
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
@@ -80,15 +81,18 @@ class _Refusal:
 class Importer:
     """Decides what of the stores is published on one link."""
 
-    def __init__(self, config: ImportConfig, rng: Random, trust: Trust | None = None) -> None:
+    def __init__(
+        self, config: ImportConfig, rng: Random, trust: Trust | None = None, addresses: AddressMap = NO_MAP
+    ) -> None:
         """Make an importer.
 
         Args:
             config: its settings.
             rng: source of its small delays.
             trust: the sites that it believes; everybody by default.
+            addresses: what a router between the others and this link translates.
         """
-        self._config, self._rng = config, rng
+        self._config, self._rng, self._addresses = config, rng, addresses
         self._trust = Trust(Policy.ANYBODY) if trust is None else trust
         self._own: tuple[Interface, ...] = ()
         self._held: dict[Slot, _Held] = {}
@@ -243,12 +247,9 @@ class Importer:
             raise RefusedError(self._trust.reason(verdict, opened.site, opened.writer), opened)
         if any(unicodedata.category(char) == "Cc" for char in item.display_name):
             raise RefusedError("its name has control characters", opened)
-        kept, lost = self._sift(item.addresses)
-        if not kept:
-            raise RefusedError("; ".join(lost) or "it has no address", opened)
+        item = self._sift(opened)
         if is_new and len(self._held) >= SLOTS_MAX:
             raise RefusedError(f"{SLOTS_MAX} values are held already", opened)
-        item = msgspec.structs.replace(item, addresses=kept)
         if is_new and len(self._imports) >= self._config.imports_max and self._twin(item) is None:
             shown_max = self._config.imports_max
             why = f"this link shows {shown_max} imports already; clients' caches hold some 800 (--imports-max)"
@@ -268,17 +269,23 @@ class Importer:
         )
         return [Remember(self._trust.remember(opened.site, opened.writer)), report]
 
-    def _sift(self, addresses: Iterable[Address]) -> tuple[tuple[Address, ...], list[str]]:
-        kept, lost = [], []
-        for address in addresses:
+    def _sift(self, opened: Opened) -> ServiceItem:
+        """Return the item with the addresses that clients of this link may be sent to."""
+        here = self._addresses.apply(opened.item)
+        kept, lost = [], list(here.lost)
+        for address in here.item.addresses:
             scope, prefix = classify(address), own_prefix(address, self._own)
-            if scope not in {Scope.PUBLIC, Scope.PRIVATE}:
+            if address in here.mapped:  # the administrator knows who answers there
+                kept.append(address)
+            elif scope not in {Scope.PUBLIC, Scope.PRIVATE}:
                 lost.append(f"{address} is {scope.value}")
             elif prefix is not None:
                 lost.append(f"{address} lies in {prefix} of this host, where it is on the link already or a stranger")
             else:
                 kept.append(address)
-        return tuple(kept), lost
+        if not kept:
+            raise RefusedError("; ".join(lost) or "it has no address", opened)
+        return msgspec.structs.replace(here.item, addresses=tuple(kept))
 
     def _hold(self, slot: Slot, stored: StoredValue, opened: Opened, item: ServiceItem) -> list[ImportEffect]:
         held = self._held.get(slot)

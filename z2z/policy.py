@@ -2,7 +2,10 @@
 
 from typing import Final
 
-from z2z.addresses import classify, exportable
+import msgspec
+
+from z2z.address_map import NO_MAP, AddressMap
+from z2z.addresses import Scope, classify, exportable
 from z2z.errors import LocalProtocolError
 from z2z.keys import normalise
 from z2z.proxy import is_import_host
@@ -49,8 +52,18 @@ def opted_out(txt: bytes) -> bool:
     return False
 
 
-def check_exportable(item: ServiceItem, *, allow_private: bool, force_type: bool) -> tuple[str, ...]:
-    """Return the addresses, as text, that an item loses when exported.
+class Exportable(msgspec.Struct, frozen=True, kw_only=True):
+    """A service as it leaves its link."""
+
+    item: ServiceItem
+    lost: tuple[str, ...]
+    "Addresses that it lost, with the reason."
+
+
+def check_exportable(
+    item: ServiceItem, *, allow_private: bool, force_type: bool, addresses: AddressMap = NO_MAP
+) -> Exportable:
+    """Return an item as it may be exported, with the addresses at which others reach it.
 
     Raises:
         NotExportedError: the item is not exported; the text says why and what would change it.
@@ -62,13 +75,21 @@ def check_exportable(item: ServiceItem, *, allow_private: bool, force_type: bool
         raise NotExportedError(sensitive)
     if opted_out(item.txt):
         raise NotExportedError("its TXT asks for that (z2z=no)")
-    kept = exportable(item.addresses, allow_private=allow_private)
-    lost = tuple(f"{address} is {classify(address).value}" for address in item.addresses if address not in kept)
+    there = addresses.apply(item)
+    fit = exportable(there.item.addresses, allow_private=allow_private)
+    kept = tuple(address for address in there.item.addresses if address in there.mapped or address in fit)
+    lost = [f"{address} is {classify(address).value}" for address in there.item.addresses if address not in kept]
+    lost += there.lost
     if not kept:
-        with_private = exportable(item.addresses, allow_private=True)
-        remedy = "; pass --allow-private to export it all the same" if with_private else ""
-        raise NotExportedError((", ".join(lost) or "it has no address") + remedy)
-    return lost
+        raise NotExportedError((", ".join(lost) or "it has no address") + _remedy(item))
+    return Exportable(item=msgspec.structs.replace(there.item, addresses=kept), lost=tuple(lost))
+
+
+def _remedy(item: ServiceItem) -> str:
+    private = [address for address in item.addresses if classify(address) is Scope.PRIVATE]
+    if not private:
+        return ""
+    return f"; pass --allow-private to export it all the same, or --map {private[0]}=PUBLIC if a router passes it on"
 
 
 def usable_keys(item: ServiceItem, keys: tuple[str, ...]) -> tuple[str, ...]:

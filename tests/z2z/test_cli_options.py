@@ -112,3 +112,24 @@ def test_the_site_is_named_after_the_host(monkeypatch):
     assert default_site_name() == "lab7"
     monkeypatch.setattr("socket.gethostname", lambda: "")
     assert default_site_name() == "site"
+
+
+def test_maps_are_checked_together_and_belong_to_their_direction(tmp_path, capsys):
+    config = tmp_path / "z2z.toml"
+    config.write_text(
+        'map = ["192.168.1.5=203.0.113.7", "192.168.1.6=203.0.113.8"]\nmap-import = "10.0.0.0/8=11.0.0.0/8"\n'
+    )
+    options = parse_arguments(["--export", "_x._tcp", "--config", str(config)])
+    assert [str(each) for each in options.export_map.mappings] == ["192.168.1.5=203.0.113.7", "192.168.1.6=203.0.113.8"]
+    assert [str(each) for each in options.import_map.mappings] == ["10.0.0.0/8=11.0.0.0/8"]
+    for words, complaint in (
+        (["--export", "_x._tcp", "--map", "192.168.1.5"], "argument --map: '192.168.1.5' is no mapping"),
+        (["--export", "_x._tcp", "--map=10.0.0.1=10.1.0.1", "--map=10.0.0.1=10.1.0.2"], "both say where 10.0.0.1 is"),
+        (["--import", "--key=x", "--map", "192.168.1.5=203.0.113.7"], "translated by --map-import"),
+        (["--export", "_x._tcp", "--map-import=192.168.1.5=203.0.113.7"], "translated by --map"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            parse_arguments([*words, "--no-config"])
+        assert caught.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert complaint in line

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.z2z.exports import item, signer, site
+from z2z.address_map import address_map, parse_mapping
 from z2z.exporter import RETRY_FIRST_S, SERVICES_MAX, Confirm, ExportConfig, Exporter, Put, Remove
 from z2z.keys import dht_key
 from z2z.reports import Report, line
@@ -221,3 +222,16 @@ def test_the_store_ends_up_with_what_is_on_the_link(steps):
 def test_settings_survive_a_round_trip():
     config = ExportConfig(site=site(), keys=("office",))
     assert msgspec.convert(msgspec.to_builtins(config), ExportConfig) == config
+
+
+def test_a_service_behind_a_router_goes_out_with_the_address_and_port_that_the_router_forwards():
+    addresses = address_map([parse_mapping("192.168.1.5:3689=203.0.113.7:13689")])
+    core = Exporter(ExportConfig(site=site(), keys=("office",)), signer(), Random(1), 100, addresses=addresses)
+    effects = core.found(item(b"x", "192.168.1.5"), 0)
+    assert unseal(of(Put, effects)[0].value).item == item(b"x", "203.0.113.7", port=13689)
+    (report,) = stored_all(core, effects)
+    assert line(report) == "exported x (_daap._tcp) 203.0.113.7:13689 as office"
+    assert core.found(item(b"x", "192.168.1.5"), 1) == []
+    assert "192.168.1.6 is private" in of(Report, core.found(item(b"y", "192.168.1.6"), 2))[0].reason
+    # The link is asked for it by the name that it has there.
+    assert core.tick(70) == [Confirm(service_type="_daap._tcp", instance=b"x")]

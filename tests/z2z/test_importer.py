@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.z2z.exports import item, site, stored
+from z2z.address_map import address_map, parse_mapping
 from z2z.importer import ImportConfig, Importer
 from z2z.mdns.messages import Conflict, ConflictReason, Registered, StandingBy
 from z2z.presence import Register, Update, Withdraw
@@ -250,3 +251,21 @@ def test_registrations_on_the_link_are_always_those_of_the_table(steps):
                 perform(core.link_event(taken, now))
         states = [row.state for row in core.status() if row.state != "refused"]
         assert len(link) == len([state for state in states if state in ("probing", "imported")])
+
+
+def test_an_address_that_other_sites_use_too_is_shown_where_this_link_reaches_it():
+    addresses = address_map([parse_mapping("192.168.1.0/24=10.7.0.0/24")])
+    core = Importer(ImportConfig(site=site(9, "here")), Random(1), addresses=addresses)
+    core.set_own_prefixes([ip_interface("192.168.1.1/24"), ip_interface("192.168.2.1/24")])
+    shown = only_registration(core.seen(OFFICE, stored(item(b"a", "192.168.1.5")), 0))
+    assert (shown.item, shown.host_label) == (item(b"a", "10.7.0.5"), b"z2z-10-7-0-5-office")
+    (reason,) = reasons(core.seen(OFFICE, stored(item(b"b", "192.168.2.5")), 0))
+    assert "192.168.2.5 lies in 192.168.2.0/24 of this host" in reason
+
+
+def test_who_maps_an_import_into_this_link_is_believed():
+    addresses = address_map([parse_mapping("10.7.0.5:80=192.168.1.200:8080")])
+    core = Importer(ImportConfig(site=site(9, "here")), Random(1), addresses=addresses)
+    core.set_own_prefixes([ip_interface("192.168.1.1/24")])
+    shown = only_registration(core.seen(OFFICE, stored(item(b"a", "10.7.0.5", port=80)), 0))
+    assert shown.item == item(b"a", "192.168.1.200", port=8080)

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.z2z.exports import item
+from z2z.address_map import address_map, parse_mapping
 from z2z.policy import NotExportedError, check_exportable, opted_out, usable_keys
 
 
@@ -13,7 +14,7 @@ from z2z.policy import NotExportedError, check_exportable, opted_out, usable_key
         (item(host=b"Z2Z-x"), "itself an import"),
         (item(service_type="_ssh._tcp"), "--force-type"),
         (item(txt=b"\x06z2z=no"), "z2z=no"),
-        (item(b"x", "192.168.1.5"), "192.168.1.5 is private; pass --allow-private"),
+        (item(b"x", "192.168.1.5"), "192.168.1.5 is private; pass --allow-private.*--map 192.168.1.5=PUBLIC"),
         (item(b"x", "127.0.0.1"), "127.0.0.1 is loopback"),
         (item(b"x", "169.254.1.1", "fe80::1"), "link-local"),
     ],
@@ -25,7 +26,15 @@ def test_some_services_stay_on_their_link(service, reason):
 
 def test_asking_twice_exports_sensitive_types_and_private_addresses():
     service = item(b"x", "192.168.1.5", "127.0.0.1", service_type="_ssh._tcp")
-    assert check_exportable(service, allow_private=True, force_type=True) == ("127.0.0.1 is loopback",)
+    assert check_exportable(service, allow_private=True, force_type=True).lost == ("127.0.0.1 is loopback",)
+
+
+def test_an_address_that_is_mapped_counts_as_not_private():
+    addresses = address_map([parse_mapping("192.168.1.5=10.0.0.5")])
+    service = item(b"x", "192.168.1.5", "192.168.1.6")
+    found = check_exportable(service, allow_private=False, force_type=False, addresses=addresses)
+    assert found.item == item(b"x", "10.0.0.5")
+    assert found.lost == ("192.168.1.6 is private",)
 
 
 def test_loopback_never_leaves_even_when_private_addresses_may():
