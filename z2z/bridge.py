@@ -14,15 +14,11 @@ from typing import Final, Literal
 import msgspec
 import trio
 
-from mdht import netifaces_io
-from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.signing import SigningKey
 from z2z.address_map import NO_MAP, AddressMap
-from z2z.addresses import Interface
 from z2z.control import Answer, ProgramStatus, copy_name, only_copy, run_directory, serve
 from z2z.cover import PLAIN, Cover
 from z2z.dry_run import ReadOnlyStore, SilentLink
-from z2z.errors import LinkError
 from z2z.export_side import ExportSide
 from z2z.exporter import ExportConfig, Exporter
 from z2z.import_side import ImportSide, Source
@@ -30,6 +26,8 @@ from z2z.importer import IMPORTS_MAX, ImportConfig, Importer
 from z2z.keys import normalise
 from z2z.known_sites import FILE_NAME, KnownSites
 from z2z.mdns.link_io import MdnsLink, open_link
+from z2z.policy_file import PolicyFile
+from z2z.policy_rules import NO_RULES
 from z2z.reports import Report
 from z2z.seal import Site
 from z2z.sides import Say
@@ -37,6 +35,7 @@ from z2z.stores.base import Store
 from z2z.stores.kinds import OpenStore, StoreSettings
 from z2z.stores.registry import store_kind
 from z2z.stores.stream import ANY_KEY
+from z2z.this_host import LOOPBACK, default_interface, own_prefixes
 from z2z.trust import Known, Policy, Trust
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,6 @@ LOOK_S: Final = 3.0
 ONCE_S: Final = 15.0
 "Longest time that `--once` waits for the store: joining an overlay, and two retries."
 LOOK_AGAIN_S: Final = 0.2
-LOOPBACK: Final = "lo"
 
 Role = Literal["export", "import"]
 
@@ -78,6 +76,8 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     force_type: bool = False
     export_map: AddressMap = NO_MAP
     import_map: AddressMap = NO_MAP
+    policy: Path | None = None
+    "The file of the administrator's rules."
     once: bool = False
     dry_run: bool = False
     covers: tuple[Cover, ...] = (PLAIN,)
@@ -85,36 +85,6 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     trust: Policy = Policy.FIRST_USE
     sites: Path | None = None
     "The file of sites that are known; that of the state directory by default."
-
-
-def default_interface() -> str:
-    """Return the interface to use when none is named.
-
-    Raises:
-        LinkError: this machine has none.
-    """
-    try:
-        return netifaces_io.default_interface()
-    except MdhtLocalError as error:
-        raise LinkError(str(error)) from error
-
-
-def own_prefixes(shown_on: str) -> Iterable[Interface]:
-    """Return the addresses of this host, with prefixes, at which an import would lead to a stranger.
-
-    Clients on a link reach the prefix of that link directly; those of this host's other links they reach through
-    routers, as this host may be one. Programs of this machine reach all of its links directly.
-
-    Args:
-        shown_on: the interface on which imports are shown.
-    """
-    found: list[Interface] = []
-    for name in netifaces_io.interfaces() if shown_on == LOOPBACK else (shown_on,):
-        try:
-            found += netifaces_io.interface_addresses(name)
-        except MdhtLocalError as error:  # it went while we looked
-            log.debug("%s", error)
-    return [each for each in found if not each.ip.is_loopback]
 
 
 class _Outcome:
@@ -134,7 +104,7 @@ class Bridge:
         Args:
             config: what to do.
             say: tells the user of changes.
-            ready: called once, with one line of what is going on.
+            ready: called with one line of what is going on, at the start and after another look at the policy.
         """
         self._config, self._user, self._ready = config, say, ready
         self._exporters: list[tuple[ExportSide, tuple[str, ...]]] = []
@@ -143,6 +113,8 @@ class Bridge:
         self._stores: dict[str, OpenStore] = {}
         self._opened: list[OpenStore] = []
         self._interface = ""
+        self._policy = PolicyFile(config.policy, config.trust)
+        self._rules = NO_RULES
         self._links: list[MdnsLink] = []
         self._started = time.monotonic()
 
@@ -154,6 +126,7 @@ class Bridge:
             LinkError: the interface cannot be used.
         """
         config = self._config
+        self._rules = self._policy.read()
         self._interface = config.interface or default_interface()
         name = copy_name(self._identity())
         directory = run_directory(config.state_dir)
@@ -165,6 +138,18 @@ class Bridge:
             if config.once or config.dry_run:
                 return await self._brief(stop)
             return await self._steady(stop)
+
+    def reread_policy(self) -> None:
+        """Obey the policy as its file is now; a faulty one changes nothing."""
+        rules = self._policy.reread()
+        if rules is None:
+            return
+        self._rules = rules
+        self._ready(f"policy: {self._policy.describe()}")
+        for exporting, _ in self._exporters:
+            exporting.set_rules(rules)
+        if self._importing is not None:
+            self._importing.set_rules(rules)
 
     def answer(self) -> Answer:
         """Return what `z2z status` shows."""
@@ -183,6 +168,7 @@ class Bridge:
             stores={name: text for name, store in self._stores.items() if (text := store.describe())},
             uptime_s=round(time.monotonic() - self._started, 1),
             link=self._counted(),
+            policy=self._policy.describe(),
         )
         return Answer(program=program, services=tuple(services))
 
@@ -213,7 +199,7 @@ class Bridge:
         if config.imports:
             sites, known = self._sites()
             settings = ImportConfig(site=config.site, stale_s=config.stale_s, imports_max=config.imports_max)
-            importer = Importer(settings, rng, Trust(config.trust, known), config.import_map)
+            importer = Importer(settings, rng, Trust(config.trust, known), config.import_map, self._rules)
             link = SilentLink(links[shown_on]) if silent else links[shown_on]
             self._importing = ImportSide(
                 importer, link, self._say, partial(own_prefixes, shown_on), None if silent else sites
@@ -243,7 +229,7 @@ class Bridge:
             force_type=config.force_type,
         )
         first_seq = time.time_ns() // 1_000_000
-        return Exporter(settings, config.signer, rng, first_seq, config.covers[0], config.export_map)
+        return Exporter(settings, config.signer, rng, first_seq, config.covers[0], config.export_map, self._rules)
 
     def _roles(self) -> dict[Role, tuple[str, ...]]:
         exports = tuple(dict.fromkeys(name for name, _ in self._config.exports))

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -80,7 +80,7 @@ async def _run(options: Options) -> int:
         await nursery.start(stop.watch)
         match options:
             case BridgeOptions():
-                code = await _bridge(options, stop.event)
+                code = await _bridge(options, stop)
             case BrowseOptions():
                 nursery.start_soon(stop.cancel, nursery.cancel_scope)
                 code = await browse(options, _terminal(options))
@@ -103,19 +103,33 @@ class _Stop:
     def __init__(self) -> None:
         self.event = trio.Event()
         self.status: int | None = None
+        self.on_hangup: Callable[[], None] | None = None
+        "What SIGHUP asks for, where that is not the end."
+        self._has_terminal = _terminal_is_there()
 
     async def watch(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take signals: the first one asks to end, a second Ctrl-C ends at once."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
-                if number == signal.SIGHUP and of_this_process().present:
-                    log.info("SIGHUP: nothing is read again")  # `systemctl reload`; there is no terminal to lose
-                    continue
                 if self.event.is_set() and number == signal.SIGINT:
                     os._exit(INTERRUPTED)  # the user does not want to wait for any clean-up
+                # The kernel sends the same signal when the terminal is closed, and then nobody wants to go on.
+                closed = self._has_terminal and not _terminal_is_there()
+                if number == signal.SIGHUP and not closed and self._goes_on():
+                    continue
                 self.status = INTERRUPTED if number == signal.SIGINT else 0
                 self.event.set()
+
+    def _goes_on(self) -> bool:
+        """Act on a SIGHUP that asks to read again; whether it is one: a service has no terminal to lose."""
+        if self.on_hangup is not None:
+            self.on_hangup()
+        elif of_this_process().present:
+            log.info("SIGHUP: there is no policy to read again")
+        else:
+            return False
+        return True
 
     async def cancel(self, scope: trio.CancelScope) -> None:
         """End work that has nothing to clean up."""
@@ -123,12 +137,21 @@ class _Stop:
         scope.cancel()
 
 
+def _terminal_is_there() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def _terminal(options: Options) -> Terminal:
     stdout_is_data = isinstance(options, BridgeOptions) and "stream" in dict(options.exports)
     return Terminal(sys.stderr if stdout_is_data else sys.stdout, json=options.json, verbosity=options.verbosity)
 
 
-async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
+async def _bridge(options: BridgeOptions, stop: _Stop) -> int:
     signer = SigningKey.load_or_create(options.identity)
     config = BridgeConfig(
         exports=options.exports,
@@ -151,6 +174,7 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         force_type=options.force_type,
         export_map=options.export_map,
         import_map=options.import_map,
+        policy=options.policy,
         once=options.once,
         dry_run=options.dry_run,
         covers=tuple(map(Secret, options.secrets)) or (PLAIN,),
@@ -164,12 +188,14 @@ async def _bridge(options: BridgeOptions, stop: trio.Event) -> int:
         ready.set()
 
     bridge = Bridge(config, terminal.say, on_ready)
+    if options.policy is not None and not options.once and not options.dry_run:
+        stop.on_hangup = bridge.reread_policy
     async with trio.open_nursery() as nursery:
         if options.metrics is not None:
             server = MetricsServer(lambda: exposition([bridge.answer()]), "z2z")
             log.info("metrics at %s", await nursery.start(server.serve, options.metrics))
-        nursery.start_soon(_report, bridge, ready, stop)
-        status = await bridge.run(stop)
+        nursery.start_soon(_report, bridge, ready, stop.event)
+        status = await bridge.run(stop.event)
         nursery.cancel_scope.cancel()
     return status
 

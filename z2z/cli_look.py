@@ -3,7 +3,6 @@
 import msgspec
 import trio
 
-from z2z.bridge import default_interface
 from z2z.cli_options import BrowseOptions, StatusOptions
 from z2z.cli_output import Terminal
 from z2z.cli_values import default_state_dir
@@ -13,6 +12,7 @@ from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, Service
 from z2z.prometheus import exposition
 from z2z.reports import endpoints, shown
 from z2z.systemd_units import SYSTEM_STATE
+from z2z.this_host import default_interface
 
 TYPES_MAX = 200
 "Types browsed at once; each costs a question on the link."
@@ -123,6 +123,8 @@ def _print_answer(answer: Answer, terminal: Terminal) -> None:
         f"z2z {program.pid}: {work}{keys}; site {program.site} ({program.site_id}) on {program.interface}, "
         f"for {program.uptime_s:.0f} s"
     )
+    if program.policy:
+        terminal.note(f"  policy: {program.policy}")
     for name, text in program.stores.items():
         terminal.note(f"  {name}: {text}")
     rows = [

@@ -34,6 +34,7 @@ from z2z.errors import Z2zError
 from z2z.importer import IMPORTS_MAX, SLOTS_MAX
 from z2z.keys import normalise
 from z2z.policy import sensitive_reason
+from z2z.policy_file import PolicyFile
 from z2z.seal import LEASE_MAX_S
 from z2z.stores.registry import DEFAULT_STORE, store_kind, store_names
 from z2z.trust import Policy
@@ -57,6 +58,8 @@ examples:
                                                only sites that know the phrase in secret.txt can find it and read it
   z2z --export _ipp._tcp --key office --map 192.168.1.5:631=203.0.113.7:8631
                                                the router passes its port 8631 on to this printer
+  z2z --export _ipp._tcp --policy rules.toml --dry-run
+                                               what the rules would let out and what not, and which rule says so
   z2z --export _ipp._tcp --dry-run             who would see what, without telling anybody
   z2z browse                                   what this link shows; z2z browse _ipp._tcp for one type
   z2z identity show                            who this site is, and whom it knows by their keys
@@ -67,6 +70,7 @@ Stores: mdht (default, the overlay), stream (JSON lines on stdout or stdin), mem
 kademlia (a network of nodes of that Python package; --bootstrap HOST:8468 names one of them).
 A pipe that ends ends the import: all is withdrawn, exit status 0. What a file says stays until z2z is ended.
 --once ends after the first puts and leaves them to live for --ttl; on import it prints what is found.
+SIGHUP has --policy read again; without one, and when the terminal is closed, it ends z2z as SIGTERM does.
 Ctrl-C and SIGTERM take everything back first, for at most 5 s; a second Ctrl-C ends at once.
 exit status: 0 done, or ended by SIGTERM; 1 failed; 2 wrong usage; 130 ended by Ctrl-C
 """
@@ -100,6 +104,7 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     force_type: bool
     export_map: AddressMap
     import_map: AddressMap
+    policy: Path | None
     secrets: tuple[bytes, ...]
     "Made from phrases, the present one first."
     trust: Policy
@@ -210,6 +215,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         allow_private=args.allow_private,
         force_type=args.force_type,
         export_map=_address_map(parser, "--map", args.map),
+        policy=args.policy,
         import_map=_address_map(parser, "--map-import", args.map_import),
         secrets=_secrets(parser, args),
         trust=_POLICIES.get(args.trust, Policy.LISTED),
@@ -248,6 +254,10 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error(
             f"--refresh {args.refresh:g} must be at most half of --ttl {args.ttl}, or one lost put ends a service"
         )
+    try:
+        PolicyFile(args.policy, _POLICIES.get(args.trust, Policy.LISTED)).read()
+    except Z2zError as error:
+        parser.error(f"argument --policy: {error}")
     if not args.force_type:
         for reason in filter(None, (sensitive_reason(service_type) for _, service_type in args.exports)):
             parser.error(reason)
@@ -333,6 +343,8 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--trust", default=Policy.FIRST_USE.value, metavar="first-use|anybody|FILE",
         help="whom to believe: the first key seen under a site's name, everybody, or the keys in a file")  # fmt: skip
     add("--allow-private", action="store_true", help="export private addresses too")
+    add("--policy", type=Path, metavar="FILE",
+        help="rules of what may be exported and imported; SIGHUP has them read again")  # fmt: skip
     add("--map", action="append", default=[], type=checked(parse_mapping), metavar="PRIVATE=PUBLIC",
         help="export the first as the second, which a router passes on: address, ADDRESS:PORT or network")  # fmt: skip
     add("--map-import", action="append", default=[], type=checked(parse_mapping), metavar="THEIRS=HERE",

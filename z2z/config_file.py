@@ -30,6 +30,7 @@ WITH_VALUE: Final = frozenset(
         "key",
         "map",
         "map-import",
+        "policy",
         "ttl",
         "refresh",
         "poll",
@@ -75,7 +76,7 @@ def arguments(path: Path, given: Sequence[str], *, required: bool) -> list[str]:
         return []
     except OSError as error:
         raise LocalProtocolError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of UTF-8 and TOML, and of numbers with thousands of digits
         raise LocalProtocolError(f"{path} is not TOML: {error}") from error
     said = {word.partition("=")[0].removeprefix("--").partition(":")[0] for word in given if word.startswith("--")}
     if said & {EXPORT, IMPORT}:

@@ -45,6 +45,8 @@ class ProgramStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     link: dict[str, int] = {}
     "Counters of its links: packets, what was left out of them, records."
+    policy: str = ""
+    "How its policy stands; empty without one."
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import trio
 from z2z.errors import StoreError
 from z2z.exporter import Confirm, ExportEffect, Exporter, Put, Remove
 from z2z.mdns.messages import ServiceChanged, ServiceFound, ServiceLost, ServiceRefused
+from z2z.policy_rules import Rules
 from z2z.reports import Report
 from z2z.sides import PATIENCE_S, TICK_MIN_S, Alarm, Link, Say
 from z2z.stores.base import Store
@@ -48,6 +49,10 @@ class ExportSide:
                 self._perform(self.exporter.tick(trio.current_time()))
                 await trio.sleep(TICK_MIN_S)
                 await self._alarm.sleep_until(self.exporter.next_deadline())
+
+    def set_rules(self, rules: Rules) -> None:
+        """Obey other rules from now on."""
+        self._perform(self.exporter.set_rules(rules, trio.current_time()))
 
     async def close(self) -> None:
         """Remove everything that was exported; to be called after `run` was cancelled, under a deadline."""

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from itertools import chain
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,7 @@ from z2z.address_map import NO_MAP, AddressMap
 from z2z.cover import PLAIN, Cover
 from z2z.errors import LocalProtocolError
 from z2z.policy import Exportable, NotExportedError, check_exportable, usable_keys
+from z2z.policy_rules import NO_RULES, Rules
 from z2z.reports import EventName, Report, ServiceStatus, endpoints, shown
 from z2z.seal import Site, seal
 from z2z.service_item import ServiceItem
@@ -102,6 +103,9 @@ class _Export:
     keys: tuple[str, ...]
     name: bytes
     value: bytes
+    heard: ServiceItem
+    "As the link has it."
+    allowed_by: str
     refresh_at: float
     asked: bool = False
     "A `Confirm` is under way."
@@ -109,6 +113,14 @@ class _Export:
     announced: bool = False
     "The user was told that it is exported."
     said_failing: bool = False
+
+
+class _Skip(NamedTuple):
+    """One service that is not exported."""
+
+    report: Report
+    heard: ServiceItem | None
+    "None for what breaks the rules of DNS-SD."
 
 
 class Exporter:
@@ -122,6 +134,7 @@ class Exporter:
         first_seq: int,
         cover: Cover = PLAIN,
         addresses: AddressMap = NO_MAP,
+        rules: Rules = NO_RULES,
     ) -> None:
         """Make an exporter.
 
@@ -132,12 +145,13 @@ class Exporter:
             first_seq: larger than every sequence number that this site used before (wall-clock milliseconds do).
             cover: what hides from the store what is in it.
             addresses: what a router between this link and the others translates.
+            rules: of the administrator.
         """
         self._config, self._signer, self._rng, self._cover = config, signer, rng, cover
-        self._addresses = addresses
+        self._addresses, self._rules = addresses, rules
         self._seq = first_seq
         self._exports: dict[ServiceId, _Export] = {}
-        self._skips: dict[ServiceId, Report] = {}
+        self._skips: dict[ServiceId, _Skip] = {}
 
     def found(self, item: ServiceItem, now: float) -> list[ExportEffect]:
         """Act on a service that is on the link, new or changed; the same one again changes nothing."""
@@ -147,22 +161,38 @@ class Exporter:
             keys = usable_keys(item, self._config.keys)
             if service not in self._exports and len(self._exports) >= SERVICES_MAX:
                 raise NotExportedError(f"{SERVICES_MAX} services are exported already")
-            return self._export(service, outgoing.item, keys, "; ".join(outgoing.lost), now)
+            return self._export(service, item, outgoing, keys, now)
         except LocalProtocolError as reason:  # of the policy, or of an item too large to seal
             expected = isinstance(reason, NotExportedError) and reason.expected
             effects = self._withdraw(service, str(reason))
-            return effects + self._skip(service, shown(item.instance), endpoints(item), str(reason), detail=expected)
+            report = Report(
+                event="skipped",
+                service=shown(item.instance),
+                service_type=item.service_type,
+                where=endpoints(item),
+                reason=str(reason),
+                detail=expected or bool(effects),  # that it is withdrawn was said with the same reason
+            )
+            return effects + self._skip(service, report, item)
 
     def refused(self, service_type: str, instance: bytes, reason: str) -> list[ExportEffect]:
         """Act on a service of the link that breaks the rules of DNS-SD."""
         service = service_id(service_type, instance)
-        return self._withdraw(service, reason) + self._skip(service, shown(instance), (), reason)
+        report = Report(event="skipped", service=shown(instance), service_type=service_type, reason=reason)
+        return self._withdraw(service, reason) + self._skip(service, report, None)
 
     def lost(self, service_type: str, instance: bytes) -> list[ExportEffect]:
         """Act on a service that left the link."""
         service = service_id(service_type, instance)
         self._skips.pop(service, None)
         return self._withdraw(service, "it left the link")
+
+    def set_rules(self, rules: Rules, now: float) -> list[ExportEffect]:
+        """Obey other rules from now on: what they deny is withdrawn, what they allow is exported."""
+        self._rules = rules
+        heard = [export.heard for export in self._exports.values()]
+        heard += [skip.heard for skip in self._skips.values() if skip.heard is not None]
+        return [effect for item in heard for effect in self.found(item, now)]
 
     def confirmed(self, service_type: str, instance: bytes, *, alive: bool) -> list[ExportEffect]:
         """Act on the outcome of a `Confirm`: put the service again, or take it for gone."""
@@ -241,26 +271,32 @@ class Exporter:
             ServiceStatus(
                 role="export",
                 state="skipped",
-                service=skip.service,
-                service_type=skip.service_type,
-                where=skip.where,
-                reason=skip.reason,
+                service=skip.report.service,
+                service_type=skip.report.service_type,
+                where=skip.report.where,
+                reason=skip.report.reason,
             )
             for skip in self._skips.values()
         ]
         return exported + skipped
 
     def _outgoing(self, item: ServiceItem) -> Exportable:
-        config = self._config
         return check_exportable(
-            item, allow_private=config.allow_private, force_type=config.force_type, addresses=self._addresses
+            item,
+            allow_private=self._config.allow_private,
+            force_type=self._config.force_type,
+            addresses=self._addresses,
+            rules=self._rules,
         )
 
     def _export(
-        self, service: ServiceId, item: ServiceItem, keys: tuple[str, ...], lost: str, now: float
+        self, service: ServiceId, heard: ServiceItem, outgoing: Exportable, keys: tuple[str, ...], now: float
     ) -> list[ExportEffect]:
         self._skips.pop(service, None)
+        item, lost = outgoing.item, "; ".join(outgoing.lost)
         export = self._exports.get(service)
+        if export is not None:
+            export.heard, export.allowed_by = heard, outgoing.allowed_by
         if export is not None and export.item == item:
             return []
         self._seq += 1
@@ -274,6 +310,8 @@ class Exporter:
                 keys=keys,
                 name=self._name(service),
                 value=value,
+                heard=heard,
+                allowed_by=outgoing.allowed_by,
                 refresh_at=self._next_refresh(now, FIRST_SPREAD),
             )
             export.targets = {self._cover.key(key): _Target() for key in keys}
@@ -305,18 +343,14 @@ class Exporter:
         removes = [Remove(service=service, key=key, name=export.name) for key in export.targets]
         return [self._report("withdrawn", export, reason=reason), *removes]
 
-    def _skip(
-        self, service: ServiceId, name: str, where: tuple[str, ...], reason: str, *, detail: bool = False
-    ) -> list[ExportEffect]:
+    def _skip(self, service: ServiceId, report: Report, heard: ServiceItem | None) -> list[ExportEffect]:
         known = self._skips.get(service)
-        if known is not None and known.reason == reason:
-            return []
         if known is None and len(self._skips) >= SKIPS_MAX:
             self._skips.pop(next(iter(self._skips)))
-        report = Report(
-            event="skipped", service=name, service_type=service[0], where=where, reason=reason, detail=detail
-        )
-        self._skips[service] = report
+        if known is not None and known.report.reason == report.reason:
+            self._skips[service] = _Skip(known.report, heard)
+            return []
+        self._skips[service] = _Skip(report, heard)
         return [report]
 
     def _name(self, service: ServiceId) -> bytes:
@@ -338,5 +372,6 @@ class Exporter:
             where=endpoints(export.item),
             keys=() if event == "withdrawn" else own or export.keys,
             reason=reason,
+            allowed_by=export.allowed_by if event == "exported" else "",
             detail=detail,
         )

@@ -11,6 +11,7 @@ from z2z.addresses import Interface
 from z2z.cover import PLAIN, Cover
 from z2z.errors import LocalProtocolError, StoreError
 from z2z.importer import Importer
+from z2z.policy_rules import Rules
 from z2z.presence import ImportEffect, Register, Remember, Update, Withdraw
 from z2z.reports import Report
 from z2z.sides import PATIENCE_S, TICK_MIN_S, Alarm, Link, Say
@@ -70,14 +71,18 @@ class ImportSide:
         self.importer = importer
         self._link, self._say, self._own_prefixes, self._sites = link, say, own_prefixes, sites
         self._alarm = Alarm()
+        self._nursery: trio.Nursery | None = None
+        self._sources: tuple[Source, ...] = ()
 
     async def run(self, sources: Iterable[Source], poll_s: float) -> None:
         """Import from these sources until cancelled."""
+        self._sources = tuple(sources)
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             self.importer.set_own_prefixes(self._own_prefixes())
             nursery.start_soon(self._follow_link)
             nursery.start_soon(self._follow_prefixes, poll_s)
-            for source in sources:
+            for source in self._sources:
                 if source.store.pushes:
                     nursery.start_soon(self._listen, source)
                 nursery.start_soon(self._poll, source, poll_s)
@@ -99,8 +104,16 @@ class ImportSide:
             raise StoreError(f"the store did not answer within {PATIENCE_S:.0f} s") from error
         self._perform(self.importer.snapshot(source.label, values, trio.current_time(), source.cover))
 
+    def set_rules(self, rules: Rules) -> None:
+        """Obey other rules from now on, and look at once for what they allow."""
+        self._perform(self.importer.set_rules(rules))
+        if self._nursery is not None:
+            for source in self._sources:
+                self._nursery.start_soon(self._look_again, source)
+
     async def close(self, reason: str) -> None:
         """Leave the link, to other importers if there are any; to be called after `run` was cancelled."""
+        self._nursery = None
         await self._link.say_goodbye()
         self._perform(self.importer.shutdown(reason))
 
@@ -119,6 +132,12 @@ class ImportSide:
                 failing = True
             if not source.store.pushes:
                 await trio.sleep(interval_s)
+
+    async def _look_again(self, source: Source) -> None:
+        try:
+            await self.look(source)
+        except StoreError as error:
+            log.warning("looking for %s: %s; what is newly allowed comes later", source.label, error)
 
     async def _listen(self, source: Source) -> None:
         while True:

@@ -7,7 +7,6 @@ of one name, whichever key or store shows it; an *import* is what the link sees 
 
 import hashlib
 import math
-import unicodedata
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from random import Random
@@ -16,11 +15,13 @@ from typing import Final, TypeAlias
 import msgspec
 
 from z2z.address_map import NO_MAP, AddressMap
-from z2z.addresses import Interface, Scope, classify, own_prefix
+from z2z.addresses import Interface
+from z2z.admission import Admission, RefusedError
 from z2z.cover import PLAIN, Cover
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
 from z2z.mdns.messages import Conflict, Lost, Registered, ResponderEvent, StandingBy
+from z2z.policy_rules import NO_RULES, Rules
 from z2z.presence import ImportEffect, Neighbours, Presence, Remember
 from z2z.reports import Report, ServiceStatus, endpoints, shown
 from z2z.seal import Opened, Site, unseal
@@ -45,16 +46,6 @@ class ImportConfig(msgspec.Struct, frozen=True, kw_only=True):
     stale_s: float = 300.0
     "A value not seen in its store for so long counts as gone (thesis 4.3.1)."
     imports_max: int = IMPORTS_MAX
-
-
-class RefusedError(RemoteProtocolError):
-    """A value is sound but not for this link; another look may end otherwise."""
-
-    def __init__(self, reason: str, opened: Opened, *, expected: bool = False) -> None:
-        super().__init__(reason)
-        self.opened = opened
-        self.expected = expected
-        "Every set-up with several sites has such values: of interest only to who asks for details."
 
 
 @dataclass(slots=True)
@@ -82,7 +73,12 @@ class Importer:
     """Decides what of the stores is published on one link."""
 
     def __init__(
-        self, config: ImportConfig, rng: Random, trust: Trust | None = None, addresses: AddressMap = NO_MAP
+        self,
+        config: ImportConfig,
+        rng: Random,
+        trust: Trust | None = None,
+        addresses: AddressMap = NO_MAP,
+        rules: Rules = NO_RULES,
     ) -> None:
         """Make an importer.
 
@@ -91,10 +87,11 @@ class Importer:
             rng: source of its small delays.
             trust: the sites that it believes; everybody by default.
             addresses: what a router between the others and this link translates.
+            rules: of the administrator.
         """
-        self._config, self._rng, self._addresses = config, rng, addresses
+        self._config, self._rng = config, rng
         self._trust = Trust(Policy.ANYBODY) if trust is None else trust
-        self._own: tuple[Interface, ...] = ()
+        self._admission = Admission(config.site, self._trust, addresses, rules)
         self._held: dict[Slot, _Held] = {}
         self._imports: dict[int, Presence] = {}
         self._backers: dict[int, list[Slot]] = {}
@@ -104,7 +101,7 @@ class Importer:
 
     def set_own_prefixes(self, own: Iterable[Interface]) -> None:
         """Note the addresses of this host: what lies in their prefixes is not imported from now on."""
-        self._own = tuple(own)
+        self._admission.own = tuple(own)
 
     def seen(self, source: str, stored: StoredValue, now: float, cover: Cover = PLAIN) -> list[ImportEffect]:
         """Act on a value that a store shows under a key; `source` names both, `cover` is what it was exported with."""
@@ -142,6 +139,21 @@ class Importer:
                 reason = self._trust.reason(verdict, held.opened.site, held.opened.writer)
                 for source in list(held.sources):
                     effects += self._drop(slot, source, reason)
+        return [*effects, *self.set_rules(self._admission.rules)]  # which go by the names of sites
+
+    def set_rules(self, rules: Rules) -> list[ImportEffect]:
+        """Obey other rules from now on: what they deny goes; what they allow comes with the next look at its store."""
+        self._admission.rules = rules
+        effects: list[ImportEffect] = []
+        for slot, held in list(self._held.items()):
+            ruling = self._admission.ruling(held.opened)
+            if ruling.allowed:
+                continue
+            digest = hashlib.sha1(held.value, usedforsecurity=False).digest()
+            refused = self._refuse(slot, digest, RefusedError(ruling.by, held.opened))
+            dropped = [each for source in list(held.sources) for each in self._drop(slot, source, ruling.by)]
+            # One line for each: that it was removed, or, if another exporter's copy stays, that this one is refused.
+            effects += dropped if any(isinstance(each, Report) for each in dropped) else [*dropped, *refused]
         return effects
 
     def removed(self, source: str, stored: StoredValue) -> list[ImportEffect]:
@@ -171,7 +183,7 @@ class Importer:
             case _ if presence is None:
                 return []  # of an earlier registration
             case Registered():
-                return presence.registered()
+                return [self._with_rule(effect, presence) for effect in presence.registered()]
             case StandingBy():
                 return presence.served_elsewhere()
             case Conflict() | Lost():
@@ -239,15 +251,7 @@ class Importer:
 
     def _admit(self, opened: Opened, *, is_new: bool) -> ServiceItem:
         """Return the item as this link may see it, or refuse it."""
-        item = opened.item
-        if self._config.site.id in opened.hops:
-            raise RefusedError("it is this site's own export", opened, expected=True)
-        verdict = self._trust.judge(opened.site, opened.writer)
-        if verdict not in {Verdict.KNOWN, Verdict.NEW}:
-            raise RefusedError(self._trust.reason(verdict, opened.site, opened.writer), opened)
-        if any(unicodedata.category(char) == "Cc" for char in item.display_name):
-            raise RefusedError("its name has control characters", opened)
-        item = self._sift(opened)
+        item = self._admission.admit(opened)
         if is_new and len(self._held) >= SLOTS_MAX:
             raise RefusedError(f"{SLOTS_MAX} values are held already", opened)
         if is_new and len(self._imports) >= self._config.imports_max and self._twin(item) is None:
@@ -255,6 +259,12 @@ class Importer:
             why = f"this link shows {shown_max} imports already; clients' caches hold some 800 (--imports-max)"
             raise RefusedError(why, opened)
         return item
+
+    def _with_rule(self, effect: ImportEffect, presence: Presence) -> ImportEffect:
+        if not isinstance(effect, Report):
+            return effect
+        first = self._held[self._backers[presence.number][0]]
+        return msgspec.structs.replace(effect, allowed_by=self._admission.ruling(first.opened).by)
 
     def _believe(self, opened: Opened) -> list[ImportEffect]:
         """Remember the key of a site that is new here."""
@@ -268,24 +278,6 @@ class Importer:
             detail=True,
         )
         return [Remember(self._trust.remember(opened.site, opened.writer)), report]
-
-    def _sift(self, opened: Opened) -> ServiceItem:
-        """Return the item with the addresses that clients of this link may be sent to."""
-        here = self._addresses.apply(opened.item)
-        kept, lost = [], list(here.lost)
-        for address in here.item.addresses:
-            scope, prefix = classify(address), own_prefix(address, self._own)
-            if address in here.mapped:  # the administrator knows who answers there
-                kept.append(address)
-            elif scope not in {Scope.PUBLIC, Scope.PRIVATE}:
-                lost.append(f"{address} is {scope.value}")
-            elif prefix is not None:
-                lost.append(f"{address} lies in {prefix} of this host, where it is on the link already or a stranger")
-            else:
-                kept.append(address)
-        if not kept:
-            raise RefusedError("; ".join(lost) or "it has no address", opened)
-        return msgspec.structs.replace(here.item, addresses=tuple(kept))
 
     def _hold(self, slot: Slot, stored: StoredValue, opened: Opened, item: ServiceItem) -> list[ImportEffect]:
         held = self._held.get(slot)

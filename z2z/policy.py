@@ -8,6 +8,7 @@ from z2z.address_map import NO_MAP, AddressMap
 from z2z.addresses import Scope, classify, exportable
 from z2z.errors import LocalProtocolError
 from z2z.keys import normalise
+from z2z.policy_rules import NO_RULES, Rules
 from z2z.proxy import is_import_host
 from z2z.service_item import ServiceItem
 
@@ -58,10 +59,17 @@ class Exportable(msgspec.Struct, frozen=True, kw_only=True):
     item: ServiceItem
     lost: tuple[str, ...]
     "Addresses that it lost, with the reason."
+    allowed_by: str = ""
+    "What of the administrator's policy lets it pass."
 
 
 def check_exportable(
-    item: ServiceItem, *, allow_private: bool, force_type: bool, addresses: AddressMap = NO_MAP
+    item: ServiceItem,
+    *,
+    allow_private: bool,
+    force_type: bool,
+    addresses: AddressMap = NO_MAP,
+    rules: Rules = NO_RULES,
 ) -> Exportable:
     """Return an item as it may be exported, with the addresses at which others reach it.
 
@@ -70,6 +78,9 @@ def check_exportable(
     """
     if is_import_host(item.host):
         raise NotExportedError("it is itself an import", expected=True)
+    ruling = rules.judge_export(item)
+    if not ruling.allowed:
+        raise NotExportedError(ruling.by)
     sensitive = sensitive_reason(item.service_type)
     if sensitive is not None and not force_type:
         raise NotExportedError(sensitive)
@@ -82,7 +93,7 @@ def check_exportable(
     lost += there.lost
     if not kept:
         raise NotExportedError((", ".join(lost) or "it has no address") + _remedy(item))
-    return Exportable(item=msgspec.structs.replace(there.item, addresses=kept), lost=tuple(lost))
+    return Exportable(item=msgspec.structs.replace(there.item, addresses=kept), lost=tuple(lost), allowed_by=ruling.by)
 
 
 def _remedy(item: ServiceItem) -> str:

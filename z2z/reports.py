@@ -41,6 +41,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shown_as: str = ""
     "Instance name on this link, where it differs."
     reason: str = ""
+    allowed_by: str = ""
+    "What of the administrator's policy lets it pass."
     dry_run: bool = False
     "It would have happened."
     detail: bool = False
@@ -94,4 +96,6 @@ def line(report: Report) -> str:
     if report.site:
         words.append(f"from {report.site}")
     text = " ".join(words)
-    return printable(f"{text}: {report.reason}" if report.reason else text)
+    # Why something passes is of interest to who tries a policy out.
+    why = "; ".join(filter(None, (report.reason, report.allowed_by if report.dry_run else "")))
+    return printable(f"{text}: {why}" if why else text)

@@ -93,6 +93,12 @@ class Trust:
             return Verdict.KNOWN if key in keys else Verdict.CHANGED
         return Verdict.FULL if len(self._known) >= KNOWN_MAX else Verdict.NEW
 
+    def names_of(self, site: Site, key: bytes) -> frozenset[str]:
+        """Names, folded, that an item's site has by right: those of its key, where a listing says whose that is."""
+        if self._policy is Policy.LISTED:
+            return frozenset(name for name, keys in self._known.items() if key in keys)
+        return frozenset([folded(site.name)])
+
     def remember(self, site: Site, key: bytes) -> Known:
         """Believe a key under a name from now on."""
         known = Known(folded(site.name), key)

@@ -4,8 +4,9 @@ import trio
 
 from mdht.netifaces_io import interfaces
 from tests.z2z.exports import signer, site
-from z2z.bridge import Bridge, BridgeConfig, own_prefixes
+from z2z.bridge import Bridge, BridgeConfig
 from z2z.errors import LinkError, LocalProtocolError
+from z2z.this_host import own_prefixes
 
 
 def config(tmp_path, **changes) -> BridgeConfig:

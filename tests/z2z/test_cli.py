@@ -1,11 +1,15 @@
 import json
 import logging
+import os
+import signal
 import sys
 
 import pytest
 import trio
+import trio.testing
 
 from tests.z2z.test_control import ANSWER
+from z2z import cli
 from z2z.cli import main
 from z2z.cli_look import status, txt_strings
 from z2z.cli_options import parse_arguments
@@ -81,3 +85,44 @@ def test_status_prints_what_programs_say(tmp_path, capsys):
     assert trio.run(served, ["status", "--state-dir", str(tmp_path), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.strip().split("\n")]
     assert [line.get("pid") for line in lines] == [7, None]
+
+
+def after_hangup(monkeypatch, terminals, on_hangup):
+    """Whether a program is to end that has got SIGHUP, with or without a terminal before and after it."""
+    found = iter(terminals)
+    monkeypatch.setattr(cli, "_terminal_is_there", lambda: next(found))
+
+    async def run():
+        stop = cli._Stop()
+        stop.on_hangup = on_hangup
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stop.watch)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+        return stop.event.is_set(), stop.status
+
+    return trio.run(run)
+
+
+def test_a_hangup_ends_the_program_unless_it_has_something_to_read_again(monkeypatch):
+    called = []
+    assert after_hangup(monkeypatch, [False, False], None) == (True, 0)
+    assert after_hangup(monkeypatch, [False, False], lambda: called.append(1)) == (False, None)
+    assert after_hangup(monkeypatch, [True, True], lambda: called.append(2)) == (False, None)
+    assert called == [1, 2]
+    # Its terminal was closed.
+    assert after_hangup(monkeypatch, [True, False], lambda: called.append(3)) == (True, 0)
+    assert called == [1, 2]
+
+
+def test_a_faulty_policy_is_one_line_and_status_2(tmp_path, capsys):
+    policy = tmp_path / "rules.toml"
+    policy.write_text('[[rule]]\naction = "denny"\n')
+    argv = ["--import:memory", "--key", "x", "--no-config", "--state-dir", str(tmp_path), "--policy", str(policy)]
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert f"argument --policy: policy {policy}: rule 1: action is" in said
+    assert said.count("\n") == 1
+    assert main([*argv[:-1], str(tmp_path / "nothing")]) == 2
+    assert "No such file" in capsys.readouterr().err

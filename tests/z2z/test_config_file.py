@@ -79,6 +79,7 @@ def test_the_file_is_found_by_itself_unless_it_is_not_wanted(
         ("ttl = 1979-05-27", "ttl is a text, a number"),
         ("allow-private = 1", "allow-private is true or false, not 1"),
         ("key = ", "is not TOML"),
+        ("ttl = " + "9" * 5_000, "is not TOML"),
         ("export = 'ipp'", "not a DNS-SD service type"),
         ("export = 'nowhere:_ipp._tcp'", "unknown store 'nowhere'"),
         ("#" * (FILE_MAX + 1), "some other file"),

@@ -9,6 +9,7 @@ from tests.z2z.exports import item, signer, site
 from z2z.address_map import address_map, parse_mapping
 from z2z.exporter import RETRY_FIRST_S, SERVICES_MAX, Confirm, ExportConfig, Exporter, Put, Remove
 from z2z.keys import dht_key
+from z2z.policy_text import parse_rules
 from z2z.reports import Report, line
 from z2z.seal import unseal
 
@@ -235,3 +236,50 @@ def test_a_service_behind_a_router_goes_out_with_the_address_and_port_that_the_r
     assert "192.168.1.6 is private" in of(Report, core.found(item(b"y", "192.168.1.6"), 2))[0].reason
     # The link is asked for it by the name that it has there.
     assert core.tick(70) == [Confirm(service_type="_daap._tcp", instance=b"x")]
+
+
+DENY_MUSIC = '[[rule]]\naction = "deny"\ntype = "_daap._tcp"\nreason = "it is loud"\n'
+BY_RULE = "policy rule 1 denies it: it is loud"
+
+
+def test_other_rules_withdraw_what_they_deny_and_export_what_they_allow():
+    core = exporter()
+    stored_all(core, core.found(item(), 0))
+    stored_all(core, core.found(item(service_type="_ipp._tcp"), 0))
+    effects = core.set_rules(parse_rules(DENY_MUSIC), 1)
+    assert len(of(Remove, effects)) == 2
+    said = [(report.event, report.reason, report.detail) for report in of(Report, effects)]
+    assert said == [("withdrawn", BY_RULE, False), ("skipped", BY_RULE, True)]
+    assert {(row.state, row.reason) for row in core.status()} == {("exported", ""), ("skipped", BY_RULE)}
+    assert core.set_rules(parse_rules(DENY_MUSIC), 2) == []
+    (report,) = of(Report, core.found(item(b"Second"), 2))
+    assert (report.event, report.reason, report.detail) == ("skipped", BY_RULE, False)
+    effects = core.set_rules(parse_rules('default = "allow"'), 3)
+    assert len(of(Put, effects)) == 4
+    assert [report.event for report in stored_all(core, effects, 3)] == ["exported", "exported"]
+    assert {row.state for row in core.status()} == {"exported"}
+
+
+def test_a_service_that_left_the_link_is_not_exported_by_rules_that_allow_it():
+    core = exporter()
+    core.set_rules(parse_rules(DENY_MUSIC), 0)
+    core.found(item(), 0)
+    core.refused("_daap._tcp", b"broken", "TXT data ends inside a string")
+    core.lost("_daap._tcp", b"Tom's Music")
+    assert core.set_rules(parse_rules('default = "allow"'), 1) == []
+
+
+def test_no_rule_lifts_what_z2z_protects_by_itself():
+    core = exporter()
+    rules = parse_rules('default = "deny"\n[[rule]]\naction = "allow"\n')
+    core.set_rules(rules, 0)
+    for service in (item(b"a", "10.0.0.1"), item(service_type="_ssh._tcp"), item(txt=b"\x06z2z=no")):
+        assert [report.event for report in of(Report, core.found(service, 0))] == ["skipped"]
+
+
+def test_a_dry_run_says_which_rule_lets_a_service_pass():
+    core = exporter()
+    core.set_rules(parse_rules('default.export = "deny"\n[[rule]]\ndirection = "export"\naction = "allow"\n'), 0)
+    (report,) = stored_all(core, core.found(item(), 0))
+    assert line(report).endswith("as office")
+    assert line(msgspec.structs.replace(report, dry_run=True)).endswith("as office: policy rule 1 allows it")

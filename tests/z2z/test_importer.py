@@ -9,6 +9,7 @@ from tests.z2z.exports import item, site, stored
 from z2z.address_map import address_map, parse_mapping
 from z2z.importer import ImportConfig, Importer
 from z2z.mdns.messages import Conflict, ConflictReason, Registered, StandingBy
+from z2z.policy_text import parse_rules
 from z2z.presence import Register, Update, Withdraw
 from z2z.reports import Report
 
@@ -269,3 +270,56 @@ def test_who_maps_an_import_into_this_link_is_believed():
     core.set_own_prefixes([ip_interface("192.168.1.1/24")])
     shown = only_registration(core.seen(OFFICE, stored(item(b"a", "10.7.0.5", port=80)), 0))
     assert shown.item == item(b"a", "192.168.1.200", port=8080)
+
+
+ONLY_OFFICE = """
+default.import = "deny"
+[[rule]]
+direction = "import"
+action = "deny"
+name = "*secret*"
+reason = "not here"
+[[rule]]
+direction = "import"
+action = "allow"
+site = "Office"
+"""
+
+
+def test_rules_decide_what_is_shown_and_a_refusal_names_the_rule():
+    core = importer()
+    core.set_rules(parse_rules(ONLY_OFFICE))
+    assert only_registration(core.seen(OFFICE, stored(item()), 0)).item == item()
+    assert reasons(core.seen(OFFICE, stored(item(b"My Secret")), 0)) == ["policy rule 1 denies it: not here"]
+    refused = core.seen(OFFICE, stored(item(b"x"), seed=2, site_name="lab"), 0)
+    assert reasons(refused) == ["no rule of the policy allows its import"]
+    assert sorted((row.state, row.reason) for row in core.status())[1:] == [
+        ("refused", "no rule of the policy allows its import"),
+        ("refused", "policy rule 1 denies it: not here"),
+    ]
+    (event,) = core.link_event(Registered(id=(1, 1), instance=b"Tom's Music"), 1)
+    assert (event.event, event.allowed_by) == ("imported", "policy rule 2 allows it")
+
+
+def test_other_rules_take_from_the_link_what_they_deny_and_show_what_they_allow_at_the_next_look():
+    core = importer()
+    core.seen(OFFICE, stored(item(b"My Secret")), 0)
+    core.seen("mdht:other", stored(item(b"My Secret")), 0)
+    effects = core.set_rules(parse_rules(ONLY_OFFICE))
+    assert len(of(Withdraw, effects)) == 1
+    assert reasons(effects) == ["policy rule 1 denies it: not here"]
+    assert [(row.state, row.reason) for row in core.status()] == [("refused", "policy rule 1 denies it: not here")]
+    assert core.seen(OFFICE, stored(item(b"My Secret")), 1) == [], "it was said"
+    assert core.set_rules(parse_rules('default = "allow"')) == []
+    assert only_registration(core.snapshot(OFFICE, [stored(item(b"My Secret"))], 2)).item == item(b"My Secret")
+    assert [row.state for row in core.status()] == ["probing"]
+
+
+def test_a_copy_that_rules_deny_is_refused_while_another_exporters_copy_stays():
+    core = importer()
+    core.seen(OFFICE, stored(item(), seed=2, site_name="lab"), 0)
+    core.seen(OFFICE, stored(item()), 0)
+    effects = core.set_rules(parse_rules(ONLY_OFFICE))
+    assert not of(Withdraw, effects)
+    assert [report.event for report in of(Report, effects)] == ["refused"]
+    assert sorted(row.state for row in core.status()) == ["probing", "refused"]

@@ -17,6 +17,7 @@ from z2z.import_side import ImportSide, Source
 from z2z.importer import ImportConfig, Importer
 from z2z.keys import dht_key
 from z2z.mdns.messages import Registered, StandingBy
+from z2z.policy_text import parse_rules
 from z2z.sides import Alarm
 from z2z.stores.memory import MemoryStore, MemoryTable
 
@@ -321,3 +322,43 @@ def test_an_alarm_wakes_at_its_deadline_or_when_rung():
         assert woken == [start + 5, start + 6]
 
     on_virtual_time(main)
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, Polled])
+@pytest.mark.parametrize("side", ["exporting", "importing"])
+def test_rules_that_change_take_services_back_and_bring_them_at_once(side, kind):
+    async def main(world):
+        world.bridge()
+        world.a.publish(item())
+        await trio.sleep(12)
+        assert world.b.names() == [b"Tom's Music"]
+        getattr(world, side).set_rules(parse_rules('default = "deny"'))
+        await trio.sleep(21 if side == "exporting" and kind is Polled else 1)
+        assert world.b.names() == []
+        getattr(world, side).set_rules(parse_rules('default = "allow"'))
+        await trio.sleep(11 if side == "exporting" and kind is Polled else 1)
+        assert world.b.names() == [b"Tom's Music"]
+
+    on_virtual_time(main, kind)
+
+
+def test_rules_that_change_while_the_store_does_not_answer_are_obeyed(caplog):
+    class Silent(Polled):
+        silent = False
+
+        async def get(self, key):
+            if self.silent:
+                raise StoreError("no node answered")
+            return await super().get(key)
+
+    async def main(world):
+        world.bridge()
+        world.a.publish(item())
+        await trio.sleep(12)
+        Silent.silent = True
+        world.importing.set_rules(parse_rules('default = "deny"'))
+        await trio.sleep(1)
+        assert world.b.names() == []
+        assert "looking for office: no node answered" in caplog.text
+
+    on_virtual_time(main, Silent)

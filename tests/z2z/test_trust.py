@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.z2z.exports import item, signer, site, stored
 from z2z.errors import LocalProtocolError
 from z2z.importer import ImportConfig, Importer
+from z2z.policy_text import parse_rules
 from z2z.presence import Register, Remember, Withdraw
 from z2z.reports import Report
 from z2z.seal import Site, site_id
@@ -49,6 +50,21 @@ def reasons(effects) -> list[str]:
 def test_what_is_known_decides(policy: Policy, known: list[tuple[str, int]], name: str, key: int, verdict: Verdict):
     trust = Trust(policy, [Known(each, KEYS[number]) for each, number in known])
     assert trust.judge(Site(id=site_id(KEYS[key]), name=name), KEYS[key]) is verdict
+
+
+def test_a_listed_site_has_the_names_of_its_key_whatever_it_calls_itself():
+    known = [Known("office", KEYS[1]), Known("lab", KEYS[1]), Known("home", KEYS[2])]
+    assert Trust(Policy.LISTED, known).names_of(Site(id=site_id(KEYS[1]), name="Home"), KEYS[1]) == {"office", "lab"}
+    assert Trust(Policy.FIRST_USE).names_of(Site(id=site_id(KEYS[1]), name="Home"), KEYS[1]) == {"home"}
+
+
+def test_rules_follow_the_names_that_a_listing_gives():
+    rules = parse_rules('default.import = "deny"\n[[rule]]\ndirection = "import"\naction = "allow"\nsite = "Lab"\n')
+    core = Importer(
+        ImportConfig(site=site(9, "here")), Random(1), Trust(Policy.LISTED, [Known("lab", KEYS[1])]), rules=rules
+    )
+    assert of(Register, core.seen(OFFICE, stored(item()), 0))
+    assert reasons(core.known([Known("office", KEYS[1])])) == ["no rule of the policy allows its import"]
 
 
 def test_of_too_many_sites_no_more_are_remembered():
