@@ -185,10 +185,21 @@ class Host:
         for gateway in self.interfaces[self.interface].gateways:
             self.lab.ip(f"route replace default via {gateway.ip} dev {self.interface}", self.namespace)
 
-    def forward_port(self, port: int, host: "Host", *, on: bool = True) -> None:
-        """As a router made by `Lab.nat`: pass on to a host what comes to a UDP port of its own outer address."""
-        to = ["-i", self.interface, "-p", "udp", "--dport", str(port), "-j", "DNAT", "--to", f"{host.ipv4}:{port}"]
-        self.run("iptables", "-t", "nat", "-A" if on else "-D", "PREROUTING", *to)
+    def forward_port(
+        self, port: int, host: "Host", *, to: int | None = None, protocol: str = "udp", on: bool = True
+    ) -> None:
+        """As a router made by `Lab.nat`: pass on to a host what comes to a port of its own outer address.
+
+        Args:
+            port: of the router.
+            host: behind it.
+            to: port of the host; the same by default.
+            protocol: `udp` or `tcp`.
+            on: whether to begin with it, or to end it.
+        """
+        there = f"{host.ipv4}:{to or port}"
+        rule = ["-i", self.interface, "-p", protocol, "--dport", str(port), "-j", "DNAT", "--to", there]
+        self.run("iptables", "-t", "nat", "-A" if on else "-D", "PREROUTING", *rule)
 
     def command(self, *argv: str) -> list[str]:
         """Return the words that run `argv` on this host, for a process of one's own."""
