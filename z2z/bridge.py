@@ -26,6 +26,8 @@ from z2z.importer import IMPORTS_MAX, ImportConfig, Importer
 from z2z.keys import normalise
 from z2z.known_sites import FILE_NAME, KnownSites
 from z2z.mdns.link_io import MdnsLink, open_link
+from z2z.mdns.outbox import PACKETS_PER_MINUTE, burst_of
+from z2z.mdns.responder import ResponderConfig
 from z2z.policy_file import PolicyFile
 from z2z.policy_rules import NO_RULES
 from z2z.reports import Report
@@ -67,6 +69,8 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     poll_s: float = 10.0
     stale_s: float = 300.0
     imports_max: int = IMPORTS_MAX
+    multicast_max: int = PACKETS_PER_MINUTE
+    "Packets a minute that imports may cost a link."
     interface: str | None = None
     local_only: bool = False
     bootstrap: tuple[str, ...] = ()
@@ -184,11 +188,12 @@ class Bridge:
         config, rng = self._config, SystemRandom()
         stores = {role: await self._open_stores(stack, role, names, state_dir) for role, names in self._roles().items()}
         links: dict[str, MdnsLink] = {}
+        budget = ResponderConfig(packets_per_minute=config.multicast_max, burst=burst_of(config.multicast_max))
         for interface in {self._interface} if config.exports else set():
-            links[interface] = await stack.enter_async_context(open_link(interface))
+            links[interface] = await stack.enter_async_context(open_link(interface, config=budget))
         shown_on = LOOPBACK if config.local_only else self._interface
         if config.imports and shown_on not in links:
-            links[shown_on] = await stack.enter_async_context(open_link(shown_on))
+            links[shown_on] = await stack.enter_async_context(open_link(shown_on, config=budget))
         self._links = list(links.values())
         silent = config.once or config.dry_run
         for store_name, opened in stores["export"].items():

@@ -165,6 +165,7 @@ async def _bridge(options: BridgeOptions, stop: _Stop) -> int:
         poll_s=options.poll_s,
         stale_s=options.stale_s,
         imports_max=options.imports_max,
+        multicast_max=options.multicast_max,
         interface=options.interface,
         local_only=options.local_only,
         bootstrap=options.bootstrap,

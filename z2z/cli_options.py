@@ -33,6 +33,7 @@ from z2z.cli_values import (
 from z2z.errors import Z2zError
 from z2z.importer import IMPORTS_MAX, SLOTS_MAX
 from z2z.keys import normalise
+from z2z.mdns.outbox import PACKETS_PER_MINUTE
 from z2z.policy import sensitive_reason
 from z2z.policy_file import PolicyFile
 from z2z.seal import LEASE_MAX_S
@@ -75,6 +76,10 @@ Ctrl-C and SIGTERM take everything back first, for at most 5 s; a second Ctrl-C 
 exit status: 0 done, or ended by SIGTERM; 1 failed; 2 wrong usage; 130 ended by Ctrl-C
 """
 TTL_MIN_S: Final = 10
+MULTICAST_MIN: Final = 60
+"Packets a minute: with fewer, goodbyes and defence of names would take all."
+MULTICAST_LIMIT: Final = 60_000
+"More than a wired link's listeners can take: 1,000 packets a second."
 REFRESH_MIN_S: Final = 1.0
 SECRETS: Final = "z2z secret 1"
 "Salt of all secrets: those who share one have nothing else in common."
@@ -93,6 +98,7 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     poll_s: float
     stale_s: float
     imports_max: int
+    multicast_max: int
     interface: str | None
     local_only: bool
     bootstrap: tuple[str, ...]
@@ -205,6 +211,7 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         poll_s=args.poll,
         stale_s=args.stale,
         imports_max=args.imports_max,
+        multicast_max=args.multicast_max,
         interface=args.interface,
         local_only=args.local_only,
         bootstrap=tuple(args.bootstrap),
@@ -324,6 +331,8 @@ def _bridge_parser() -> argparse.ArgumentParser:
         help="withdraw what the store has not shown for so long (300)")  # fmt: skip
     add("--imports-max", type=whole(1, SLOTS_MAX), default=IMPORTS_MAX, metavar="N",
         help="services shown on the link at most (800, as Avahi's default cache loses some beyond 819)")  # fmt: skip
+    add("--multicast-max", type=whole(MULTICAST_MIN, MULTICAST_LIMIT), default=PACKETS_PER_MINUTE, metavar="N",
+        help="packets a minute that imports may cost the link, each over IPv4 and IPv6 (1200)")  # fmt: skip
     add("--config", type=Path, metavar="FILE",
         help="options for what is not said here (~/.config/z2z.toml, else /etc/z2z/z2z.toml)")  # fmt: skip
     add("--no-config", action="store_true", help="read no such file")

@@ -42,6 +42,7 @@ WITH_VALUE: Final = frozenset(
         "secret-file",
         "trust",
         "imports-max",
+        "multicast-max",
         "interface",
         "state-dir",
         "metrics",

@@ -133,3 +133,11 @@ def test_maps_are_checked_together_and_belong_to_their_direction(tmp_path, capsy
         assert caught.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert complaint in line
+
+
+@pytest.mark.parametrize("number", ["59", "60001", "many"])
+def test_a_multicast_budget_is_within_bounds(number, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--export", "_x._tcp", "--no-config", "--multicast-max", number])
+    assert "argument --multicast-max" in capsys.readouterr().err
+    assert parse_arguments(["--export", "_x._tcp", "--no-config", "--multicast-max=60"]).multicast_max == 60

@@ -110,7 +110,9 @@ class Answers:
             self._scheduled |= dict.fromkeys(batch, self._count)
             self._timers.set(self._count, max(when, now))
 
-    def multicast(self, records: Iterable[OwnRecord], now: float, known: Mapping[Identity, int]) -> None:
+    def multicast(
+        self, records: Iterable[OwnRecord], now: float, known: Mapping[Identity, int], *, defence: bool = False
+    ) -> None:
         """Put answers and what askers want next into the outbox."""
         groups: list[tuple[Record, list[Record]]] = []
         for own in self._zone.complete(records):
@@ -123,8 +125,14 @@ class Answers:
             for extra in extras:
                 extra.sent_at = now
             groups.append((own.record, [extra.record for extra in extras]))
+        push = self._outbox.push_defence if defence else self._outbox.push_answer
         for message in pack_answers(groups):
-            self._outbox.push_answer(message, now)
+            push(message, now)
+
+    def defend(self, records: Iterable[OwnRecord], now: float) -> None:
+        """Say again what is ours to somebody who says otherwise (section 9)."""
+        ours = [own for own in records if own.record.unique and now - own.sent_at >= PROBE_REPEAT_S]
+        self.multicast(ours, now, {}, defence=True)
 
     def announce(self, records: Iterable[OwnRecord], now: float) -> None:
         """Put records into the outbox unasked (section 8.3)."""
@@ -172,7 +180,10 @@ class Answers:
                     at_once[own.key] = own
                 elif age_s >= SAME_QUERY_S:
                     delayed[own.key] = own
-        self.multicast(at_once.values(), now, known)
+        # Who only asks for defence gets no more of it than his probe is about: unique records, not lists.
+        defence = {key: own for key, own in at_once.items() if is_probe and own.record.unique}
+        self.multicast(defence.values(), now, known, defence=True)
+        self.multicast((own for key, own in at_once.items() if key not in defence), now, known)
         if delayed:
             self.schedule(delayed.values(), now, now + self._rng.uniform(*SHARED_DELAY_S))
         if not direct or not self._outbox.afford(now):

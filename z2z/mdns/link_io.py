@@ -16,12 +16,13 @@ import socket
 from collections.abc import AsyncIterator, Hashable, Iterable
 from contextlib import asynccontextmanager
 from random import Random, SystemRandom
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 
 from z2z.errors import LinkError, RemoteProtocolError
-from z2z.mdns.mailbox import Mailbox, latest, merge_service_events
+from z2z.mdns.budget import BudgetWatch
+from z2z.mdns.mailbox import Mailbox, latest, merge_service_events, running
 from z2z.mdns.messages import (
     MDNS_PORT,
     Confirmed,
@@ -55,7 +56,6 @@ from z2z.mdns.wire import decode_message, encode_message
 from z2z.service_item import ServiceItem
 
 log = logging.getLogger(__name__)
-Event = TypeVar("Event")
 
 WATCH_S: Final = 0.5
 "Seconds between two looks at the interface: a return is noticed before people do."
@@ -70,10 +70,11 @@ GOODBYE_PAUSE_S: Final = 0.002
 class MdnsLink:
     """What programs do with one link; made by `open_link`."""
 
-    def __init__(self, interface: str, *, ipv4: bool, ipv6: bool, rng: Random) -> None:
+    def __init__(self, interface: str, config: ResponderConfig, *, ipv4: bool, ipv6: bool, rng: Random) -> None:
         self.interface = interface
         self._families = {"ipv4": ipv4, "ipv6": ipv6}
-        self._responder = Responder(ResponderConfig(), rng)
+        self._responder = Responder(config, rng)
+        self._budget_watch = BudgetWatch(interface, config.packets_per_minute)
         self._querier = Querier(QuerierConfig(), rng)
         self._sockets: LinkSockets | None = None
         self._up = trio.Event()
@@ -119,7 +120,7 @@ class MdnsLink:
         for item in self._querier.known(service_type):
             mailbox.put(item.instance, ServiceFound(item))
         self._perform(self._querier.browse(service_type, trio.current_time()))
-        async with _running(mailbox) as channel:
+        async with running(mailbox) as channel:
             try:
                 yield channel
             finally:
@@ -135,7 +136,7 @@ class MdnsLink:
         for service_type in self._querier.known_types():
             mailbox.put(service_type, TypeFound(service_type))
         self._perform(self._querier.browse_types(trio.current_time()))
-        async with _running(mailbox) as channel:
+        async with running(mailbox) as channel:
             try:
                 yield channel
             finally:
@@ -170,7 +171,8 @@ class MdnsLink:
             packets_out=self._past_sent + (sockets.sent if sockets else 0),
             packets_unsent=self._past_unsent + self._lost_sends + (sockets.unsent if sockets else 0),
             malformed=self._malformed,
-            budget_drops=self._responder.budget_drops,
+            budget_drops=self._responder.outbox.drops,
+            budget_delays=self._responder.outbox.delays,
             records_cached=self._querier.records_cached,
             records_refused=self._querier.records_refused,
         )
@@ -260,6 +262,8 @@ class MdnsLink:
             now = trio.current_time()
             self._perform(self._responder.tick(now))
             self._perform(self._querier.tick(now))
+            if said := self._budget_watch.look(self._responder.outbox, now):
+                log.warning("%s", said)
             await self._sleep_until(min(self._responder.next_deadline(), self._querier.next_deadline()))
 
     async def _sleep_until(self, deadline: float) -> None:
@@ -355,16 +359,13 @@ class _Confirmation:
 
 
 @asynccontextmanager
-async def _running(mailbox: Mailbox[Event]) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(mailbox.run)
-        yield mailbox.channel
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
 async def open_link(
-    interface: str, *, ipv4: bool = True, ipv6: bool = True, rng: Random | None = None
+    interface: str,
+    *,
+    ipv4: bool = True,
+    ipv6: bool = True,
+    rng: Random | None = None,
+    config: ResponderConfig | None = None,
 ) -> AsyncIterator[MdnsLink]:
     """Open multicast DNS on one interface, beside other responders of the machine; `lo` reaches this machine only.
 
@@ -375,11 +376,12 @@ async def open_link(
         ipv4: speak over IPv4 where the interface has an address.
         ipv6: speak over IPv6 where the interface has a link-local address.
         rng: source of the protocol's random delays; by default the system's.
+        config: limits of what is said on the link; those of `ResponderConfig` by default.
 
     Raises:
         LinkError: the interface does not exist, is down, or may not be used.
     """
-    link = MdnsLink(interface, ipv4=ipv4, ipv6=ipv6, rng=rng or SystemRandom())
+    link = MdnsLink(interface, config or ResponderConfig(), ipv4=ipv4, ipv6=ipv6, rng=rng or SystemRandom())
     link.open()
     try:
         async with trio.open_nursery() as nursery:

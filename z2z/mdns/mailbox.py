@@ -1,6 +1,7 @@
 """Mailboxes between the cores and slow readers: bounded, and yet no reader misses the state of a thing."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -48,6 +49,15 @@ class Mailbox(Generic[Event]):
             return
         finally:
             self._send.close()
+
+
+@asynccontextmanager
+async def running(mailbox: Mailbox[Event]) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
+    """Run a mailbox while the context lasts; yields its channel."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.run)
+        yield mailbox.channel
+        nursery.cancel_scope.cancel()
 
 
 def latest(_waiting: Event, new: Event) -> Event:

@@ -209,6 +209,8 @@ class LinkStats(msgspec.Struct, frozen=True, kw_only=True):
     "Datagrams that are no message of multicast DNS."
     budget_drops: int
     "Answers left out because the multicast budget was used up."
+    budget_delays: int
+    "Messages that had to wait for it."
     records_cached: int
     records_refused: int
     "Records that found the cache full."

@@ -26,10 +26,60 @@ PACKED_MAX: Final = 1_280
 PACE_PACKETS: Final = 16
 "Packets sent back to back: far fewer than the 90 that a socket with the kernel's usual buffer can hold."
 PACE_S: Final = 0.02
+PACKETS_PER_MINUTE: Final = 1_200
+"A link's budget unless the user sets another one."
+BURST_S: Final = 20
+"Seconds of the budget that may be spent at once after a quiet time."
+ROUNDING: Final = 1e-6
+"Of a token."
+
+
+def burst_of(packets_per_minute: int) -> int:
+    """Return the packets that may go out at once with a budget."""
+    return max(1, packets_per_minute * BURST_S // 60)
+
+
+class _Lane:
+    """Messages of one urgency, first come, first served."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[float, MdnsMessage]] = deque()
+        self._counted = 0
+        "So many at the head were counted as delayed."
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, message: MdnsMessage, give_up_at: float = math.inf) -> None:
+        self._queue.append((give_up_at, message))
+
+    def pop(self) -> MdnsMessage:
+        self._counted = max(0, self._counted - 1)
+        return self._queue.popleft()[1]
+
+    def drop_late(self, now: float) -> int:
+        """Drop what has waited too long; returns how many messages."""
+        dropped = 0
+        while self._queue and now > self._queue[0][0]:
+            self.pop()
+            dropped += 1
+        return dropped
+
+    def count_delayed(self) -> int:
+        """Return how many messages wait that were not counted before."""
+        fresh = len(self._queue) - self._counted
+        self._counted = len(self._queue)
+        return fresh
 
 
 class Outbox:
-    """A queue behind a token bucket; answers that wait too long are dropped and counted, the rest waits.
+    """Queues behind a token bucket. What nobody else can say goes before answers, which are asked for again.
+
+    Goodbyes are sent at once, outside of it, and charged. Defence of a name may use as much again as the burst, since a
+    probing host takes a name that is not defended within 750 ms (RFC 6762 section 8.1). Then come probes and
+    announcements, each made once, and at last answers: of these alone there can be more than the budget for long, so
+    those that wait too long are dropped and counted. In any time, then, at most `packets_per_minute` and twice `burst`
+    go out beside the goodbyes.
 
     Args:
         packets_per_minute: sustained budget.
@@ -43,23 +93,38 @@ class Outbox:
         self._tokens = float(burst)
         self._filled_at = -math.inf
         self._patience_s = answer_patience_s
-        self._queue: deque[tuple[float, MdnsMessage]] = deque()
+        self._defence, self._own, self._answers = _Lane(), _Lane(), _Lane()
         self._paced_until = -math.inf
         self.drops = 0
         "Messages dropped because the budget was used up."
+        self.delays = 0
+        "Messages that had to wait for the budget."
 
     @property
     def backlog(self) -> int:
         """Messages that wait."""
-        return len(self._queue)
+        return len(self._defence) + len(self._own) + len(self._answers)
+
+    @property
+    def congested(self) -> bool:
+        """Whether a probe or an announcement would have to wait behind another one."""
+        return bool(self._own)
 
     def push_answer(self, message: MdnsMessage, now: float) -> None:
         """Queue a message that is worth sending only soon."""
-        self._queue.append((now + self._patience_s, message))
+        self._answers.add(message, now + self._patience_s)
+
+    def push_defence(self, message: MdnsMessage, now: float) -> None:
+        """Queue a message that keeps a name of ours, before all others."""
+        self._defence.add(message, now + self._patience_s)
 
     def push(self, message: MdnsMessage) -> None:
         """Queue a message that has to go out some time."""
-        self._queue.append((math.inf, message))
+        self._own.add(message)
+
+    def push_last(self, message: MdnsMessage) -> None:
+        """Queue a message that has to go out after all that waits now."""
+        self._answers.add(message)
 
     def spend(self, now: float, packets: int) -> None:
         """Charge packets that could not wait; others wait the longer."""
@@ -69,7 +134,7 @@ class Outbox:
     def afford(self, now: float) -> bool:
         """Charge one packet that is dropped (and counted) if the budget is used up."""
         self._fill(now)
-        if self._tokens < 1:
+        if not self._has(1.0):
             self.drops += 1
             return False
         self._tokens -= 1
@@ -81,27 +146,41 @@ class Outbox:
         if now < self._paced_until:
             return taken
         self._fill(now)
-        while self._queue and len(taken) < PACE_PACKETS:
-            give_up_at, message = self._queue[0]
-            if now > give_up_at:
-                self._queue.popleft()
-                self.drops += 1
-                continue
-            if self._tokens < 1:
-                break
-            self._queue.popleft()
+        self.drops += self._defence.drop_late(now) + self._answers.drop_late(now)
+        while len(taken) < PACE_PACKETS and (lane := self._next_lane()) is not None:
+            taken.append(lane.pop())
             self._tokens -= 1
-            taken.append(message)
-        if self._queue and taken:
+            self.drops += lane.drop_late(now)
+        if self.backlog and taken:
             self._paced_until = now + PACE_S
+        if self.backlog and self._next_lane() is None:
+            self.delays += sum(lane.count_delayed() for lane in (self._defence, self._own, self._answers))
         return taken
 
     def next_deadline(self) -> float:
         """Return when `take` should be called next, `math.inf` for never."""
-        if not self._queue:
+        if not self.backlog:
             return math.inf
-        ready_at = self._filled_at + max(0.0, 1 - self._tokens) / self._rate
+        wanted = self._reserve if self._defence else 1.0
+        ready_at = self._filled_at + max(0.0, wanted - self._tokens) / self._rate
         return max(self._paced_until, ready_at)
+
+    @property
+    def _reserve(self) -> float:
+        """Tokens that are needed for one packet of defence."""
+        return 1.0 - self._burst
+
+    def _has(self, tokens: float) -> bool:
+        # A deadline is computed by a division: at that very time there may be a little less than was wanted.
+        return self._tokens >= tokens - ROUNDING
+
+    def _next_lane(self) -> _Lane | None:
+        """The lane whose first message may go out now, if any."""
+        if self._defence:
+            return self._defence if self._has(self._reserve) else None
+        if not self._has(1.0):
+            return None
+        return self._own or self._answers or None
 
     def _fill(self, now: float) -> None:
         if self._filled_at > -math.inf:

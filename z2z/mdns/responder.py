@@ -98,9 +98,9 @@ class Responder:
         self._rank = Rank(None, None)
 
     @property
-    def budget_drops(self) -> int:
-        """Answers left out because the multicast budget was used up."""
-        return self._outbox.drops
+    def outbox(self) -> Outbox:
+        """What waits to be sent, and how it was with the budget so far."""
+        return self._outbox
 
     def set_addresses(self, ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> None:
         """Tell by which addresses this responder is seen on the link; they decide between equal importers."""
@@ -213,7 +213,7 @@ class Responder:
         probing: list[Claim] = []
         announcing: list[_Service] = self._take_over(effects, now)
         for key in self._timers.pop_due(now):
-            if self._outbox.backlog:  # a probe that waits in a queue would not be one
+            if self._outbox.congested:  # a probe that waits in a queue would not be one
                 self._timers.set(key, now + CONGESTED_S)
             elif key[0] == "announce":
                 announcing.append(self._services[key[1]])
@@ -317,7 +317,7 @@ class Responder:
         self._outbox.spend(now, len(messages))
         if self._outbox.backlog:  # an answer that still waits could bring the service back to life: say it once more
             for message in messages:
-                self._outbox.push(message)
+                self._outbox.push_last(message)
         return [SendMulticast(message) for message in messages]
 
     def _proposals(self, claim: Claim) -> tuple[Record, ...]:
@@ -370,6 +370,7 @@ class Responder:
                     effects += self._yield(claim, reason, theirs, source)
             elif contradiction:
                 for owner in claim.owners:
+                    self._answers.defend(self._zone.held(owner), now)
                     self._announce_soon(self._services[owner], now)
         return effects
 

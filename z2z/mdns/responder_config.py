@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from z2z.errors import LocalProtocolError
+from z2z.mdns.outbox import PACKETS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponderConfig:
     """Settings of a responder."""
 
-    packets_per_minute: int = 1_200
+    packets_per_minute: int = PACKETS_PER_MINUTE
     "Multicast messages, sustained (each a packet per address family): about a fifth of a slow radio link's air time."
     burst: int = 400
     "After a quiet time; 800 imports become visible with about as many packets."

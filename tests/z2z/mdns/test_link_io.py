@@ -2,11 +2,12 @@ import pytest
 import trio
 import trio.testing
 
-from tests.z2z.mdns.memory_link import item
+from tests.z2z.mdns.memory_link import item, registration
 from z2z.errors import LinkError
 from z2z.mdns.link_io import open_link
 from z2z.mdns.mailbox import BUFFER, Mailbox, latest, merge_service_events
 from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
+from z2z.mdns.responder import ResponderConfig
 
 pytestmark = pytest.mark.loopback
 
@@ -22,6 +23,19 @@ def test_interface_that_does_not_exist_is_one_clear_line() -> None:
                 pass
 
     trio.run(main)
+
+
+def test_the_user_is_told_that_the_multicast_budget_is_used_up(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with open_link("lo", config=ResponderConfig(packets_per_minute=600, burst=1)) as link:
+            for number in range(60):
+                link.register(registration(f"Service {number}", host=b"z2z-%d" % number))
+            while "multicast packets a minute is used up" not in caplog.text:  # noqa: ASYNC110 - a line, not an event
+                await trio.sleep(0.1)
+            assert link.stats().budget_delays
+
+    trio.run(main)
+    assert "link lo: the budget of 600 multicast packets" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -448,7 +448,7 @@ def test_budget_delays_announcements_and_drops_late_answers() -> None:
     for _ in range(30):
         station.hear(query((BASE, RR_PTR)))
         link.run(1)
-    assert station.responder.budget_drops > 0
+    assert station.responder.outbox.drops > 0
     assert len(link.sent) <= 10 + 240 + 31
 
 
