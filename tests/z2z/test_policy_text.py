@@ -1,9 +1,11 @@
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.z2z.exports import item
 from z2z.errors import LocalProtocolError
 from z2z.policy_rules import Rules
 from z2z.policy_text import MISTAKES_MAX, REASON_MAX, RULES_MAX, WORDS_MAX, parse_rules
@@ -88,6 +90,22 @@ def test_several_mistakes_are_told_together():
 )
 def test_what_is_sound_is_read(text):
     assert isinstance(parse_rules(text), Rules)
+
+
+def test_the_example_of_the_documents_does_what_they_say():
+    text = (Path(__file__).parents[2] / "docs" / "z2z.md").read_text()
+    rules = parse_rules(text.partition("## Policy")[2].partition("```toml")[2].partition("```")[0])
+    outcomes = [
+        rules.judge_export(item(b"Printer 2", service_type="_ipp._tcp")),
+        rules.judge_export(item(b"Payroll printer", service_type="_ipp._tcp")),
+        rules.judge_export(item(b"Tom's Music")),
+        rules.judge_export(item(b"Hall left")),
+        rules.judge_import(item(), ["Lab"], b"k"),
+        rules.judge_import(item(), ["street"], b"k"),
+    ]
+    assert [each.allowed for each in outcomes] == [True, False, False, True, True, False]
+    for outcome in outcomes[:3]:
+        assert outcome.by in text
 
 
 words = st.sampled_from(
