@@ -73,4 +73,4 @@ class PolicyFile:
         if self._path is None:
             return ""
         faulty = f"; as it is now it is not used: {self._complaint}" if self._complaint else ""
-        return f"{self._count} rules of {self._path}{faulty}"
+        return f"{self._count} rule{'' if self._count == 1 else 's'} of {self._path}{faulty}"

@@ -54,8 +54,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if (self.sites or self.keys) and key not in self.keys and self.sites.isdisjoint(map(str.casefold, sites)):
             return False
+        if not self.names:
+            return True
         name = folded(item.display_name)
-        return not self.names or any(pattern.fullmatch(name) for pattern in self.names)
+        return any(pattern.fullmatch(name) for pattern in self.names)
 
     @property
     def ruling(self) -> Ruling:

@@ -20,7 +20,7 @@ def test_a_file_that_is_faulty_later_changes_nothing_and_is_complained_of(tmp_pa
     path.write_text(DENY)
     policy = PolicyFile(path, Policy.FIRST_USE)
     assert not policy.read().judge_export(item()).allowed
-    assert policy.describe() == f"1 rules of {path}"
+    assert policy.describe() == f"1 rule of {path}"
     path.write_text("[[rule]]\n")
     assert policy.reread() is None
     assert f"policy {path}: rule 1: no action" in caplog.text
