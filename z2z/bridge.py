@@ -27,7 +27,7 @@ from z2z.keys import normalise
 from z2z.known_sites import FILE_NAME, KnownSites
 from z2z.mdns.link_io import MdnsLink, open_link
 from z2z.mdns.outbox import PACKETS_PER_MINUTE, burst_of
-from z2z.mdns.responder import ResponderConfig
+from z2z.mdns.responder_config import ResponderConfig
 from z2z.policy_file import PolicyFile
 from z2z.policy_rules import NO_RULES
 from z2z.reports import Report

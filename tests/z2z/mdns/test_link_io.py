@@ -7,7 +7,7 @@ from z2z.errors import LinkError
 from z2z.mdns.link_io import open_link
 from z2z.mdns.mailbox import BUFFER, Mailbox, latest, merge_service_events
 from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
-from z2z.mdns.responder import ResponderConfig
+from z2z.mdns.responder_config import ResponderConfig
 
 pytestmark = pytest.mark.loopback
 
