@@ -293,6 +293,8 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True):
     """I am."""
 
     nonce: bytes
+    state: State | None = None
+    "What the sender is; told by hosts that sign, as what others say of one is not believed there."
 
 
 class PingRequest(msgspec.Struct, frozen=True, kw_only=True):

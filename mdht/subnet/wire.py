@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from dhtboot.ids import ID_BYTES
+from mdht.signing import SigningKey
 from mdht.subnet.errors import WireError
 from mdht.subnet.framing import (
     DATAGRAM_MAX,
@@ -20,6 +21,7 @@ from mdht.subnet.framing import (
     overlay_tag,
     split_fields,
 )
+from mdht.subnet.host_keys import SIGNATURE_BYTES, Proof, is_signed, key_part, proof_in, sign
 from mdht.subnet.identity import TAG_BYTES
 from mdht.subnet.messages import (
     COPIES_MAX,
@@ -106,6 +108,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     "Whether it is meant for all hosts of the link, though this one may be a copy that came by unicast."
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """What a datagram says."""
+
+    header: Header
+    message: Message
+    proof: Proof | None
+    "Of the sender's own key, not verified; None of a host that does not sign."
+
+
 BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
     Hello: (
         1,
@@ -168,7 +179,7 @@ BODIES: Final[dict[type[Any], tuple[int, dict[int, Field]]]] = {
         ),
     ),
     Ping: (11, numbered(("nonce", exactly(8)))),
-    Pong: (12, numbered(("nonce", exactly(8)))),
+    Pong: (12, numbered(("nonce", exactly(8)), ("state", one_of(State)))),
     PingRequest: (13, numbered(("nonce", exactly(8)), ("target", HID))),
     View: (14, numbered(("epoch", U32), ("members", MEMBER, DATAGRAM_MAX), ("answer", FLAG))),
     Put: (15, numbered(("qid", QID), ("record", blob(RECORD_MAX)), ("done", U8))),
@@ -207,14 +218,16 @@ class LinkCodec:
     Args:
         overlay: its name.
         keys: shared keys, the one to send with first; without one every datagram is believed.
+        signer: the host's own key, which signs what is to be signed; None for a host that signs nothing.
 
     Attributes:
         strange: datagrams of other overlays and unknown messages: neither is anybody's fault.
     """
 
-    def __init__(self, overlay: str, keys: Sequence[bytes] = ()) -> None:
+    def __init__(self, overlay: str, keys: Sequence[bytes] = (), signer: SigningKey | None = None) -> None:
         self._tag = overlay_tag(overlay)
         self._keys = Keys(keys)
+        self._signer = signer
         self.strange = 0
 
     def encode(self, header: Header, message: Message) -> bytes:
@@ -227,7 +240,13 @@ class LinkCodec:
         body = encode_fields(fields, message)
         head = (header.subnet_tag, header.hid, header.incarnation, header.seq)
         marks = self._keys.flag | (_TO_ALL if header.to_all else 0)
-        data = self._keys.signed(_HEADER.pack(MAGIC, number, marks, len(body), self._tag, *head) + body)
+        signer = self._signer if is_signed(message) else None
+        size = len(body)
+        if signer is not None:
+            body += key_part(signer)
+            size = len(body) + SIGNATURE_BYTES
+        data = _HEADER.pack(MAGIC, number, marks, size, self._tag, *head) + body
+        data = self._keys.signed(data if signer is None else data + sign(signer, data))
         if len(data) > DATAGRAM_MAX:
             raise ValueError(f"{type(message).__name__} of {len(data)} bytes; a datagram holds {DATAGRAM_MAX}")
         return data
@@ -238,6 +257,15 @@ class LinkCodec:
         Raises:
             WireError: anything is wrong with the bytes, or the sender does not have the key. Nothing else is raised.
         """
+        opened = self.open(data)
+        return None if opened is None else (opened.header, opened.message)
+
+    def open(self, data: bytes) -> Opened | None:
+        """The same, with the proof that the sender is who he says; whoever wants that must verify it.
+
+        Raises:
+            WireError: as above.
+        """
         if len(data) > DATAGRAM_MAX:
             raise WireError(f"{len(data)} bytes; a datagram holds {DATAGRAM_MAX}")
         reader = Reader(data)
@@ -247,13 +275,15 @@ class LinkCodec:
         if overlay != self._tag:
             self.strange += 1
             return None
-        body = reader.window(length)
-        self._keys.check(data[: _HEADER.size + length], reader.rest(), marks)
+        body, end = reader.window(length), _HEADER.size + length
+        self._keys.check(data[:end], reader.rest(), marks)
         found = _BY_NUMBER.get(number)
         if found is None:
             self.strange += 1
             return None
         kind, fields = found
-        message: Message = build(kind, decode_fields(fields, split_fields(body), kind.__name__))
+        split = split_fields(body)
+        proof = proof_in(split, data[:end])
+        message: Message = build(kind, decode_fields(fields, split, kind.__name__))
         to_all = bool(marks & _TO_ALL)
-        return Header(subnet_tag=tag, hid=hid, incarnation=incarnation, seq=seq, to_all=to_all), message
+        return Opened(Header(subnet_tag=tag, hid=hid, incarnation=incarnation, seq=seq, to_all=to_all), message, proof)
