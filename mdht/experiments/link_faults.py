@@ -9,12 +9,14 @@ from typing import Final
 import msgspec
 
 from mdht.experiments.base import Row
-from mdht.experiments.link_run import WholeHost, WholeLink, hid_of
+from mdht.experiments.link_run import WholeHost, WholeLink
 from mdht.subnet.messages import State, Suspect
 
 Measured = dict[str, float | None]
 
 STEADY, CRASH, SPLIT, FILTERED = "steady", "crash", "split", "filtered"
+SIGNED: Final = "signed"
+"Crashes where hosts sign, so that it takes two of them to find a third one dead."
 BOTH_WAYS, NOT_HEARD, HEARS_NOTHING, WHOLE_LINK = "both ways", "not heard", "hears nothing", "whole link"
 WAYS: Final = (BOTH_WAYS, NOT_HEARD, HEARS_NOTHING, WHOLE_LINK)
 "Of one host's multicast, or of everybody's, that is filtered."
@@ -55,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def linked(settings: Settings, seed: int) -> WholeLink:
     """A link that has come to one subnet, and loses packets from now on."""
-    link = WholeLink(seed)
+    link = WholeLink(seed, host_keys=settings.part == SIGNED)
     starts = Random(f"starts {seed} {settings.hosts}")
     for _ in range(settings.hosts):
         link.add()
@@ -90,7 +92,7 @@ def drain(link: WholeLink) -> tuple[list[tuple[float, bytes]], int, int]:
     return marks, accusations, packets
 
 
-# ---- the four parts ------------------------------------------------------------------------------------------------
+# ---- the five parts ------------------------------------------------------------------------------------------------
 
 
 def run(settings: Settings, seed: int) -> list[Row]:
@@ -101,6 +103,7 @@ def run(settings: Settings, seed: int) -> list[Row]:
     rng = Random(f"{settings.part} {seed} {settings.hosts} {settings.loss}")
     events: dict[str, Callable[[WholeLink, Random], Measured]] = {
         CRASH: _crash,
+        SIGNED: _crash,
         SPLIT: _split,
         FILTERED: partial(_filtered, settings.way),
     }
@@ -158,7 +161,7 @@ def _crashed(link: WholeLink, victim: WholeHost) -> Measured:
 
 
 def _is_dead(observer: WholeHost, victim: WholeHost) -> bool:
-    member = observer.membership.view.get(hid_of(victim.number))
+    member = observer.membership.view.get(victim.membership.hid)
     return member is not None and member.state is State.DEAD
 
 
@@ -166,7 +169,7 @@ def _death_s(observer: WholeHost, victim: WholeHost, crashed_at: float) -> float
     """How long it took an observer to know of a crash; 0 if it took the victim for dead before."""
     if not _is_dead(observer, victim):
         return None
-    name = hid_of(victim.number)
+    name = victim.membership.hid
     last = max((at for at, hid, state in observer.changes if (hid, state) == (name, State.DEAD)), default=crashed_at)
     return last - crashed_at
 

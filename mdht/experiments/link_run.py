@@ -1,5 +1,6 @@
 """A link on virtual time: shipped hosts on it, packets that may be lost, hosts that crash, sides that are split."""
 
+import hashlib
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
@@ -7,6 +8,7 @@ from random import Random
 from typing import Final, Generic, TypeVar
 
 from dhtboot.ids import Address
+from mdht.signing import SigningKey
 from mdht.subnet.effects import (
     LinkMode,
     LinkModeChanged,
@@ -20,14 +22,16 @@ from mdht.subnet.effects import (
 from mdht.subnet.founding import Founding
 from mdht.subnet.founding_config import FoundingConfig
 from mdht.subnet.host import SubnetHost
+from mdht.subnet.host_keys import host_name
 from mdht.subnet.identity import Subnet, derive
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Message, State
 from mdht.subnet.node_part import NodePart
 from mdht.subnet.node_part_config import NodePartConfig
+from mdht.subnet.proofs import Proofs, Verdict
 from mdht.subnet.replay import ReplayWindows, Seen
-from mdht.subnet.wire import Header, LinkCodec
+from mdht.subnet.wire import Header, LinkCodec, Opened
 
 DELAY_S: Final = 0.0005
 OVERLAY_HASH: Final = bytes(20)
@@ -51,6 +55,8 @@ class Host:
         changes: of members, with their times.
         modes: of the link, with their times, when they have changed.
         sent: all messages, with their times.
+        codec: what makes its datagrams.
+        proofs: its judgement of what others sign, where hosts do.
         wake_at: its next deadline, looked up after each call: whatever changes a host goes through `perform`.
     """
 
@@ -58,6 +64,8 @@ class Host:
         self.number = number
         self.membership = membership
         self.address = address_of(number)
+        self.codec = LinkCodec("test")
+        self.proofs: Proofs | None = None
         self.alive = True
         self.tag = TAG
         self.hears_multicast = self.speaks_multicast = True
@@ -94,8 +102,13 @@ def address_of(number: int) -> Address:
 
 
 def hid_of(number: int) -> bytes:
-    """Name of the host of that number."""
+    """Name of the host of that number, where hosts do not sign."""
     return number.to_bytes(8, "big")
+
+
+def key_of(number: int) -> SigningKey:
+    """Its own key, where they do."""
+    return SigningKey.from_seed(hashlib.sha256(hid_of(number)).digest())
 
 
 H = TypeVar("H", bound=Host)
@@ -107,6 +120,7 @@ class LinkOf(Generic[H]):
     Args:
         seed: of all chance.
         config: of all memberships.
+        host_keys: whether hosts sign what they say of themselves.
 
     Attributes:
         now: the time.
@@ -115,8 +129,9 @@ class LinkOf(Generic[H]):
         hosts: all that were ever started, but those that were started again.
     """
 
-    def __init__(self, seed: int, config: MembershipConfig | None = None) -> None:
+    def __init__(self, seed: int, config: MembershipConfig | None = None, *, host_keys: bool = False) -> None:
         self.seed = seed
+        self.host_keys = host_keys
         self.now = 0.0
         self.multicast_loss = 0.0
         self.unicast_loss = 0.0
@@ -125,7 +140,7 @@ class LinkOf(Generic[H]):
         self._config = config or MembershipConfig()
         self._rng = Random(f"{seed} link")
         self._order = itertools.count()
-        self._queue: list[tuple[float, int, H, Header, Message, Address, bool]] = []
+        self._queue: list[tuple[float, int, H, Opened, Address, bool]] = []
 
     def make(self, number: int, membership: Membership) -> H:
         """A host; for whoever has another kind of it."""
@@ -155,15 +170,18 @@ class LinkOf(Generic[H]):
         """Start a host, which may be prepared for what it is to meet."""
         number = len(self.hosts) if number is None else number
         membership = Membership(
-            hid_of(number),
+            host_name(key_of(number).public_key) if self.host_keys else hid_of(number),
             incarnation,
             (address_of(number),),
             OVERLAY_HASH,
             self._config,
             Random(f"{self.seed} host {number} {incarnation}"),
             epoch=epoch,
+            proven=self.host_keys,
         )
         host = self.make(number, membership)
+        if self.host_keys:
+            host.codec, host.proofs = LinkCodec("test", signer=key_of(number)), Proofs()
         self.hosts.append(host)
         if prepare is not None:
             prepare(host)
@@ -226,15 +244,19 @@ class LinkOf(Generic[H]):
         return header
 
     def _pass(self, host: H, header: Header, message: Message, to: list[H], *, multicast: bool) -> None:
-        data = self.codec.encode(header, message)
+        data = host.codec.encode(header, message)
         self.on_sent(host, message, len(data), multicast=multicast)
-        found = self.codec.decode(data)  # the same to all, who change nothing in it
-        if found != (header, message):
+        found = host.codec.open(data)  # the same to all, who change nothing in it
+        if found is None or (found.header, found.message) != (header, message):
             raise AssertionError(f"the codec makes {found} of {header, message}")
         for other in to:
             if other.side == host.side and not self._loses(host, other, multicast=multicast):
-                arrival = (self.now + DELAY_S, next(self._order), other, header, message, host.address, multicast)
-                heapq.heappush(self._queue, arrival)
+                self.bring(found, host.address, other, multicast=multicast)
+
+    def bring(self, datagram: Opened, source: Address, to: H, *, multicast: bool) -> None:
+        """A datagram will arrive at a host, whoever has made it."""
+        arrival = (self.now + DELAY_S, next(self._order), to, datagram, source, multicast)
+        heapq.heappush(self._queue, arrival)
 
     def _loses(self, host: H, to: H, *, multicast: bool) -> bool:
         if multicast:
@@ -261,13 +283,18 @@ class LinkOf(Generic[H]):
                 self.perform(waker, waker.tick(self.now))
 
     def _deliver(self) -> None:
-        self.now, _, host, header, message, source, multicast = heapq.heappop(self._queue)
+        self.now, _, host, opened, source, multicast = heapq.heappop(self._queue)
         if not host.alive:
             return
-        if multicast:
+        header, proofs = opened.header, host.proofs
+        verdict = None if proofs is None else proofs.judge(opened, source, self.now)
+        if multicast and verdict in {None, Verdict.BELIEVED, Verdict.DUPLICATE}:
             host.membership.reach.heard_by_group(header.hid, self.now)
-        if host.windows.look(header.hid, header.incarnation, header.seq) is not Seen.DUPLICATE:
-            self.perform(host, host.receive(header, message, source, self.now, multicast=header.to_all))
+        if verdict is None:
+            seen = host.windows.look(header.hid, header.incarnation, header.seq)
+            verdict = Verdict.DUPLICATE if seen is Seen.DUPLICATE else Verdict.BELIEVED
+        if verdict is Verdict.BELIEVED:
+            self.perform(host, host.receive(header, opened.message, source, self.now, multicast=header.to_all))
 
 
 class WholeHost(Host):

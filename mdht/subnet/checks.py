@@ -17,6 +17,12 @@ RELAYS_MAX: Final = 256
 "Pings sent for others that are remembered."
 
 
+def accusation(member: Member, now: float) -> Suspect:
+    """What is said of a member that was not found."""
+    silent_ds = int(10.0 * (now - member.heard_at))
+    return Suspect(target=member.hid, incarnation=member.incarnation, silent_ds=silent_ds)
+
+
 class _Check:
     __slots__ = ("member", "next_at", "nonce", "pings")
 
@@ -57,6 +63,11 @@ class Checks:
         """All members are others."""
         self._checks.clear()
 
+    def asks(self, hid: bytes, nonce: bytes) -> bool:
+        """Whether a member is being pinged with this nonce."""
+        check = self._checks.get(hid)
+        return check is not None and check.nonce == nonce
+
     def on_pong(self, nonce: bytes) -> Member | None:
         """The member that answers with this nonce, perhaps through a third; None when nobody was asked with it."""
         for check in self._checks.values():
@@ -82,14 +93,17 @@ class Checks:
             if check.pings == PINGS:
                 self.end(check.member.hid)
                 accused.append(check.member)
-                silent_ds = int(10.0 * (now - check.member.heard_at))
-                accusation = Suspect(target=check.member.hid, incarnation=check.member.incarnation, silent_ds=silent_ds)
-                self.effects.append(Multicast(accusation))
-                # To the accused itself too, as multicasts get lost: it must have its chance to refute.
-                self.effects.append(Unicast(check.member.addresses[0], accusation))
+                self.accuse(check.member, now)
             else:
                 self._ping(check, now)
         return accused
+
+    def accuse(self, member: Member, now: float) -> None:
+        """Tell all that a member was not found."""
+        said = accusation(member, now)
+        self.effects.append(Multicast(said))
+        # To the accused itself too, as multicasts get lost: it must have its chance to refute.
+        self.effects.append(Unicast(member.addresses[0], said))
 
     def _ping(self, check: _Check, now: float) -> None:
         addresses = check.member.addresses

@@ -6,12 +6,15 @@ from random import Random
 from typing import Final
 
 from dhtboot.ids import Address
-from mdht.subnet.checks import Checks
+from mdht.subnet.accusations import Accusations
+from mdht.subnet.admission import INPUTS, Admission
+from mdht.subnet.checks import Checks, accusation
 from mdht.subnet.effects import Effect, MemberChanged, Reincarnated, Unicast
 from mdht.subnet.epochs import refutation
 from mdht.subnet.greetings import Greetings, Word
 from mdht.subnet.hearsay import Hearsay
 from mdht.subnet.hellos import Hellos
+from mdht.subnet.host_keys import is_signed
 from mdht.subnet.identity import Subnet
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Bye, Hello, Here, Message, Ping, PingRequest, Pong, State, Suspect, Want
@@ -20,7 +23,6 @@ from mdht.subnet.patrol import Patrol
 from mdht.subnet.reach import Reach
 from mdht.subnet.report import Report
 from mdht.subnet.silence import Silence
-from mdht.subnet.strangers import Stranger, Strangers
 from mdht.subnet.view import Input, Member, View, rank
 from mdht.subnet.voice import Voice
 from mdht.subnet.wire import Header
@@ -28,7 +30,6 @@ from mdht.subnet.wire import Header
 HEARTBEAT_JITTER: Final = 0.1
 PLACES_MAX: Final = 8
 "An asker that hears nobody does not see who else answers; that must not keep it waiting among many."
-_INPUTS: Final = {State.JOINING: Input.JOINS, State.READY: Input.IS_READY, State.LEAVING: Input.LEAVES}
 
 
 class Membership:
@@ -42,6 +43,7 @@ class Membership:
         config: times and limits.
         rng: all chance.
         epoch: of the view that this host had before it was started again.
+        proven: whether hosts sign what they say of themselves; a driver must have verified it (`proofs`).
 
     Attributes:
         state: what this host is; `READY` is set by `ready`.
@@ -62,6 +64,7 @@ class Membership:
         rng: Random,
         *,
         epoch: int = 0,
+        proven: bool = False,
     ) -> None:
         self.hid = hid
         self.incarnation = incarnation
@@ -73,20 +76,18 @@ class Membership:
         self._overlay_hash = overlay_hash
         self._config = config
         self._rng = rng
+        self._proven = proven
         self._checks = Checks(config, rng, self._third)
-        self._strangers = Strangers(
-            most=config.strangers_max,
-            patience_s=2.0 * config.check_interval_s,
-            nonce=self._checks.nonce,
-            counters=self.counters,
-        )
+        self._accusations = Accusations(hid, self.view, self._checks, config, proven=proven)
         self._silence = Silence(hid, self.view, config)
         self._patrol = Patrol(self.view, self._checks, config, rng)
         self.reach = Reach(hid, self.view, self._silence, config)
+        self._admission = Admission(
+            self.view, self._silence, self.reach, config, self._checks.nonce, self.counters, proven=proven
+        )
         self._hellos = Hellos(hid, self.view, self._voice, self.reach, config)
         self.peers = self._hellos.peers
-        self._hearsay = Hearsay(hid, self.view, self._checks, self._meet, self._hellos.present)
-        self._refute_by: dict[bytes, float] = {}
+        self._hearsay = Hearsay(hid, self.view, self._checks, self._admission.hear_of, self._hellos.present)
         self._greetings = Greetings(answers=config.answers, answer_step_s=config.answer_step_s)
         self._heartbeat_at = math.inf
         self._effects: list[Effect] = []
@@ -115,7 +116,7 @@ class Membership:
         """This host is in a subnet from now on, or in none: who is in another one is no sibling, but gets answers."""
         if self._voice.subnet not in {None, subnet}:  # its members stay there, or are met anew where this host goes
             self._checks.clear()
-            self._refute_by.clear()
+            self._accusations.clear()
             self.view.clear()
         self._voice.settle(subnet, founded_at)
 
@@ -144,7 +145,7 @@ class Membership:
             self._on_other_subnet(header, message, source, now)
             return self._collect()
         member = self.view.get(header.hid)
-        if member is not None and header.incarnation >= member.incarnation:
+        if member is not None and header.incarnation >= member.incarnation and self._is_own(member, message):
             self._on_member(member, header, message, now, multicast=multicast)
         match message:
             case Hello():
@@ -154,13 +155,13 @@ class Membership:
                 if self._voice.subnet is None or message.identity is not None:
                     self._greetings.heard()
                 if member is None:
-                    self._meet(header.hid, header.incarnation, message.addresses, message.state, now)
-            case Ping(nonce=nonce):
-                self._effects.append(Unicast(source, Pong(nonce=nonce)))
-            case Pong(nonce=nonce):
-                self._on_pong(header, nonce, now)
+                    self._admission.meet(header.hid, header.incarnation, message.addresses, message.state, now)
+            case Ping():
+                self._pong(message, source)
+            case Pong():
+                self._on_pong(header, message, now)
             case Suspect() | PingRequest() | ViewMessage() if member is not None or self.state is State.JOINING:
-                self._on_hearsay(message, source, now)
+                self._on_hearsay(message, member, source, now, multicast=multicast)
             case _:
                 pass
         return self._collect()
@@ -180,13 +181,10 @@ class Membership:
         if now >= self._silence.next_deadline():
             self._look_for_silent(now)
         for member in self._checks.tick(now):
-            self._accuse(member, now)
-        for hid in [hid for hid, by in self._refute_by.items() if by <= now]:
-            del self._refute_by[hid]
-            accused = self.view.get(hid)
-            if accused is not None:
-                self._step(accused, Input.UNREFUTED, accused.incarnation, now)
-        self._strangers.expire(now)
+            self._accuse(member, None, now)
+        for dead in self._accusations.due(now):
+            self._step(dead, Input.UNREFUTED, dead.incarnation, now)
+        self._admission.expire(now)
         return self._collect()
 
     def next_deadline(self) -> float:
@@ -200,8 +198,8 @@ class Membership:
             self._checks.next_deadline(),
             self._greetings.next_deadline(),
             self.peers.next_deadline(),
-            *self._refute_by.values(),
-            self._strangers.next_deadline(),
+            self._accusations.next_deadline(),
+            self._admission.next_deadline(),
         )
 
     # ---- what the layers above ask -------------------------------------------------------------------------------
@@ -216,20 +214,32 @@ class Membership:
 
     # ---- others --------------------------------------------------------------------------------------------------
 
+    def _is_own(self, member: Member, message: Message) -> bool:
+        """Whether a message must be of the member in whose name it is, and of now.
+
+        Where hosts sign that is what they sign. An answer may have been asked for, and kept, by another host.
+        """
+        if not self._proven or (is_signed(message) and not isinstance(message, Pong)):
+            return True
+        if isinstance(message, Pong) and not member.live:
+            self._checks.start(member)  # one that was dead answers: it must do so again
+        return isinstance(message, Pong) and self._checks.asks(member.hid, message.nonce)
+
     def _on_member(self, member: Member, header: Header, message: Message, now: float, *, multicast: bool) -> None:
         member.heard_at = now
         if multicast:
             member.multicast_at = now
         self._checks.end(member.hid)
+        self._accusations.drop(member.hid)
         match message:
             case Here(state=state, addresses=addresses):
-                what = _INPUTS.get(state, Input.SIGN_OF_LIFE)
+                what = INPUTS.get(state, Input.SIGN_OF_LIFE)
                 mine = self.view.hash(self.hid, self.incarnation)
                 self._effects += self._hearsay.compare(member, message.view_hash, mine, now)
                 self.reach.on_here(member.hid, message)
                 self.view.note_outside(member, message.mapped, unlisted=bool(message.unlisted))
                 if addresses and addresses != member.addresses:
-                    self._meet(header.hid, header.incarnation, addresses, state, now)
+                    self._admission.meet(header.hid, header.incarnation, addresses, state, now)
             case Hello() if header.incarnation > member.incarnation:
                 what = Input.JOINS
             case Bye():
@@ -252,7 +262,8 @@ class Membership:
     def _on_other_subnet(self, header: Header, message: Message, source: Address, now: float) -> None:
         """Somebody of another subnet of this link is told where he is if he asks, and nothing else is believed."""
         member = self.view.get(header.hid)
-        if member is not None and header.incarnation >= member.incarnation:
+        own = not self._proven or is_signed(message)
+        if member is not None and header.incarnation >= member.incarnation and own:
             # It has gone over. No tombstone, as it may come back by the same start.
             self._step(member, Input.GOODBYE, header.incarnation, now)
             self.view.remove(member)
@@ -260,15 +271,15 @@ class Membership:
             case Hello(want=want, addresses=addresses):
                 if self._answer(header, message, now) and Want.COPY in want and addresses:
                     self.peers.add(addresses[0], now)  # ask back, as one of the two subnets may have to give way
-            case Ping(nonce=nonce):
-                self._effects.append(Unicast(source, Pong(nonce=nonce)))
+            case Ping():
+                self._pong(message, source)
             case _:
                 self.counters["other_subnet"] += 1
 
     def _on_hello(self, header: Header, message: Hello, now: float) -> None:
         self.reach.heard(header.hid, now)
         if self._answer(header, message, now) and self.view.get(header.hid) is None:
-            self._meet(header.hid, header.incarnation, message.addresses, State.JOINING, now)
+            self._admission.meet(header.hid, header.incarnation, message.addresses, State.JOINING, now)
 
     def _answer(self, header: Header, message: Hello, now: float) -> bool:
         """Plan an answer, if one is wanted; False where another overlay is meant."""
@@ -289,52 +300,41 @@ class Membership:
             self._greetings.answer(header.hid, len(ready), now)
         return True
 
-    def _meet(self, hid: bytes, incarnation: int, addresses: tuple[Address, ...], state: State, now: float) -> None:
-        """Somebody new, or at a new address: he is let in once he has answered there."""
-        if state not in _INPUTS:
-            return
-        if len(self.view) >= self._config.members_max and self.view.get(hid) is None:
-            self.counters["turned_away"] += 1
-            return
-        self._effects += self._strangers.meet(hid, incarnation, addresses, state, now)
+    def _pong(self, ping: Ping, source: Address) -> None:
+        self._effects.append(Unicast(source, Pong(nonce=ping.nonce, state=self.state if self._proven else None)))
 
-    def _on_pong(self, header: Header, nonce: bytes, now: float) -> None:
-        stranger = self._strangers.on_pong(header.hid, nonce)
-        if stranger is not None:
-            self._let_in(stranger, now)
+    def _on_pong(self, header: Header, pong: Pong, now: float) -> None:
+        if self._admission.on_pong(header, pong, now) or self._proven:
             return
-        found = self._checks.on_pong(nonce)
+        found = self._checks.on_pong(pong.nonce)
         if found is not None:
             found.heard_at = now  # through a third, perhaps: it lives all the same
 
-    def _let_in(self, stranger: Stranger, now: float) -> None:
-        known = self.view.get(stranger.hid)
-        if known is not None:
-            known.addresses = stranger.addresses
-            self.view.changed()
-            return
-        self.view.add(Member(stranger.hid, stranger.incarnation, stranger.addresses, stranger.state, now))
-        self._silence.came_in(now)
-        self.reach.came_in(stranger.hid, now)
-        self._effects.append(MemberChanged(stranger.hid, stranger.state))
-
-    def _on_hearsay(self, message: Suspect | PingRequest | ViewMessage, source: Address, now: float) -> None:
+    def _on_hearsay(
+        self,
+        message: Suspect | PingRequest | ViewMessage,
+        sender: Member | None,
+        source: Address,
+        now: float,
+        *,
+        multicast: bool,
+    ) -> None:
         if isinstance(message, Suspect):
-            self._on_suspect(message, now)
-        else:
+            self._on_suspect(message, sender, now, asks=multicast)
+        elif isinstance(message, ViewMessage) or not self._proven:  # see `_third`
             self._effects += self._hearsay.receive(message, source, now)
 
     def _step(self, member: Member, what: Input, incarnation: int, now: float) -> None:
         if self.view.step(member, what, incarnation, now):
             if member.state is not State.SUSPECT:
-                self._refute_by.pop(member.hid, None)
+                self._accusations.drop(member.hid)
             if not member.live:
                 self._checks.end(member.hid)
             self._effects.append(MemberChanged(member.hid, member.state))
 
     # ---- suspicion -----------------------------------------------------------------------------------------------
 
-    def _on_suspect(self, message: Suspect, now: float) -> None:
+    def _on_suspect(self, message: Suspect, accuser: Member | None, now: float, *, asks: bool) -> None:
         if message.target == self.hid:
             answer = refutation(self.incarnation, message.incarnation)
             if answer is not None:
@@ -344,14 +344,17 @@ class Membership:
                 self._heartbeat_at = min(self._heartbeat_at, now + self._config.refute_s / 2.0)  # that one may get lost
             return
         accused = self.view.get(message.target)
-        if accused is not None and message.incarnation >= accused.incarnation:
+        counts = not self._proven or (accuser is not None and accuser.live and accuser is not accused)
+        if accused is not None and message.incarnation >= accused.incarnation and counts:
             # Only a host itself raises its number: an accuser that made one up would keep it out for good.
-            self._accuse(accused, now)
+            self._accuse(accused, accuser, now)
+            if self._proven and asks and accuser is not None and accused.state is State.DEAD:
+                self._effects.append(Unicast(accuser.addresses[0], accusation(accused, now)))  # ours was lost there
 
-    def _accuse(self, member: Member, now: float) -> None:
-        self._step(member, Input.ACCUSED, member.incarnation, now)
-        if member.state is State.SUSPECT:
-            self._refute_by.setdefault(member.hid, now + self._silence.refute_s(now))
+    def _accuse(self, member: Member, accuser: Member | None, now: float) -> None:
+        """Somebody, or with None this host itself, has not found a member."""
+        if member.live and self._accusations.add(member, accuser, self._silence.refute_s(now), now):
+            self._step(member, Input.ACCUSED, member.incarnation, now)
 
     def _look_for_silent(self, now: float) -> None:
         for member in self._silence.look(now):
@@ -359,6 +362,9 @@ class Membership:
         self.view.forget(left_before=now - self._config.tombstone_s, dead_before=now - self._config.revisit_for_s)
 
     def _third(self, subject: Member) -> Member | None:
+        """Another member that may reach it; where hosts sign there is the second accuser instead, who cannot lie."""
+        if self._proven:
+            return None
         others = [hid for hid in self.view.ready if hid != subject.hid]
         return self.view.get(self._rng.choice(others)) if others else None
 
@@ -389,6 +395,6 @@ class Membership:
                 self._effects += self.view.told_to(newcomer.addresses[0], now)
 
     def _collect(self) -> list[Effect]:
-        effects = self._effects + self._checks.effects
-        self._effects, self._checks.effects = [], []
+        effects = self._effects + self._admission.effects + self._checks.effects
+        self._effects, self._admission.effects, self._checks.effects = [], [], []
         return effects

@@ -18,6 +18,9 @@ class MembershipConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Between the two pings of a check; as long after the second one accuses."
     refute_s: float = 1.0
     "An accused member has so long to say that it lives."
+    alone_s: float = 10.0
+    """Where hosts sign: whoever does not find a member, and hears nobody else who says so, believes himself after that.
+    Five times as long as all others need to look."""
     tombstone_s: float = 600.0
     probe_above: int = 16
     "With more members than this each pings one at random every second."
@@ -49,6 +52,7 @@ class MembershipConfig(msgspec.Struct, frozen=True, kw_only=True):
             "heartbeat_min_s",
             "check_interval_s",
             "refute_s",
+            "alone_s",
             "probe_s",
             "lonely_hello_s",
             "revisit_s",

@@ -12,8 +12,10 @@ from random import Random
 from typing import Final
 
 from dhtboot.ids import Address
+from mdht.subnet.accusations import ACCUSERS, able, place
 from mdht.subnet.effects import Effect, MemberChanged, Multicast
 from mdht.subnet.greetings import Greetings
+from mdht.subnet.host_keys import is_signed
 from mdht.subnet.identity import NO_TAG
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Bye, Hello, Here, Message, State, Suspect
@@ -33,6 +35,7 @@ class Observer:
         overlay_hash: SHA-1 of the overlay's name.
         config: the members' times and limits.
         rng: all chance.
+        proven: whether hosts sign what they say of themselves.
 
     Attributes:
         view: whom it has heard.
@@ -40,7 +43,9 @@ class Observer:
         counters: of what was refused.
     """
 
-    def __init__(self, hid: bytes, overlay_hash: bytes, config: MembershipConfig, rng: Random) -> None:
+    def __init__(
+        self, hid: bytes, overlay_hash: bytes, config: MembershipConfig, rng: Random, *, proven: bool = False
+    ) -> None:
         self.hid = hid
         self.incarnation = 1
         self.view = View()
@@ -49,6 +54,8 @@ class Observer:
         self._config = config
         self._rng = rng
         self._greetings = Greetings(answers=config.answers, answer_step_s=config.answer_step_s)
+        self._proven = proven
+        self._accusers: dict[bytes, set[str]] = {}
         self._sizes: dict[bytes, int] = {}
         self._refute_by: dict[bytes, float] = {}
         self._effects: list[Effect] = []
@@ -100,9 +107,9 @@ class Observer:
                 self._step(member, Input.GOODBYE, header.incarnation, now)
             case Suspect(target=target, incarnation=incarnation):
                 accused = self.view.get(target)
-                if accused is not None and incarnation >= accused.incarnation:
+                if accused is not None and incarnation >= accused.incarnation and self._is_heard(accused, member):
                     self._accuse(accused, now)
-            case _ if member is not None and header.incarnation == member.incarnation:
+            case _ if member is not None and header.incarnation == member.incarnation and self._is_own(message):
                 member.heard_at = now
                 self._step(member, Input.SIGN_OF_LIFE, header.incarnation, now)
             case _:
@@ -130,12 +137,27 @@ class Observer:
         silent_at = min([member.heard_at for member in self._trusted()], default=math.inf) + self._silence_s()
         return min([self._greetings.next_deadline(), silent_at, *self._refute_by.values()])
 
+    def _is_own(self, message: Message) -> bool:
+        """Whether it must be of the host in whose name it is."""
+        return not self._proven or is_signed(message)
+
+    def _is_heard(self, accused: Member, accuser: Member | None) -> bool:
+        """Whether an accusation makes a host suspect: where hosts sign it takes two, if there are two."""
+        if not self._proven:
+            return True
+        if accuser is None or not accuser.live or accuser is accused or not accused.live:
+            return False
+        accusers = self._accusers.setdefault(accused.hid, set())
+        accusers.add(place(accuser))
+        return len(accusers) >= min(ACCUSERS, len(able(self.view, accused)))
+
     def _on_here(self, member: Member | None, header: Header, message: Here, now: float) -> None:
         if message.state not in _INPUTS:
             return
         if member is not None and header.incarnation >= member.incarnation:
             member.heard_at = now
             member.addresses = message.addresses
+            self._accusers.pop(member.hid, None)
             self._sizes[header.hid] = message.size
             self._step(member, _INPUTS[message.state], header.incarnation, now)
         elif member is None and len(self.view) < self._config.members_max:
@@ -155,6 +177,7 @@ class Observer:
             if member.state is not State.SUSPECT:
                 self._refute_by.pop(member.hid, None)
             if not member.live:
+                self._accusers.pop(member.hid, None)
                 self._sizes.pop(member.hid, None)
             self._effects.append(MemberChanged(member.hid, member.state))
 

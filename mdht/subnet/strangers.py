@@ -12,7 +12,7 @@ from mdht.subnet.messages import Ping, State
 class Stranger:
     """One of them."""
 
-    __slots__ = ("addresses", "expires_at", "hid", "incarnation", "nonce", "state")
+    __slots__ = ("addresses", "expires_at", "hid", "incarnation", "nonce", "proven", "state")
 
     def __init__(
         self,
@@ -22,6 +22,8 @@ class Stranger:
         state: State,
         nonce: bytes,
         expires_at: float,
+        *,
+        proven: bool,
     ) -> None:
         self.hid = hid
         self.incarnation = incarnation
@@ -29,6 +31,8 @@ class Stranger:
         self.state = state
         self.nonce = nonce
         self.expires_at = expires_at
+        self.proven = proven
+        "It has itself said, and signed, that it is here."
 
 
 class Strangers:
@@ -49,15 +53,33 @@ class Strangers:
         self._known: dict[bytes, Stranger] = {}
 
     def meet(
-        self, hid: bytes, incarnation: int, addresses: tuple[Address, ...], state: State, now: float
+        self,
+        hid: bytes,
+        incarnation: int,
+        addresses: tuple[Address, ...],
+        state: State,
+        now: float,
+        *,
+        proven: bool = False,
     ) -> list[Unicast]:
-        """Ping somebody, unless that is being done."""
-        if hid in self._known or not addresses:
+        """Ping somebody, unless that is being done.
+
+        Who has signed that he is here takes the place of hearsay: of a false address of his own, or of made-up names.
+        """
+        if not addresses:
             return []
+        known = self._known.get(hid)
+        if known is None and len(self._known) >= self._most and proven:
+            known = next((one for one in self._known.values() if not one.proven), None)
+        if known is not None:
+            if known.proven or not proven:
+                return []
+            del self._known[known.hid]
         if len(self._known) >= self._most:
             self._counters["turned_away"] += 1
             return []
-        stranger = Stranger(hid, incarnation, addresses, state, self._nonce(), now + self._patience_s)
+        until = now + self._patience_s
+        stranger = Stranger(hid, incarnation, addresses, state, self._nonce(), until, proven=proven)
         self._known[hid] = stranger
         return [Unicast(addresses[0], Ping(nonce=stranger.nonce))]
 

@@ -7,6 +7,7 @@ from mdht.experiments.base import Row, chosen
 from mdht.experiments.link_faults import (
     CRASH,
     FILTERED,
+    SIGNED,
     SPLIT,
     STEADY,
     WAYS,
@@ -43,8 +44,9 @@ def test_looking_for_silent_hosts_costs_packets_where_many_are_lost(rows: list[R
 @pytest.mark.parametrize("hosts", HOSTS)
 def test_a_crash_is_known_to_all_in_time_without_loss(rows: list[Row], hosts: int) -> None:
     crashes = chosen(rows, part=CRASH, hosts=hosts, loss=0.0)
-    assert len(crashes) == 3
-    assert all(2.5 < row["first_s"] <= row["all_s"] <= DETECTION_MAX_S for row in crashes)
+    signed = chosen(rows, part=SIGNED, hosts=hosts, loss=0.0)
+    assert (len(crashes), len(signed)) == (3, 2 if hosts == HOSTS[0] else 0)
+    assert all(2.5 < row["first_s"] <= row["all_s"] <= DETECTION_MAX_S for row in (*crashes, *signed))
 
 
 def test_a_split_heals_in_time_whatever_is_lost(rows: list[Row]) -> None:
@@ -78,7 +80,7 @@ def test_no_record_is_lost_and_each_is_found_in_its_latest_version(rows: list[Ro
 def test_rows_have_the_columns_and_the_table_says_whether_the_claims_hold(rows: list[Row]) -> None:
     assert all(tuple(row) == LINKS.columns for row in rows)
     claimed = [each for each in LINKS.findings(rows) if each.wanted]
-    assert len(claimed) == 2 + 2 + 8 + 8 + 8 + 12
+    assert len(claimed) == 2 + 2 + 1 + 8 + 8 + 8 + 12
     assert all(each.holds for each in claimed)
     assert all(each.holds is None for each in LINKS.findings(rows) if not each.wanted)
 
@@ -106,7 +108,7 @@ def test_a_host_counts_as_dead_for_who_took_it_for_dead_before() -> None:
     link = linked(Settings(part=CRASH, hosts=5, loss=0.0, events=1), 3)
     observer, victim = link.hosts[0], link.hosts[4]
     assert link_faults._death_s(observer, victim, link.now) is None
-    observer.membership.view.get(link_faults.hid_of(4)).state = State.DEAD
+    observer.membership.view.get(victim.membership.hid).state = State.DEAD
     assert link_faults._death_s(observer, victim, link.now) == 0.0
 
 

@@ -31,8 +31,8 @@ def here(state: State = State.READY, size: int = 1, **fields: Any) -> Here:
 class Scene:
     """An observer and what it is told."""
 
-    def __init__(self) -> None:
-        self.observer = Observer(b"observer", OVERLAY_HASH, MembershipConfig(), Random(1))
+    def __init__(self, *, proven: bool = False) -> None:
+        self.observer = Observer(b"observer", OVERLAY_HASH, MembershipConfig(), Random(1), proven=proven)
         self.now = 100.0
         self.effects: list[Effect] = self.observer.start(self.now)
 
@@ -127,3 +127,34 @@ def test_members_over_the_limit_are_turned_away_and_counted() -> None:
         observer.receive(Header(subnet_tag=bytes(8), hid=hid, incarnation=1, seq=1), here(), ADDRESS, 0, multicast=True)
     assert len(observer.view) == 1
     assert observer.counters == {"turned_away": 1}
+
+
+def test_where_hosts_sign_it_takes_two_accusers_of_two_machines_and_nothing_unsigned_is_a_sign_of_life() -> None:
+    scene, hids = Scene(proven=True), [A, B, b"c" * 8, b"d" * 8]
+    for number, hid in enumerate(hids):
+        address = (f"192.0.2.{min(number, 2) + 1}", 4000 + number)  # the last two are on one machine
+        scene.hears(hid, here(size=4, addresses=(address,)))
+    accused, one, two, three = hids
+    lie = Suspect(target=accused, incarnation=1, silent_ds=30)
+    scene.hears(b"stranger", lie)
+    scene.hears(accused, lie)
+    scene.hears(two, lie)
+    scene.hears(three, lie)
+    assert scene.state(accused) is State.READY
+    scene.hears(accused, here(size=4))
+    scene.hears(one, lie)
+    assert scene.state(accused) is State.READY, "what was said before it was heard does not count"
+    scene.hears(two, lie)
+    assert scene.state(accused) is State.SUSPECT
+    scene.hears(accused, Ping(nonce=bytes(8)))
+    assert scene.state(accused) is State.SUSPECT
+    scene.passes(1.0)
+    assert scene.state(accused) is State.DEAD
+
+
+def test_where_two_hosts_sign_one_of_them_is_enough() -> None:
+    scene = Scene(proven=True)
+    scene.hears(A, here(size=2))
+    scene.hears(B, here(size=2, addresses=(("192.0.2.2", 4000),)))
+    scene.hears(B, Suspect(target=A, incarnation=1, silent_ds=30))
+    assert scene.state(A) is State.SUSPECT
