@@ -15,11 +15,14 @@ from mdht.link_config import LinkConfig
 from mdht.link_driver import LinkDriver
 from mdht.link_io import UdpLink, open_link
 from mdht.link_keys import read_keys
+from mdht.signing import SigningKey
 from mdht.subnet.effects import Event, MemberChanged
+from mdht.subnet.host_keys import host_name
 from mdht.subnet.identity import overlay_bytes
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import HID_BYTES
 from mdht.subnet.observer import Observer
+from mdht.subnet.proofs import Proofs
 from mdht.subnet.wire import LinkCodec
 
 LISTEN_S: Final = 1.25
@@ -33,6 +36,7 @@ examples:
   mdht members                                 who is in the subnet now
   mdht members --watch --json                  one line for each change, until Ctrl-C
   mdht members --key-file key                  of a subnet whose hosts share a passphrase
+  mdht members --host-keys                     of one whose hosts sign what they say
 
 This host only listens: it says hello without an address, which members answer but do not count. To be one: mdht run.
 A key file has the passphrase on its first line; a second line is accepted too, while the passphrase is being changed.
@@ -48,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--network", default="z2z", type=_network, help="overlay whose members are meant (z2z)")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="passphrase that the hosts of the subnet share")
+    parser.add_argument("--host-keys", action="store_true", help="believe what hosts have signed, as they do")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for every detail")
 
 
@@ -73,7 +78,9 @@ async def run(options: argparse.Namespace) -> int:
 async def _observe(options: argparse.Namespace, keys: tuple[bytes, ...], config: LinkConfig) -> int:
     """Listen for as long as all members need to be heard, or until cancelled."""
     overlay_hash = hashlib.sha1(overlay_bytes(options.network), usedforsecurity=False).digest()
-    core = Observer(secrets.token_bytes(HID_BYTES), overlay_hash, MembershipConfig(), SystemRandom())
+    signer = SigningKey.generate() if options.host_keys else None
+    hid = secrets.token_bytes(HID_BYTES) if signer is None else host_name(signer.public_key)
+    core = Observer(hid, overlay_hash, MembershipConfig(), SystemRandom(), proven=signer is not None)
     lines = Lines(options.network, as_json=options.json)
     told = False
 
@@ -85,8 +92,9 @@ async def _observe(options: argparse.Namespace, keys: tuple[bytes, ...], config:
             lines.members([member], trio.current_time())
 
     async with open_link(config) as link, trio.open_nursery() as nursery:
-        codec = LinkCodec(options.network, keys)
-        driver = LinkDriver(core, codec, link, keyed=bool(keys), keep=_keep_nothing, on_event=on_event)
+        codec = LinkCodec(options.network, keys, signer)
+        proofs = None if signer is None else Proofs()
+        driver = LinkDriver(core, codec, link, keyed=bool(keys), keep=_keep_nothing, on_event=on_event, proofs=proofs)
         nursery.start_soon(driver.run, config.look_s)
         driver.perform(core.start(trio.current_time()))
         await _heard_all(core)
@@ -118,6 +126,10 @@ async def _heard_all(core: Observer) -> None:
 def _nobody(options: argparse.Namespace, link: UdpLink, driver: LinkDriver) -> str:
     where = f"no member of {options.network} answers on {', '.join(link.interfaces)}"
     refused = driver.counters["refused"]
+    if driver.counters["signed"]:
+        return f"{where} without signing; add --host-keys"
+    if driver.counters["unsigned"]:
+        return f"{where} with a signature; leave out --host-keys"
     if refused:
         return f"{where}; {refused} datagrams were refused, so there may be one with another key (--key-file)"
     return f"{where}; start one (mdht run), or name another link with --interface"

@@ -51,6 +51,9 @@ class MdhtConfig(msgspec.Struct, frozen=True, kw_only=True):
     it is given back at the end."""
     keys: tuple[bytes, ...] = ()
     "Shared by all hosts of the overlay, the present one first; see `mdht.link_keys`."
+    host_keys: bool = False
+    """Sign heartbeats, goodbyes and accusations with a key of the host's own, and believe only signed ones; the same
+    for all hosts of a link."""
     state_dir: Path | None = None
     """Where name, subnet, contacts and records survive a restart, those of further links in directories within it; None
     keeps nothing."""

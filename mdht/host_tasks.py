@@ -30,9 +30,11 @@ from mdht.signing import SigningKey
 from mdht.state import Saved, StateDirectory
 from mdht.state_keeping import StateKeeping
 from mdht.subnet.effects import Event, LinkMode, LinkModeChanged, MemberChanged, Merged, Settled
+from mdht.subnet.host_keys import host_name
 from mdht.subnet.identity import Identity, Interface, Subnet, derive
 from mdht.subnet.kept import recalled
-from mdht.subnet.messages import COPIES_MAX, HID_BYTES, State
+from mdht.subnet.messages import COPIES_MAX, State
+from mdht.subnet.proofs import Proofs
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.store_effects import BulkTo
 from mdht.subnet.wire import LinkCodec
@@ -103,12 +105,14 @@ class HostTasks:
             public=plan.public,
             alone=not interfaces,
             keeping=msgspec.structs.replace(config.keeping, table=table),
+            host_keys=config.host_keys,
             merge=config.merge,
         )
+        own = SigningKey.generate() if saved is None else SigningKey.from_seed(saved.node_seed)
         self._kept = None if saved is None else recalled(saved.kept, fingerprint)
         core = make_host(
             settings,
-            _name(saved),
+            host_name(own.public_key),
             1 if saved is None else saved.incarnation,
             lambda: link.addresses,
             self._derive,
@@ -120,13 +124,14 @@ class HostTasks:
         )
         self._driver = LinkDriver(
             core,
-            LinkCodec(config.network, config.keys),
+            LinkCodec(config.network, config.keys, own if config.host_keys else None),
             link,
             keyed=bool(config.keys),
             keep=self._keep_incarnation,
             on_event=self._on_event,
             away=Away(core, AwayCodec(settings, config.keys)),
             on_transfer=self._on_transfer,
+            proofs=Proofs() if config.host_keys else None,
             faults=faults,
         )
         self._ports = self._port_mapping(link, saved) if config.map_port else None
@@ -358,11 +363,6 @@ def _tell_of_link(now: LinkModeChanged) -> None:
 def _on_link(interfaces: tuple[str, ...]) -> list[Interface]:
     """Addresses by whose prefix a subnet may be known; none for a host that is a subnet of its own."""
     return [address for name in interfaces for address in netifaces_io.interface_addresses(name)]
-
-
-def _name(saved: Saved | None) -> bytes:
-    """The name of this host: as long as it has a state directory, always the same."""
-    return _secret(b"mdht host", saved)[:HID_BYTES]
 
 
 def _secret(use: bytes, saved: Saved | None) -> bytes:

@@ -33,15 +33,25 @@ from mdht.subnet.effects import (
 from mdht.subnet.errors import WireError
 from mdht.subnet.face_messages import OverlayDatagram, Probe
 from mdht.subnet.messages import Hello, Here, Message, View
+from mdht.subnet.proofs import Proofs, Verdict
 from mdht.subnet.query import FetchBulk
 from mdht.subnet.replay import ReplayWindows, Seen
 from mdht.subnet.store_effects import BulkTo
-from mdht.subnet.wire import MAGIC, Header, LinkCodec
+from mdht.subnet.wire import MAGIC, Header, LinkCodec, Opened
 
 log = logging.getLogger(__name__)
 
 SEQ_MAX: Final = 0xFFFF_FFFF
 "Datagrams of one incarnation; at 16 a second they last for eight years."
+COMPLAINTS_MAX: Final = 512
+"Hosts and sources that a log line was written of; somebody who made more of them up would fill the disk."
+_ALL_OR_NONE: Final = "neither is a member for the other; start all hosts of the link with --host-keys, or all without"
+_COMPLAINTS: Final = {
+    Verdict.UNSIGNED: f"host %s at %s does not sign what it says, and this host does: {_ALL_OR_NONE}",
+    Verdict.SIGNED: f"host %s at %s signs what it says, and this host does not: {_ALL_OR_NONE}",
+    Verdict.FORGED: "something in the name of host %s has come from %s that this host did not sign: it is dropped",
+    Verdict.NOT_VERIFIED: "what host %s says is dropped: more signatures come from %s than are verified in a second",
+}
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +81,7 @@ class LinkDriver:
         on_event: gets every effect that is no message.
         away: where the host is known beyond its link.
         on_transfer: gets what is too large for datagrams.
+        proofs: judges what hosts sign, whose codec has a signer then; None where they do not sign.
         faults: what goes wrong on purpose.
 
     Attributes:
@@ -88,6 +99,7 @@ class LinkDriver:
         on_event: Callable[[Event], None],
         away: Away | None = None,
         on_transfer: Callable[[FetchBulk | BulkTo], None] | None = None,
+        proofs: Proofs | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -99,6 +111,8 @@ class LinkDriver:
         self._on_event = on_event
         self._away = away
         self._on_transfer = on_transfer
+        self._proofs = proofs
+        self._complained_of: set[str] = set()
         self._faults = faults or Faults()
         self._windows = ReplayWindows()
         self._seq = 0
@@ -159,6 +173,7 @@ class LinkDriver:
     def totals(self) -> dict[str, int]:
         """All counters together: the driver's, the sockets', the codec's, the core's."""
         found = self.counters + self._link.counters + self._core.counters
+        found += Counter() if self._proofs is None else self._proofs.counters
         found["strange"] += self._codec.strange
         return {name: count for name, count in sorted(found.items()) if count}
 
@@ -191,17 +206,17 @@ class LinkDriver:
             log.debug("dropped a datagram from %s, which is no address of the link", format_address(datagram.source))
             return
         try:
-            found = self._codec.decode(datagram.data)
+            found = self._codec.open(datagram.data)
         except WireError as error:
             self.counters["refused"] += 1
             log.debug("refused a datagram from %s: %s", format_address(datagram.source), error)
             return
         if found is None:
             return  # the codec counts it
-        header, message = found
-        if header.hid != self._core.hid and not self._is_news(header, now, by_group=datagram.multicast):
+        header = found.header
+        if header.hid != self._core.hid and not self._is_news(found, datagram, now):
             return
-        reachable = self._reachable(message)
+        reachable = self._reachable(found.message)
         self._carry_out(self._core.receive(header, reachable, datagram.source, now, multicast=header.to_all))
 
     def _receive_away(self, away: Away, datagram: Datagram, now: float) -> None:
@@ -242,17 +257,48 @@ class LinkDriver:
     def _reached(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
         return tuple([address for address in addresses if self._link.reaches(address)])
 
-    def _is_news(self, header: Header, now: float, *, by_group: bool) -> bool:
+    def _is_news(self, opened: Opened, datagram: Datagram, now: float) -> bool:
         """Whether a datagram is for the core; that one came by multicast counts though a copy may have come before."""
-        if by_group:
-            if self._is_lost(header):
-                return False
-            self._core.heard_by_group(header.hid, now)
-        seen = self._windows.look(header.hid, header.incarnation, header.seq)
-        if seen is Seen.DUPLICATE or (self._keyed and seen is Seen.OLD):
-            self.counters["replayed" if seen is Seen.OLD else "duplicate"] += 1
+        header = opened.header
+        if datagram.multicast and self._is_lost(header):
             return False
-        return True
+        verdict = self._judge(opened, datagram.source, now)
+        if datagram.multicast and self._shows_way(opened, verdict):
+            self._core.heard_by_group(header.hid, now)
+        if verdict is Verdict.BELIEVED:
+            return True
+        self.counters[verdict.value] += 1
+        return False
+
+    def _shows_way(self, opened: Opened, verdict: Verdict) -> bool:
+        """Whether multicast passes from a host, as one of its datagrams has come that way."""
+        if self._proofs is None:
+            return verdict in {Verdict.BELIEVED, Verdict.DUPLICATE, Verdict.REPLAYED}
+        return opened.proof is not None and verdict in {Verdict.BELIEVED, Verdict.DUPLICATE}
+
+    def _judge(self, opened: Opened, source: Address, now: float) -> Verdict:
+        """Whether it is new, and where hosts sign, whose it is."""
+        header = opened.header
+        if self._proofs is not None:
+            verdict = self._proofs.judge(opened, source, now)
+        elif opened.proof is not None:
+            verdict = Verdict.SIGNED
+        else:
+            seen = self._windows.look(header.hid, header.incarnation, header.seq)
+            if seen is Seen.DUPLICATE:
+                return Verdict.DUPLICATE
+            return Verdict.REPLAYED if seen is Seen.OLD and self._keyed else Verdict.BELIEVED
+        listens = isinstance(opened.message, Hello) and not opened.message.addresses  # and is no member of anything
+        if verdict in _COMPLAINTS and not listens:
+            self._complain(_COMPLAINTS[verdict], header.hid.hex(), source[0])
+        return verdict
+
+    def _complain(self, text: str, host: str, source: str) -> None:
+        """One line in the log for each host, and for each source."""
+        told = self._complained_of
+        if host not in told and source not in told and len(told) < COMPLAINTS_MAX:
+            told.update((host, source))
+            log.warning(text, host, source)
 
     def _is_lost(self, header: Header) -> bool:
         """Whether a fault takes a multicast, by whichever family it comes."""

@@ -59,6 +59,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     "Where they reach this host, if that is no address of its own."
     alone: bool = False
     "It is a subnet of its own, on no link."
+    host_keys: bool = False
+    "Hosts of the subnet sign what they say of themselves, and believe nothing else."
     merge: Literal["auto", "never"] = "auto"
     "Whether its subnet gives way to a larger one that it meets late on its link."
     keeping: KeepingConfig | None = None
@@ -126,7 +128,9 @@ def make_host(
         now: the time.
     """
     overlay_hash = hashlib.sha1(overlay_bytes(settings.network), usedforsecurity=False).digest()
-    membership = Membership(hid, incarnation, addresses(), overlay_hash, MembershipConfig(), rng)
+    membership = Membership(
+        hid, incarnation, addresses(), overlay_hash, MembershipConfig(), rng, proven=settings.host_keys
+    )
     face = FaceConfig(hosts=HostSetConfig(allow_private=settings.allow_private))
     config = NodePartConfig(overlay=settings.overlay, face=face)
     server, keeping = settings.server, settings.keeping

@@ -39,6 +39,7 @@ examples:
   mdht run --peer 192.0.2.7                    on a link whose multicast is filtered: one host of it is enough
   mdht run --map-port                          behind a router at home: have it forward a port while this runs
   mdht run --bootstrap example.org             join by the SRV records _mdht._udp.example.org
+  mdht run --key-file key --host-keys          strangers are kept out, and no member speaks in the name of another
   mdht put office "meeting at ten"             write under a key, for an hour
   date | mdht put office - --ttl 60            write what comes on stdin, for a minute
   mdht get office --json                       read all that lives under a key
@@ -164,6 +165,7 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         public=options.public,
         map_port=lasting and options.map_port,
         keys=() if options.key_file is None else read_keys(options.key_file, options.network),
+        host_keys=options.host_keys,
         state_dir=options.state_dir if lasting else None,
         overlay=options.overlay,
         keeping=_keeping(options),
@@ -221,6 +223,12 @@ def _common_options() -> OneLineParser:
         help="two subnets that meet late on one link become one, or stay two (auto)",
     )
     common.add_argument("--key-file", type=Path, metavar="FILE", help="passphrase that the hosts of the overlay share")
+    common.add_argument(
+        "--host-keys",
+        action="store_true",
+        help="sign heartbeats, goodbyes and accusations with a key of this host's own, and believe only signed ones, "
+        "so that no host of the link speaks for another; give it to all of them, or to none",
+    )
     common.add_argument(
         "--overlay", choices=("kademlia", "chord"), default="kademlia", help="protocol between subnets (kademlia)"
     )

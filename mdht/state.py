@@ -82,7 +82,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """What a node starts with."""
 
     node_seed: bytes
-    "Random, made on the first start: this host has its name from it."
+    "Random, made on the first start: the seed of this host's own key, from whose public half it has its name."
     incarnation: int
     "1 on the first start, one more on each."
     own: tuple[OwnRecord, ...]

@@ -6,6 +6,7 @@ import trio
 from mdht import cli_members
 from mdht.cli import main
 from mdht.config import MdhtConfig
+from mdht.errors import UnreachableError
 from mdht.node import open_mdht
 from mdht.options import parse_arguments
 from mdht.signing import SigningKey
@@ -64,3 +65,19 @@ def test_an_observer_on_the_members_own_machine_sees_it_and_is_not_seen(capsys: 
     assert head == ["host", "state", "incarnation", "heard", "addresses"]
     assert row[:3] == [host, "ready", "1"]
     assert row[-1] == address
+
+
+def test_an_observer_of_hosts_that_sign_needs_the_option_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    config = MdhtConfig(network=NETWORK, interfaces=("lo",), port=0, host_keys=True)
+
+    async def scene() -> str:
+        async with open_mdht(config, SigningKey.generate()) as node:
+            await node.host.keeper()
+            assert await cli_members.run(parse_arguments(["members", *ON_LOOPBACK, "--host-keys"])) == 0
+            with pytest.raises(BaseExceptionGroup) as caught:
+                await cli_members.run(parse_arguments(["members", *ON_LOOPBACK]))
+            assert caught.group_contains(UnreachableError, match="without signing; add --host-keys")
+            return node.status().host
+
+    host = trio.run(scene)
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == [host, "ready", "1"]

@@ -10,11 +10,14 @@ import trio.testing
 from dhtboot.ids import Address
 from mdht.errors import LocalProtocolError
 from mdht.link_driver import SEQ_MAX, Faults, LinkDriver
+from mdht.signing import SigningKey
 from mdht.subnet.effects import Effect, MemberChanged, Multicast, Reincarnated, Unicast
+from mdht.subnet.host_keys import host_name
 from mdht.subnet.identity import NO_TAG
 from mdht.subnet.membership import Membership
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import Bye, Hello, MemberEntry, Message, Ping, Pong, State, View
+from mdht.subnet.proofs import Proofs
 from mdht.subnet.wire import Header, LinkCodec
 from tests.mdht.memory_link import MemoryLink, Wire
 
@@ -85,12 +88,21 @@ class Scene:
         self.events: list[MemberChanged] = []
         self.stranger: MemoryLink | None = None
 
-    def drive(self, core: Any, *, keys: tuple[bytes, ...] = (), copies: int = 1, **settings: Any) -> LinkDriver:
+    def drive(
+        self,
+        core: Any,
+        *,
+        keys: tuple[bytes, ...] = (),
+        signer: SigningKey | None = None,
+        copies: int = 1,
+        **settings: Any,
+    ) -> LinkDriver:
         link = self.wire.link(copies=copies)
         driver = LinkDriver(
             core,
-            LinkCodec("test", keys),
+            LinkCodec("test", keys, signer),
             link,
+            proofs=None if signer is None else Proofs(),
             keyed=bool(keys),
             **{"keep": self.kept.append, "on_event": self.events.append, **settings},
         )
@@ -442,3 +454,69 @@ def test_a_host_behind_a_filter_hears_unicasts_only() -> None:
 def test_a_share_above_one_is_refused() -> None:
     with pytest.raises(ValueError, match="0 to 1"):
         Faults(multicast_loss=1.5)
+
+
+OWN, LIAR = SigningKey.from_seed(b"o" * 32), SigningKey.from_seed(b"l" * 32)
+BYE = Bye(handed_over=True)
+
+
+def test_where_hosts_sign_nothing_unsigned_ends_a_host_and_one_line_for_each_source_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(scene: Scene) -> None:
+        core, other = Recorder(host_name(LIAR.public_key)), Recorder(host_name(OWN.public_key))
+        driver = scene.drive(core, signer=LIAR)
+        victim = scene.drive(other, signer=OWN)
+        victim.perform([Multicast(BYE), Multicast(PING)])
+        stranger = scene.wire.link(copies=0)
+        for seq in range(10, 13):
+            header = Header(subnet_tag=bytes(8), hid=other.hid, incarnation=1, seq=seq, to_all=True)
+            for codec in (LinkCodec("test"), LinkCodec("test", (), LIAR)):
+                stranger.multicast(codec.encode(header, BYE))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(header.seq, message) for header, message, *_ in core.got] == [(1, BYE), (2, PING)]
+        assert core.heard == [other.hid], "nobody is heard by multicast by what others say"
+        assert driver.totals()["unsigned"] == 3
+        assert driver.totals()["forged"] == 3
+        assert driver.totals()["signatures_verified"] == 1
+
+    run(main)
+    # At the victim none: what comes in its own name is for the core to count.
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert line == (
+        f"host {host_name(OWN.public_key).hex()} at 192.0.2.3 does not sign what it says, and this host does: "
+        "neither is a member for the other; start all hosts of the link with --host-keys, or all without"
+    )
+
+
+def test_what_is_signed_is_not_heard_where_hosts_do_not_sign_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(scene: Scene) -> None:
+        core, other = Recorder(), Recorder(host_name(OWN.public_key))
+        driver = scene.drive(core)
+        signing = scene.drive(other, signer=OWN)
+        signing.perform([Multicast(BYE), Multicast(BYE)])
+        await trio.testing.wait_all_tasks_blocked()
+        assert core.got == []
+        assert driver.totals() == {"received": 2, "signed": 2}
+
+    run(main)
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert line.endswith(
+        "at 192.0.2.2 signs what it says, and this host does not: neither is a member for the other; "
+        "start all hosts of the link with --host-keys, or all without"
+    )
+
+
+def test_whoever_only_listens_and_does_not_sign_is_no_matter_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(scene: Scene) -> None:
+        core = Recorder(host_name(OWN.public_key))
+        driver = scene.drive(core, signer=OWN)
+        header = Header(subnet_tag=bytes(8), hid=b"stranger", incarnation=1, seq=1)
+        scene.inject(1, data=LinkCodec("test").encode(header, Hello(overlay_hash=HASH)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (core.got, driver.counters["unsigned"]) == ([], 1)
+
+    run(main)
+    assert not caplog.records

@@ -14,6 +14,8 @@ from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.node import open_mdht
 from mdht.signing import SigningKey
+from mdht.state import StateDirectory
+from mdht.subnet.host_keys import host_name
 
 LIMIT_S = 20.0
 KEY = b"k" * 20
@@ -165,6 +167,20 @@ def test_records_survive_a_restart_with_a_state_directory(tmp_path: Path) -> Non
             with pytest.raises(LocalProtocolError, match="another mdht"):
                 async with open_mdht(config, SigningKey.generate()):
                     pass
+
+    run(test)
+
+
+def test_a_host_has_the_name_of_its_own_key_whether_it_signs_or_not(tmp_path: Path) -> None:
+    async def test() -> None:
+        names, state_dir = [], tmp_path / "state"
+        for host_keys in (False, True):
+            config = msgspec.structs.replace(ALONE, state_dir=state_dir, host_keys=host_keys)
+            async with open_mdht(config, SigningKey.generate()) as node:
+                names.append(node.status().host)
+        with StateDirectory.open(state_dir, 0.0) as directory:
+            key = SigningKey.from_seed(directory.load(0.0).node_seed)
+        assert names == [host_name(key.public_key).hex()] * 2
 
     run(test)
 

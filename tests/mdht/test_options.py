@@ -141,3 +141,10 @@ def test_the_router_is_asked_for_a_port_only_where_the_user_wants_that() -> None
     assert not config_of(parse_arguments(["get", "key"]), lasting=False).map_port
     with pytest.raises(LocalProtocolError, match="not both"):
         config_of(parse_arguments(["run", "--map-port", "--public", "198.51.100.7:4000"]), lasting=True)
+
+
+def test_host_keys_are_for_whoever_asks_for_them() -> None:
+    for words in (["run"], ["put", "k", "v"], ["members"]):
+        assert parse_arguments([*words, "--host-keys"]).host_keys
+        assert not parse_arguments(words).host_keys
+    assert config_of(parse_arguments(["run", "--host-keys"]), lasting=True).host_keys
