@@ -1,9 +1,11 @@
 """Whether an item of another site may be shown on this link, and with which addresses. A core without I/O."""
 
 import unicodedata
+from typing import Final
 
 import msgspec
 
+from dhtboot.limits import TokenBuckets
 from z2z.address_map import NO_MAP, AddressMap
 from z2z.addresses import Interface, Scope, classify, own_prefix
 from z2z.errors import RemoteProtocolError
@@ -11,6 +13,11 @@ from z2z.policy_rules import NO_RULES, Rules, Ruling
 from z2z.seal import Opened, Site
 from z2z.service_item import ServiceItem
 from z2z.trust import Trust, Verdict
+
+NEW_SITES_BURST: Final = 100
+NEW_SITES_PER_HOUR: Final = 20
+"""Sites met for the first time that are believed at first use: whoever makes them up by the thousand must not fill the
+link. An office that starts with more of them gets them within hours, or lists them (`z2z identity trust`)."""
 
 
 class RefusedError(RemoteProtocolError):
@@ -36,6 +43,7 @@ class Admission:
     def __init__(self, site: Site, trust: Trust, addresses: AddressMap = NO_MAP, rules: Rules = NO_RULES) -> None:
         self._site, self._trust, self._addresses = site, trust, addresses
         self.rules = rules
+        self._newcomers = TokenBuckets(rate_per_s=NEW_SITES_PER_HOUR / 3_600, burst=NEW_SITES_BURST)
         self.own: tuple[Interface, ...] = ()
         "Addresses of this host, with their prefixes."
 
@@ -56,6 +64,22 @@ class Admission:
         if not ruling.allowed:
             raise RefusedError(ruling.by, opened)
         return self._sift(opened)
+
+    def meet(self, opened: Opened, now: float) -> bool:
+        """Whether its site is new here, and to be remembered.
+
+        Raises:
+            RefusedError: so many others were new just before that it has to wait.
+        """
+        if self._trust.judge(opened.site, opened.writer) is not Verdict.NEW:
+            return False
+        if self._newcomers.take("", now):
+            raise RefusedError(
+                f"site {opened.site.name!r} is new, as {NEW_SITES_BURST} others were just before, perhaps made up; "
+                f"{NEW_SITES_PER_HOUR} an hour are let in, and at once what is listed (z2z identity trust)",
+                opened,
+            )
+        return True
 
     def ruling(self, opened: Opened) -> Ruling:
         """What the administrator's rules say of it."""

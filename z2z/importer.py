@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from mdht.crowds import Crowds
 from z2z.address_map import NO_MAP, AddressMap
 from z2z.addresses import Interface
 from z2z.admission import Admission, RefusedError
@@ -59,6 +60,8 @@ class _Held:
     sources: set[str]
     number: int
     "The import."
+    share: str
+    "Whose it is, for a fair share of the link."
 
 
 @dataclass(slots=True)
@@ -95,6 +98,7 @@ class Importer:
         self._held: dict[Slot, _Held] = {}
         self._imports: dict[int, Presence] = {}
         self._backers: dict[int, list[Slot]] = {}
+        self._shares: Crowds[Slot] = Crowds()
         self._refusals: dict[Slot, _Refusal] = {}
         self._expiry: Expiry[tuple[Slot, str]] = Expiry(config.stale_s)
         self._numbers = 0
@@ -119,11 +123,15 @@ class Importer:
             opened = self._open(stored, cover)
             if held is not None and opened.seq <= held.opened.seq:
                 return []  # an older copy that has not caught up yet
-            item = self._admit(opened, is_new=held is None)
+            item = self._admission.admit(opened)
+            victim = self._room(opened, item) if held is None else None
+            is_new_site = self._admission.meet(opened, now)
         except RemoteProtocolError as error:
             return self._refuse(slot, digest, error)
         self._refusals.pop(slot, None)
-        effects = [*self._believe(opened), *self._hold(slot, stored, opened, item)]
+        effects = self._make_room(victim) if victim is not None else []
+        effects += self._believe(opened) if is_new_site else []
+        effects += self._hold(slot, stored, opened, item)
         self._held[slot].sources.add(source)
         self._expiry.seen((slot, source), stored.remaining_s, now)
         return effects
@@ -214,6 +222,7 @@ class Importer:
         self._held.clear()
         self._imports.clear()
         self._backers.clear()
+        self._shares = Crowds()
         self._expiry = Expiry(self._config.stale_s)
         return effects
 
@@ -249,16 +258,32 @@ class Importer:
             raise RemoteProtocolError("it was put by somebody else than the site that signed it")
         return opened
 
-    def _admit(self, opened: Opened, *, is_new: bool) -> ServiceItem:
-        """Return the item as this link may see it, or refuse it."""
-        item = self._admission.admit(opened)
-        if is_new and len(self._held) >= SLOTS_MAX:
-            raise RefusedError(f"{SLOTS_MAX} values are held already", opened)
-        if is_new and len(self._imports) >= self._config.imports_max and self._twin(item) is None:
+    def _room(self, opened: Opened, item: ServiceItem) -> Slot | None:
+        """Return what must make room for a new item, None while there is room.
+
+        Of the site that shows most the newest goes, for one that shows fewer: so nobody can fill a link.
+
+        Raises:
+            RefusedError: no other site has more.
+        """
+        if len(self._held) >= SLOTS_MAX:
+            full = f"{SLOTS_MAX} values are held already"
+        elif len(self._imports) >= self._config.imports_max and self._twin(item) is None:
             shown_max = self._config.imports_max
-            why = f"this link shows {shown_max} imports already; clients' caches hold some 800 (--imports-max)"
-            raise RefusedError(why, opened)
-        return item
+            full = f"this link shows {shown_max} imports already; clients' caches hold some 800 (--imports-max)"
+        else:
+            return None
+        largest, newest_first = self._shares.newest_first()
+        if self._shares.size(opened.site.id.hex()) + 1 < largest:
+            for slot in newest_first:
+                if self._backers[self._held[slot].number] == [slot]:
+                    return slot
+        raise RefusedError(full, opened)
+
+    def _make_room(self, slot: Slot) -> list[ImportEffect]:
+        reason = "it makes room for a site that shows fewer (--imports-max)"
+        sources = list(self._held[slot].sources)
+        return [effect for source in sources for effect in self._drop(slot, source, reason)]
 
     def _with_rule(self, effect: ImportEffect, presence: Presence) -> ImportEffect:
         if not isinstance(effect, Report):
@@ -268,8 +293,6 @@ class Importer:
 
     def _believe(self, opened: Opened) -> list[ImportEffect]:
         """Remember the key of a site that is new here."""
-        if self._trust.judge(opened.site, opened.writer) is not Verdict.NEW:
-            return []
         report = Report(
             event="known",
             service=opened.site.name,
@@ -294,7 +317,9 @@ class Importer:
             self._imports[number], self._backers[number] = presence, []
             effects = presence.appear(stored.remaining_s)
         self._backers[number].append(slot)
-        self._held[slot] = _Held(value=stored.value, opened=opened, item=item, sources=set(), number=number)
+        share = opened.site.id.hex()
+        self._shares.add(share, slot)
+        self._held[slot] = _Held(stored.value, opened, item, set(), number, share)
         return effects
 
     def _twin(self, item: ServiceItem) -> int | None:
@@ -318,6 +343,7 @@ class Importer:
         if held.sources:
             return []
         del self._held[slot]
+        self._shares.discard(held.share, slot)
         slots = self._backers[held.number]
         slots.remove(slot)
         if not slots:

@@ -1,3 +1,4 @@
+from collections import Counter
 from ipaddress import ip_interface
 from random import Random
 
@@ -206,6 +207,29 @@ def test_a_flood_of_values_stays_within_bounds(monkeypatch):
     assert len([row for row in core.status() if row.state == "refused"]) == 5
 
 
+def shown_by(core: Importer) -> dict[str, int]:
+    return dict(Counter(row.site for row in core.status() if row.state == "probing"))
+
+
+def test_a_full_link_is_shared_evenly_among_sites():
+    core = importer(imports_max=10)
+    for number in range(12):
+        core.seen(OFFICE, stored(item(b"first %d" % number), seed=1, site_name="first"), 0)
+    assert shown_by(core) == {"first": 10}
+    effects = core.seen(OFFICE, stored(item(b"second"), seed=2, site_name="second"), 1)
+    assert [(each.event, each.service) for each in of(Report, effects)] == [("removed", "first 9")]
+    assert len(of(Withdraw, effects)) == len(of(Register, effects)) == 1
+    for number in range(12):
+        core.seen(OFFICE, stored(item(b"second %d" % number), seed=2, site_name="second"), 2)
+    assert shown_by(core) == {"first": 5, "second": 5}
+    core.seen(OFFICE, stored(item(b"third"), seed=3, site_name="third"), 3)
+    assert sorted(shown_by(core).values()) == [1, 4, 5]
+    for number in range(12):  # what had to go does not come back, nor push out anybody
+        core.seen(OFFICE, stored(item(b"first %d" % number), seed=1, site_name="first"), 4)
+    assert sum(shown_by(core).values()) == 10
+    assert max(shown_by(core).values()) == 5
+
+
 STEPS = st.tuples(
     st.sampled_from(["seen", "removed", "snapshot", "wait", "conflict"]),
     st.integers(1, 3),
@@ -215,9 +239,9 @@ STEPS = st.tuples(
 
 
 @settings(max_examples=60)
-@given(st.lists(STEPS, max_size=40))
-def test_registrations_on_the_link_are_always_those_of_the_table(steps):
-    core, now, seq = importer(), 0.0, 0
+@given(st.lists(STEPS, max_size=40), st.integers(1, 6))
+def test_registrations_on_the_link_are_always_those_of_the_table(steps, most):
+    core, now, seq = importer(imports_max=most), 0.0, 0
     link: dict[object, bytes] = {}
 
     def perform(effects):
@@ -251,6 +275,7 @@ def test_registrations_on_the_link_are_always_those_of_the_table(steps):
                 taken = Conflict(id=first, reason=ConflictReason.LOCAL_DEVICE, seen=(), source="")
                 perform(core.link_event(taken, now))
         states = [row.state for row in core.status() if row.state != "refused"]
+        assert len(link) <= most
         assert len(link) == len([state for state in states if state in ("probing", "imported")])
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.z2z.exports import item, signer, site, stored
+from z2z.admission import NEW_SITES_BURST, NEW_SITES_PER_HOUR
 from z2z.errors import LocalProtocolError
 from z2z.importer import ImportConfig, Importer
 from z2z.policy_text import parse_rules
@@ -153,3 +154,16 @@ def test_a_site_that_changes_its_key_is_believed_by_both_meanwhile():
     core = importer(known=(Known("office", signer(1).public_key), Known("office", signer(2).public_key)))
     for seed in (1, 2):
         assert of(Register, core.seen(OFFICE, stored(item(b"Printer %d" % seed), seed=seed), 0))
+
+
+def test_sites_that_somebody_makes_up_do_not_keep_out_those_that_are_known():
+    core = importer(known=(Known("office", KEYS[1]),))
+    for number in range(10, 10 + NEW_SITES_BURST):  # 9 is this site
+        assert of(Remember, core.seen("k", stored(item(b"%d" % number), seed=number, site_name=f"site {number}"), 0))
+    late = stored(item(b"late"), seed=250, site_name="late")
+    (report,) = core.seen("k", late, 0)
+    assert report.event == "refused"
+    assert "z2z identity trust" in report.reason
+    assert of(Register, core.seen("k", stored(item(b"ours"), seed=1), 0))
+    assert not of(Register, core.seen("k", late, 60))
+    assert of(Register, core.seen("k", late, 3_600 / NEW_SITES_PER_HOUR + 1))
