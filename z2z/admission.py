@@ -1,6 +1,7 @@
 """Whether an item of another site may be shown on this link, and with which addresses. A core without I/O."""
 
 import unicodedata
+from enum import Enum
 from typing import Final
 
 import msgspec
@@ -20,14 +21,25 @@ NEW_SITES_PER_HOUR: Final = 20
 link. An office that starts with more of them gets them within hours, or lists them (`z2z identity trust`)."""
 
 
+class Why(Enum):
+    """Kinds of refusals, as they are counted."""
+
+    OWN = "own"
+    SITE = "site"
+    "It is not believed, or not yet."
+    NAME = "name"
+    POLICY = "policy"
+    ADDRESS = "address"
+    FULL = "full"
+
+
 class RefusedError(RemoteProtocolError):
     """A value is sound but not for this link; another look may end otherwise."""
 
-    def __init__(self, reason: str, opened: Opened, *, expected: bool = False) -> None:
+    def __init__(self, why: Why, reason: str, opened: Opened) -> None:
         super().__init__(reason)
+        self.why = why
         self.opened = opened
-        self.expected = expected
-        "Every set-up with several sites has such values: of interest only to who asks for details."
 
 
 class Admission:
@@ -54,15 +66,15 @@ class Admission:
             RefusedError: it may not.
         """
         if self._site.id in opened.hops:
-            raise RefusedError("it is this site's own export", opened, expected=True)
+            raise RefusedError(Why.OWN, "it is this site's own export", opened)
         verdict = self._trust.judge(opened.site, opened.writer)
         if verdict not in {Verdict.KNOWN, Verdict.NEW}:
-            raise RefusedError(self._trust.reason(verdict, opened.site, opened.writer), opened)
+            raise RefusedError(Why.SITE, self._trust.reason(verdict, opened.site, opened.writer), opened)
         if any(unicodedata.category(char) == "Cc" for char in opened.item.display_name):
-            raise RefusedError("its name has control characters", opened)
+            raise RefusedError(Why.NAME, "its name has control characters", opened)
         ruling = self.ruling(opened)
         if not ruling.allowed:
-            raise RefusedError(ruling.by, opened)
+            raise RefusedError(Why.POLICY, ruling.by, opened)
         return self._sift(opened)
 
     def meet(self, opened: Opened, now: float) -> bool:
@@ -75,6 +87,7 @@ class Admission:
             return False
         if self._newcomers.take("", now):
             raise RefusedError(
+                Why.SITE,
                 f"site {opened.site.name!r} is new, as {NEW_SITES_BURST} others were just before, perhaps made up; "
                 f"{NEW_SITES_PER_HOUR} an hour are let in, and at once what is listed (z2z identity trust)",
                 opened,
@@ -101,5 +114,5 @@ class Admission:
             else:
                 kept.append(address)
         if not kept:
-            raise RefusedError("; ".join(lost) or "it has no address", opened)
+            raise RefusedError(Why.ADDRESS, "; ".join(lost) or "it has no address", opened)
         return msgspec.structs.replace(here.item, addresses=tuple(kept))

@@ -172,6 +172,7 @@ class Bridge:
             stores={name: text for name, store in self._stores.items() if (text := store.describe())},
             uptime_s=round(time.monotonic() - self._started, 1),
             link=self._counted(),
+            refused={} if self._importing is None else dict(self._importing.importer.counters),
             policy=self._policy.describe(),
         )
         return Answer(program=program, services=tuple(services))

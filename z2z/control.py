@@ -45,6 +45,8 @@ class ProgramStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     link: dict[str, int] = {}
     "Counters of its links: packets, what was left out of them, records."
+    refused: dict[str, int] = {}
+    "Values of the stores that were refused since the start, by why; `older` are those that another one has replaced."
     policy: str = ""
     "How its policy stands; empty without one."
 

@@ -7,6 +7,7 @@ of one name, whichever key or store shows it; an *import* is what the link sees 
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +18,7 @@ import msgspec
 from mdht.crowds import Crowds
 from z2z.address_map import NO_MAP, AddressMap
 from z2z.addresses import Interface
-from z2z.admission import Admission, RefusedError
+from z2z.admission import Admission, RefusedError, Why
 from z2z.cover import PLAIN, Cover
 from z2z.errors import RemoteProtocolError
 from z2z.expiry import Expiry
@@ -95,6 +96,8 @@ class Importer:
         self._config, self._rng = config, rng
         self._trust = Trust(Policy.ANYBODY) if trust is None else trust
         self._admission = Admission(config.site, self._trust, addresses, rules)
+        self.counters: Counter[str] = Counter()
+        "Values that were refused, by why; and those older than what was seen of them."
         self._held: dict[Slot, _Held] = {}
         self._imports: dict[int, Presence] = {}
         self._backers: dict[int, list[Slot]] = {}
@@ -122,7 +125,8 @@ class Importer:
         try:
             opened = self._open(stored, cover)
             if held is not None and opened.seq <= held.opened.seq:
-                return []  # an older copy that has not caught up yet
+                self.counters["older"] += 1
+                return []  # a copy that has not caught up yet, or a replay
             item = self._admission.admit(opened)
             victim = self._room(opened, item) if held is None else None
             is_new_site = self._admission.meet(opened, now)
@@ -158,7 +162,7 @@ class Importer:
             if ruling.allowed:
                 continue
             digest = hashlib.sha1(held.value, usedforsecurity=False).digest()
-            refused = self._refuse(slot, digest, RefusedError(ruling.by, held.opened))
+            refused = self._refuse(slot, digest, RefusedError(Why.POLICY, ruling.by, held.opened))
             dropped = [each for source in list(held.sources) for each in self._drop(slot, source, ruling.by)]
             # One line for each: that it was removed, or, if another exporter's copy stays, that this one is refused.
             effects += dropped if any(isinstance(each, Report) for each in dropped) else [*dropped, *refused]
@@ -278,7 +282,7 @@ class Importer:
             for slot in newest_first:
                 if self._backers[self._held[slot].number] == [slot]:
                     return slot
-        raise RefusedError(full, opened)
+        raise RefusedError(Why.FULL, full, opened)
 
     def _make_room(self, slot: Slot) -> list[ImportEffect]:
         reason = "it makes room for a site that shows fewer (--imports-max)"
@@ -380,9 +384,13 @@ class Importer:
             where=endpoints(opened.item) if opened else (),
             site=opened.site.name if opened else "",
             reason=str(error),
-            detail=isinstance(error, RefusedError) and error.expected,
+            # Every set-up with several sites has such values.
+            detail=isinstance(error, RefusedError) and error.why is Why.OWN,
         )
         if len(self._refusals) >= SLOTS_MAX:
             self._refusals.pop(next(iter(self._refusals)))
         self._refusals[slot] = _Refusal(digest=digest, final=opened is None, report=report)
-        return [] if known is not None and known.report == report else [report]
+        if known is not None and known.report == report:
+            return []
+        self.counters[error.why.value if isinstance(error, RefusedError) else "unreadable"] += 1
+        return [report]

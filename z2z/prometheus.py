@@ -22,6 +22,10 @@ def exposition(answers: Sequence[Answer]) -> str:
     for label, answer in zip(labels, answers, strict=True):
         for name, count in sorted(answer.program.link.items()):
             lines.append(f'z2z_link_total{{{label},what="{escaped(name)}"}} {count}')
+    lines += head("z2z_import_refused_total", "counter", "Values of the stores that were not imported, by why.")
+    for label, answer in zip(labels, answers, strict=True):
+        for name, count in sorted(answer.program.refused.items()):
+            lines.append(f'z2z_import_refused_total{{{label},why="{escaped(name)}"}} {count}')
     return "\n".join(lines) + "\n"
 
 

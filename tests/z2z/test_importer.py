@@ -6,13 +6,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.z2z.exports import item, site, stored
+from tests.z2z.exports import item, signer, site, stored
 from z2z.address_map import address_map, parse_mapping
 from z2z.importer import ImportConfig, Importer
 from z2z.mdns.messages import Conflict, ConflictReason, Registered, StandingBy
 from z2z.policy_text import parse_rules
 from z2z.presence import Register, Update, Withdraw
 from z2z.reports import Report
+from z2z.trust import Known, Policy, Trust
 
 OFFICE = "mdht:office"
 
@@ -205,6 +206,31 @@ def test_a_flood_of_values_stays_within_bounds(monkeypatch):
         core.seen(OFFICE, stored(item(b"%d" % number)), 0)
     assert len([row for row in core.status() if row.state == "probing"]) == 3
     assert len([row for row in core.status() if row.state == "refused"]) == 5
+
+
+def test_what_is_refused_is_counted_once_for_each_value_by_why():
+    rules = parse_rules('default.import = "allow"\n[[rule]]\naction = "deny"\nname = "secret*"\n')
+    trust = Trust(Policy.FIRST_USE, [Known("office", signer(1).public_key)])
+    core = Importer(ImportConfig(site=site(9, "here"), imports_max=2), Random(1), trust, rules=rules)
+    core.set_own_prefixes([ip_interface("192.0.2.1/24")])
+    good = stored(item(b"good"), seq=2)
+    forged = msgspec.structs.replace(good, value=good.value[:-1] + bytes([good.value[-1] ^ 1]), name=b"forged")
+    values = {
+        "own": stored(item(b"own"), seed=9, site_name="here"),
+        "site": stored(item(b"impostor"), seed=2),
+        "name": stored(item("next line\x85".encode())),
+        "policy": stored(item(b"secret plans")),
+        "address": stored(item(b"near", "192.0.2.7")),
+        "unreadable": forged,
+        "older": stored(item(b"good"), seq=1),
+    }
+    core.seen(OFFICE, good, 0)
+    core.seen(OFFICE, stored(item(b"also good", port=2)), 0)
+    values["full"] = stored(item(b"one too many", port=3))
+    for _ in range(2):
+        for value in values.values():
+            assert not of(Register, core.seen(OFFICE, value, 1))
+    assert core.counters == dict.fromkeys(values, 1) | {"older": 2}
 
 
 def shown_by(core: Importer) -> dict[str, int]:

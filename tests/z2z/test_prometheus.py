@@ -24,6 +24,7 @@ def answer(site: str, *services: ServiceStatus) -> Answer:
         stores={},
         uptime_s=12.5,
         link={"packets_in": 7, "packets_out": 3},
+        refused={"older": 2, "site": 4},
     )
     return Answer(program=program, services=services)
 
@@ -37,7 +38,7 @@ def test_every_line_is_help_type_or_a_sample_and_those_of_a_metric_stand_togethe
     assert all(SAMPLE.fullmatch(line) for line in samples), samples
     announced = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert [name for name, _ in groupby(line.partition("{")[0] for line in samples)] == announced
-    assert len(samples) == len(set(samples)) == 2 + 2 + 4
+    assert len(samples) == len(set(samples)) == 2 + 2 + 4 + 4
 
 
 def test_services_are_counted_by_what_becomes_of_them() -> None:
@@ -48,5 +49,6 @@ def test_services_are_counted_by_what_becomes_of_them() -> None:
         f'z2z_services{{{labels},role="import",state="refused"}} 1',
         f"z2z_uptime_seconds{{{labels}}} 12.5",
         f'z2z_link_total{{{labels},what="packets_in"}} 7',
+        f'z2z_import_refused_total{{{labels},why="site"}} 4',
     ):
         assert f"\n{line}\n" in text
