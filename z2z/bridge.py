@@ -75,6 +75,8 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     local_only: bool = False
     bootstrap: tuple[str, ...] = ()
     map_port: bool = False
+    link_key_file: Path | None = None
+    host_keys: bool = False
     proxy: str = ""
     allow_private: bool = False
     force_type: bool = False
@@ -257,6 +259,8 @@ class Bridge:
                     bootstrap=config.bootstrap,
                     # Nothing is changed for a look, and nobody asks a program that is about to end.
                     map_port=config.map_port and not (config.dry_run or config.once),
+                    link_key_file=config.link_key_file,
+                    host_keys=config.host_keys,
                     proxy=config.proxy,
                     # With an entry point, the link need not hear of a program that shows itself only here.
                     presence=not (config.local_only and config.bootstrap),

@@ -18,12 +18,11 @@ from z2z.bridge import Bridge, BridgeConfig
 from z2z.cli_identity import identity
 from z2z.cli_identity_options import IdentityOptions
 from z2z.cli_look import browse, status
+from z2z.cli_look_options import BrowseOptions, StatusOptions
 from z2z.cli_options import (
     BridgeOptions,
-    BrowseOptions,
     CompletionOptions,
     Options,
-    StatusOptions,
     parse_arguments,
 )
 from z2z.cli_output import Terminal, set_up_logging
@@ -170,6 +169,8 @@ async def _bridge(options: BridgeOptions, stop: _Stop) -> int:
         local_only=options.local_only,
         bootstrap=options.bootstrap,
         map_port=options.map_port,
+        link_key_file=options.link_key_file,
+        host_keys=options.host_keys,
         proxy=options.proxy,
         allow_private=options.allow_private,
         force_type=options.force_type,

@@ -3,7 +3,7 @@
 import msgspec
 import trio
 
-from z2z.cli_options import BrowseOptions, StatusOptions
+from z2z.cli_look_options import BrowseOptions, StatusOptions
 from z2z.cli_output import Terminal
 from z2z.cli_values import default_state_dir
 from z2z.control import Answer, ask_all

@@ -1,7 +1,7 @@
 """The command line of `z2z`, taken apart and checked; nothing is opened here."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +18,14 @@ from mdht.link_keys import derive_key, read_keys
 from z2z import config_file
 from z2z.address_map import AddressMap, Mapping, address_map, parse_mapping
 from z2z.cli_identity_options import IdentityOptions, identity_options, identity_parser
+from z2z.cli_look_options import (
+    BrowseOptions,
+    StatusOptions,
+    browse_options,
+    browse_parser,
+    status_options,
+    status_parser,
+)
 from z2z.cli_units_options import UnitsOptions, units_options, units_parser
 from z2z.cli_values import (
     add_common,
@@ -103,6 +111,8 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     local_only: bool
     bootstrap: tuple[str, ...]
     map_port: bool
+    link_key_file: Path | None
+    host_keys: bool
     proxy: str
     site_name: str
     identity: Path
@@ -125,25 +135,6 @@ class BridgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     "-1 quiet, 0 normal, 1 details, 2 everything."
 
 
-class BrowseOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`z2z browse [TYPE]`."""
-
-    service_type: str | None
-    interface: str | None
-    seconds: float
-    json: bool
-    verbosity: int = 0
-
-
-class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`z2z status`."""
-
-    state_dir: Path
-    prometheus: bool = False
-    json: bool
-    verbosity: int = 0
-
-
 class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`z2z completion SHELL`."""
 
@@ -153,7 +144,6 @@ class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Options = BridgeOptions | BrowseOptions | StatusOptions | IdentityOptions | UnitsOptions | CompletionOptions
-Make = Callable[..., argparse.ArgumentParser]
 
 
 class _StoreAction(argparse.Action):
@@ -178,9 +168,9 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         SystemExit: with status 2 after one line that says what is wrong, 0 after `--help`.
     """
     if argv[:1] == ["browse"]:
-        return _browse_options(argv[1:])
+        return browse_options(argv[1:])
     if argv[:1] == ["status"]:
-        return _status_options(argv[1:])
+        return status_options(argv[1:])
     if argv[:1] == ["identity"]:
         return identity_options(argv[1:])
     if argv[:1] == ["install-units"]:
@@ -216,6 +206,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         local_only=args.local_only,
         bootstrap=tuple(args.bootstrap),
         map_port=args.map_port,
+        link_key_file=args.link_key_file,
+        host_keys=args.host_keys,
         proxy=args.proxy,
         site_name=args.site or default_site_name(),
         identity=args.identity or args.state_dir / "identity.pem",
@@ -341,6 +333,10 @@ def _bridge_parser() -> argparse.ArgumentParser:
         help="an entry point into the overlay; repeatable; peers on the link are found without")  # fmt: skip
     add("--map-port", action="store_true",
         help="ask the router to forward a port to this host meanwhile, so that others reach its node")  # fmt: skip
+    add("--link-key-file", type=Path, metavar="FILE",
+        help="the passphrase of the overlay, where its hosts have one (mdht run --key-file)")  # fmt: skip
+    add("--host-keys", action="store_true",
+        help="hosts of the link sign what they say of themselves (mdht run --host-keys)")  # fmt: skip
     add("--proxy", default="", metavar="URL",
         help="the proxy of an OpenDHT node, for --export:opendht (http://127.0.0.1:8080)")  # fmt: skip
     add("--site", type=checked(site_name), metavar="NAME", help="what others call this place (the host's name)")
@@ -384,30 +380,3 @@ def whole_parser() -> argparse.ArgumentParser:
     units_parser(partial(commands.add_parser, "install-units", help="write the units by which systemd runs z2z"))
     cli_completion.add_command(commands.add_parser, "z2z")
     return parser
-
-
-def browse_parser(make: Make = OneLineParser) -> argparse.ArgumentParser:
-    """The parser of `z2z browse`; `make` is the class, or `add_parser` of a larger one."""
-    parser = make(prog="z2z browse", description="Lists the services that this link shows.", allow_abbrev=False)
-    parser.add_argument("type", nargs="?", type=service_type, metavar="TYPE", help="only this type, as _ipp._tcp")
-    parser.add_argument("--seconds", type=within(float, 0.5, 3600), default=3.0, help="how long to look (3)")
-    add_common(parser, interface=True)
-    return parser
-
-
-def _browse_options(argv: Sequence[str]) -> BrowseOptions:
-    args = browse_parser().parse_args(argv)
-    return BrowseOptions(service_type=args.type, interface=args.interface, seconds=args.seconds, json=args.json)
-
-
-def status_parser(make: Make = OneLineParser) -> argparse.ArgumentParser:
-    """The parser of `z2z status`; `make` as above."""
-    parser = make(prog="z2z status", description="Shows what running z2z do.", allow_abbrev=False)
-    parser.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
-    add_common(parser, state_dir=True)
-    return parser
-
-
-def _status_options(argv: Sequence[str]) -> StatusOptions:
-    args = status_parser().parse_args(argv)
-    return StatusOptions(state_dir=args.state_dir, json=args.json, prometheus=args.prometheus)

@@ -40,6 +40,7 @@ WITH_VALUE: Final = frozenset(
         "site",
         "identity",
         "secret-file",
+        "link-key-file",
         "trust",
         "imports-max",
         "multicast-max",
@@ -48,7 +49,7 @@ WITH_VALUE: Final = frozenset(
         "metrics",
     ]
 )
-FLAGS: Final = frozenset(["local-only", "map-port", "allow-private", "force-type", "json"])
+FLAGS: Final = frozenset(["local-only", "map-port", "host-keys", "allow-private", "force-type", "json"])
 OPTIONS: Final = {EXPORT, IMPORT} | WITH_VALUE | FLAGS
 "All but what is for one time, and the secret itself, which others might read there."
 

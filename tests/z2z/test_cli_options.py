@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from z2z.cli_look_options import BrowseOptions, StatusOptions
 from z2z.cli_options import (
     BridgeOptions,
-    BrowseOptions,
-    StatusOptions,
     parse_arguments,
 )
 from z2z.cli_values import default_site_name, default_state_dir

@@ -25,6 +25,10 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap: tuple[str, ...] = ()
     map_port: bool = False
     "Have the router forward a port to a store that others reach from outside."
+    link_key_file: Path | None = None
+    "Passphrases of the overlay, for a store that is part of one."
+    host_keys: bool = False
+    "Hosts of a link sign what they say of themselves."
     proxy: str = ""
     "Address of a proxy into a network, for stores that use one."
     presence: bool = True

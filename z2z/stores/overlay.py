@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from mdht import results
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.errors import MdhtError
+from mdht.link_keys import read_keys
 from mdht.node import Mdht, MdhtConfig, open_mdht
 from mdht.signing import SigningKey
 from z2z.errors import LocalProtocolError, StoreError
@@ -105,34 +106,17 @@ def _receipt(receipt: results.Receipt) -> Receipt:
 
 
 @asynccontextmanager
-async def open_overlay(
-    writer: SigningKey,
-    *,
-    bootstrap: tuple[str, ...],
-    interface: str | None,
-    presence: bool,
-    state_dir: Path,
-    ends_soon: bool,
-    map_port: bool = False,
-) -> AsyncIterator[OverlayStore]:
+async def open_overlay(writer: SigningKey, config: MdhtConfig, *, ends_soon: bool) -> AsyncIterator[OverlayStore]:
     """Run a node of the overlay while the context lasts.
 
     Args:
         writer: the site's identity.
-        bootstrap: entry points, `HOST:PORT` or a domain; none on a link whose peers are found by DNS-SD.
-        interface: the link.
-        presence: announce the node on the link and join peers found there.
-        state_dir: where contacts and records survive a restart; one running program each.
+        config: settings of the node; one running program for each state directory.
         ends_soon: see `OverlayStore`.
-        map_port: have the router forward the node's port, by PCP, NAT-PMP or UPnP.
 
     Raises:
         LocalProtocolError: an entry point or the directory cannot be used.
     """
-    interfaces = () if interface is None else (interface,)
-    config = MdhtConfig(
-        bootstrap=bootstrap, interfaces=interfaces, presence=presence, state_dir=state_dir, map_port=map_port
-    )
     try:
         async with open_mdht(config, writer) as node:
             yield OverlayStore(node, ends_soon=ends_soon)
@@ -140,17 +124,31 @@ async def open_overlay(
         raise LocalProtocolError(str(error)) from error
 
 
-@asynccontextmanager
-async def _open(settings: StoreSettings) -> AsyncIterator[OpenStore]:
-    async with open_overlay(
-        settings.signer,
+def _config(settings: StoreSettings) -> MdhtConfig:
+    """The node's settings, with peers that are found on the link where there is one.
+
+    Raises:
+        LocalProtocolError: the file of keys cannot be used.
+    """
+    config = MdhtConfig(
         bootstrap=settings.bootstrap,
-        interface=settings.interface,
+        interfaces=() if settings.interface is None else (settings.interface,),
         presence=settings.presence,
         state_dir=settings.state_dir / "mdht",
-        ends_soon=settings.ends_soon,
         map_port=settings.map_port,
-    ) as store:
+        host_keys=settings.host_keys,
+    )
+    if settings.link_key_file is None:
+        return config
+    try:
+        return msgspec.structs.replace(config, keys=read_keys(settings.link_key_file, config.network))
+    except MdhtLocalError as error:
+        raise LocalProtocolError(str(error)) from error
+
+
+@asynccontextmanager
+async def _open(settings: StoreSettings) -> AsyncIterator[OpenStore]:
+    async with open_overlay(settings.signer, _config(settings), ends_soon=settings.ends_soon) as store:
         yield OpenStore(store=store, describe=store.describe)
 
 

@@ -4,7 +4,8 @@ import trio
 from mdht.node import MdhtConfig, open_mdht
 from mdht.signing import SigningKey
 from z2z.errors import LocalProtocolError, StoreError
-from z2z.stores.overlay import OverlayStore, open_overlay
+from z2z.stores.kinds import StoreSettings
+from z2z.stores.overlay import KIND, OverlayStore
 
 KEY = b"k" * 20
 LOOPBACK = MdhtConfig(host="127.0.0.1", port=0, presence=False)
@@ -46,23 +47,29 @@ def test_values_beyond_the_limits_are_refused_by_the_store():
     with_deadline(main)
 
 
+def opened(**changes):
+    settings = StoreSettings(signer=SigningKey.generate(), role="both", presence=False, **changes)
+
+    async def main():
+        async with KIND.open(settings):
+            pass
+
+    with_deadline(main)
+
+
 def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-
-    async def main():
-        async with open_overlay(
-            SigningKey.generate(),
-            bootstrap=(),
-            interface=None,
-            presence=False,
-            state_dir=file / "below",
-            ends_soon=False,
-        ):
-            pass
-
     with pytest.raises(LocalProtocolError):
-        with_deadline(main)
+        opened(state_dir=file / "below")
+
+
+def test_a_file_of_passphrases_that_others_can_read_is_refused(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("correct horse\n")
+    file.chmod(0o644)
+    with pytest.raises(LocalProtocolError, match=str(file)):
+        opened(state_dir=tmp_path, link_key_file=file)
 
 
 def with_deadline(main):
