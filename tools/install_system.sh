@@ -15,6 +15,7 @@ need iptables iptables
 need unshare util-linux
 need ping iputils-ping
 need tcpdump tcpdump
+need tshark tshark
 need dhtnode dhtnode
 need systemd-analyze systemd
 need zsh zsh

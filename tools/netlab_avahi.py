@@ -53,6 +53,8 @@ enable-wide-area=no
 [publish]
 publish-hinfo=no
 publish-workstation=no
+[reflector]
+enable-reflector={reflects}
 """
 # Avahi's /run and /etc/avahi/services are its own: the mounts live in the namespace of this one process.
 _AVAHI_SCRIPT: Final = (
@@ -177,7 +179,15 @@ class Watch:
 class Avahi:
     """The Avahi daemon of a host; the constructor starts it, `wait_ready` waits."""
 
-    def __init__(self, host: "Host", *, loopback: bool, host_name: str, limits: tuple[int, int] = LIMITS) -> None:
+    def __init__(
+        self,
+        host: "Host",
+        *,
+        loopback: bool,
+        host_name: str,
+        reflects: bool = False,
+        limits: tuple[int, int] = LIMITS,
+    ) -> None:
         self._host = host
         self._numbers = itertools.count(1)
         self._services = host.directory / "services"
@@ -185,7 +195,8 @@ class Avahi:
         self._start_bus(host.directory / "bus")
         config = host.directory / "avahi.conf"
         interfaces = [*host.interfaces, "lo"] if loopback else [*host.interfaces]
-        config.write_text(_AVAHI_CONFIG.format(host_name=host_name, interfaces=",".join(interfaces), limits=limits))
+        values = {"interfaces": ",".join(interfaces), "reflects": "yes" if reflects else "no"}
+        config.write_text(_AVAHI_CONFIG.format(host_name=host_name, limits=limits, **values))
         script = _AVAHI_SCRIPT.format(services=shlex.quote(str(self._services)), config=shlex.quote(str(config)))
         self.process = host.popen("sh", "-c", script, log=_free_name(host.directory, "avahi"))
 

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
 from tools import netlab_keeper as keeper
 from tools.netlab_avahi import Avahi
+from tools.netlab_capture import Capture, capture_words
 from tools.netlab_process import LabError, Process
 
 if TYPE_CHECKING:
@@ -95,6 +96,18 @@ class Subnet:
         for port, filters in ((far, to_host), (near, from_host)):
             flood = "off" if filters else "on"
             self._lab.ip(f"link set {port} type bridge_slave mcast_flood {flood}", self.namespace)
+
+    def capture(self, pcap_filter: str) -> Capture:
+        """Begin to record the frames of this link that match a filter of pcap-filter(7)."""
+        numbers = itertools.count(1)
+        stems = (self._lab.directory / f"{self.name}-{number}" for number in numbers)
+        stem = next(stem for stem in stems if not stem.with_suffix(".log").exists())
+        words = [*self._lab.entry(self.namespace), *capture_words("br0", stem.with_suffix(".pcap"), pcap_filter)]
+        process = Process(
+            words, stem.with_suffix(".log"), env=environment(self._lab.directory, ""), stdin=None, stdout=None
+        )
+        self._lab.processes.append(process)
+        return Capture(process, stem.with_suffix(".pcap"))
 
     def plug_into(self, other: "Subnet") -> None:
         """Connect the switches of two subnets, which are one link from now on; their hosts keep their addresses."""
@@ -270,16 +283,21 @@ class Host:
         """Start `z2z` with these arguments on this host."""
         return self.popen(self.program("z2z"), *arguments, env=env, log=log)
 
-    def start_avahi(self, *, loopback: bool = False, host_name: str | None = None) -> Avahi:
+    def mac(self, interface: str) -> str:
+        """Return the hardware address of an interface."""
+        return self.run("cat", f"/sys/class/net/{interface}/address").stdout.strip()
+
+    def start_avahi(self, *, loopback: bool = False, host_name: str | None = None, reflects: bool = False) -> Avahi:
         """Start a D-Bus, where there is none yet, and Avahi, and wait until Avahi is ready.
 
         Args:
             loopback: whether Avahi serves the loopback interface too.
             host_name: the first label of its name; the host's own by default.
+            reflects: whether it repeats on each of its links what it hears on the others.
 
         Raises:
             LabError: one of them does not start; the text has its log.
         """
-        avahi = Avahi(self, loopback=loopback, host_name=host_name or self.name)
+        avahi = Avahi(self, loopback=loopback, host_name=host_name or self.name, reflects=reflects)
         avahi.wait_ready()
         return avahi
