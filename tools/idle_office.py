@@ -101,8 +101,8 @@ class Office:
         self._avahis = lab.start_avahi(*devices, *looking)
         self._avahi = self._avahis[len(devices)]
         router = lab.router("router", *self.links)
-        self._note(router, "reflector")
         if bridge == "reflector":
+            self._note(router, "reflector")
             self._avahis.append(router.start_avahi(reflects=True))
         elif bridge == "z2z":
             self._start_z2z(lab)
@@ -173,7 +173,7 @@ class Office:
         return rows
 
     def _count(self, link: str, capture: Capture) -> Iterator[Row]:
-        counts: dict[str, Counter[str]] = {}
+        counts = {role: Counter[str]() for (where, _), role in self.roles.items() if where == link}
         for sender, group, to_port, from_port, size in capture.rows("udp", *FIELDS):
             count = counts.setdefault(self.roles.get((link, sender), "unknown"), Counter())
             is_mdns = "5353" in {to_port, from_port}

@@ -21,7 +21,11 @@ from z2z.mdns.zone import OwnRecord, Zone
 SHARED_DELAY_S: Final = (0.020, 0.120)
 "Answers that others may give too wait, so that not all speak at once (section 6)."
 TRUNCATED_DELAY_S: Final = (0.400, 0.500)
-"How long known answers may follow a truncated query (section 7.2)."
+"How long known answers may follow a truncated query, or the last truncated part of them (section 7.2)."
+HELD_S: Final = 5.0
+"Longest wait for them: ten parts that come as late as they may; a stream of them must not silence us."
+AGGREGATE_S: Final = 0.500
+"How much longer an answer may wait to go with others (section 6.4)."
 REPEAT_S: Final = 1.0
 "A record is multicast at most once in this time (section 6)."
 PROBE_REPEAT_S: Final = 0.250
@@ -44,7 +48,8 @@ _TimerKey: TypeAlias = int | str
 class _Held:
     """A truncated query that waits for the rest of its known answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, until: float) -> None:
+        self.until = until
         self.questions: list[Question] = []
         self.known: dict[Identity, int] = {}
 
@@ -65,6 +70,8 @@ class Answers:
         self._timers = Timers[_TimerKey]()
         self._held: dict[str, _Held] = {}
         self._batches: dict[int, dict[Identity, OwnRecord]] = {}
+        self._replies: dict[int, tuple[str, list[OwnRecord]]] = {}
+        "Delayed unicast answers and whom they go to."
         self._scheduled: dict[Identity, int] = {}
         self._count = 0
 
@@ -74,11 +81,13 @@ class Answers:
             return self._answer_legacy(message, source, port, now)
         held = self._held.get(source)
         if held is None and message.truncated and len(self._held) < HELD_MAX:
-            held = self._held[source] = _Held()
-            self._timers.set(source, now + self._rng.uniform(*TRUNCATED_DELAY_S))
+            held = self._held[source] = _Held(now + HELD_S)
+        if held is not None and message.truncated:
+            self._timers.set(source, min(now + self._rng.uniform(*TRUNCATED_DELAY_S), held.until))
         known = {identity(record): record.ttl_s for record in message.answers}
+        due = now + self._rng.uniform(*SHARED_DELAY_S)
         if held is None:
-            return self._answer(message.questions, known, source, now, is_probe=bool(message.authorities))
+            return self._answer(message.questions, known, source, now, due, is_probe=bool(message.authorities))
         if len(held.known) + len(held.questions) < KNOWN_MAX:
             held.questions += message.questions
             held.known |= known
@@ -103,12 +112,16 @@ class Answers:
             if own.key not in self._scheduled:
                 by_due.setdefault(max(due, own.sent_at + REPEAT_S), {})[own.key] = own
         for when, batch in by_due.items():
-            if len(self._batches) >= BATCHES_MAX:
-                return
-            self._count += 1
-            self._batches[self._count] = batch
-            self._scheduled |= dict.fromkeys(batch, self._count)
-            self._timers.set(self._count, max(when, now))
+            in_time = (n for n in self._batches if when <= self._timers.get(n) <= when + AGGREGATE_S)
+            number = next(in_time, None)
+            if number is None:
+                if len(self._batches) >= BATCHES_MAX:
+                    return
+                number = self._next_number()
+                self._batches[number] = {}
+                self._timers.set(number, max(when, now))
+            self._batches[number] |= batch
+            self._scheduled |= dict.fromkeys(batch, number)
 
     def multicast(
         self, records: Iterable[OwnRecord], now: float, known: Mapping[Identity, int], *, defence: bool = False
@@ -148,7 +161,10 @@ class Answers:
         for key in self._timers.pop_due(now):
             if isinstance(key, str):
                 held = self._held.pop(key)
-                effects += self._answer(held.questions, held.known, key, now, is_probe=False)
+                effects += self._answer(held.questions, held.known, key, now, now, is_probe=False)
+                continue
+            if key in self._replies:
+                effects += self._reply(*self._replies.pop(key), now)
                 continue
             batch = self._batches.pop(key)
             for identity_key in batch:
@@ -161,22 +177,36 @@ class Answers:
         return self._timers.next_deadline()
 
     def _answer(
-        self, questions: Iterable[Question], known: Mapping[Identity, int], source: str, now: float, *, is_probe: bool
+        self,
+        questions: Iterable[Question],
+        known: Mapping[Identity, int],
+        source: str,
+        now: float,
+        due: float,
+        *,
+        is_probe: bool,
     ) -> list[SendUnicast]:
+        """Answer at once what nobody else can answer, the rest at `due` (sections 6 and 6.3)."""
+        found = [(question, self._zone.answers(question)) for question in questions]
+        # Who has answers to all questions, and only such as are unique, is the only one to answer.
+        alone = all(answers and all(own.record.unique for own in answers) for _, answers in found)
         at_once: dict[Identity, OwnRecord] = {}
         delayed: dict[Identity, OwnRecord] = {}
         direct: dict[Identity, OwnRecord] = {}
-        for question in questions:
-            for own in self._zone.answers(question):
-                age_s = now - own.sent_at
+        for question, answers in found:
+            for own in answers:
                 if own.is_known(known):
                     continue
-                if question.unicast and age_s <= own.record.ttl_s / 4:
-                    direct[own.key] = own  # else everybody gets it, to refresh the caches (section 5.4)
-                elif is_probe:
+                age_s = now - own.sent_at
+                is_fresh = age_s <= own.record.ttl_s / 4  # else everybody gets it, to refresh the caches (section 5.4)
+                if question.unicast and (is_fresh or is_probe):
+                    direct[own.key] = own
+                if question.unicast and is_fresh:
+                    continue
+                if is_probe:
                     if age_s >= PROBE_REPEAT_S:
                         at_once[own.key] = own
-                elif own.record.unique and age_s >= REPEAT_S:
+                elif alone and age_s >= REPEAT_S:
                     at_once[own.key] = own
                 elif age_s >= SAME_QUERY_S:
                     delayed[own.key] = own
@@ -185,22 +215,40 @@ class Answers:
         self.multicast(defence.values(), now, known, defence=True)
         self.multicast((own for key, own in at_once.items() if key not in defence), now, known)
         if delayed:
-            self.schedule(delayed.values(), now, now + self._rng.uniform(*SHARED_DELAY_S))
-        if not direct or not self._outbox.afford(now):
+            self.schedule(delayed.values(), now, due)
+        if alone or is_probe:
+            return self._reply(source, [*direct.values()], now)
+        if direct and len(self._replies) < BATCHES_MAX:
+            number = self._next_number()
+            self._replies[number] = (source, [*direct.values()])
+            self._timers.set(number, due)
+        return []
+
+    def _next_number(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _reply(self, source: str, records: Iterable[OwnRecord], now: float) -> list[SendUnicast]:
+        """Answer one asker with what has not been withdrawn since."""
+        whole = self._zone.complete(own for own in records if own.holders)
+        if not whole or not self._outbox.afford(now):
             return []
-        groups = [(own.record, [extra.record for extra in self._zone.additionals(own)]) for own in direct.values()]
+        groups = [(own.record, [extra.record for extra in self._zone.additionals(own)]) for own in whole]
         return [SendUnicast(message=message, to=source, port=MDNS_PORT) for message in pack_answers(groups)]
 
     def _answer_legacy(self, message: MdnsMessage, source: str, port: int, now: float) -> list[SendUnicast]:
         """Answer as a plain DNS server would, because the asker is a plain resolver (section 6.7)."""
         answers: dict[Record, None] = {}
         additionals: dict[Record, None] = {}
+        owned = False
         for question in message.questions:
             for own in self._zone.answers(question):
+                owned = True  # a name of ours without such a record: no error, and no answer
                 if own.key[1] != RR_NSEC:
                     answers[_legacy(own.record)] = None
-                    additionals |= {_legacy(extra.record): None for extra in self._zone.additionals(own)}
-        if not answers or not self._outbox.afford(now):
+                    extras = (extra.record for extra in self._zone.additionals(own) if extra.key[1] != RR_NSEC)
+                    additionals |= {_legacy(extra): None for extra in extras}
+        if not owned or not self._outbox.afford(now):
             return []
         reply = MdnsMessage(
             id=message.id,

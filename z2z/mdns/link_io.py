@@ -47,6 +47,7 @@ from z2z.mdns.messages import (
     TypeFound,
     TypeLost,
     Unconfirmed,
+    as_multicast,
 )
 from z2z.mdns.querier import Querier, QuerierConfig
 from z2z.mdns.responder import Responder
@@ -247,6 +248,7 @@ class MdnsLink:
             while state == sockets.state:
                 await trio.sleep(WATCH_S)
                 state = interface_state(self.interface, **self._families)
+                sockets.look()
             nursery.cancel_scope.cancel()
         if state is None:
             log.warning("interface %s is down: waiting for it to come back", self.interface)
@@ -284,6 +286,7 @@ class MdnsLink:
                     self._malformed += 1
                     log.debug("dropped a datagram of %s: %s", datagram.source, error)
                     continue
+                message = message if sockets.is_on_link(datagram.source) else as_multicast(message)
                 self._perform(self._responder.receive(message, datagram.source, datagram.port, now))
                 if datagram.port == MDNS_PORT:  # an answer from another port is none (RFC 6762 section 11)
                     self._perform(self._querier.receive(message, now))

@@ -321,3 +321,11 @@ def subtype_name(subtype: str, service_type: str) -> Name:
 def instance_name(instance: bytes, service_type: str) -> Name:
     """Return the full name of an instance; a dot in the instance label stays inside the label."""
     return (instance, *type_name(service_type))
+
+
+def as_multicast(message: MdnsMessage) -> MdnsMessage:
+    """Return a query as if it asked for multicast answers: unicast ones would not be taken (RFC 6762 section 11)."""
+    if not any(question.unicast for question in message.questions):
+        return message
+    questions = tuple(msgspec.structs.replace(question, unicast=False) for question in message.questions)
+    return msgspec.structs.replace(message, questions=questions)

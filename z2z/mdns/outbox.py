@@ -72,6 +72,26 @@ class _Lane:
         return fresh
 
 
+UPDATES_MAX: Final = 10
+UPDATES_S: Final = 60.0
+"A service changes what it announces at most ten times a minute (RFC 6762 section 8.4)."
+
+
+class UpdatePace:
+    """When the changes of one service may be announced."""
+
+    def __init__(self) -> None:
+        self._at: deque[float] = deque(maxlen=UPDATES_MAX)
+
+    def next(self, now: float) -> float:
+        """Return when a change may be announced; it counts, but for one that goes with another that still waits."""
+        if self._at and self._at[-1] > now:
+            return self._at[-1]
+        full = len(self._at) == UPDATES_MAX
+        self._at.append(max(now, self._at[0] + UPDATES_S) if full else now)
+        return self._at[-1]
+
+
 class Outbox:
     """Queues behind a token bucket. What nobody else can say goes before answers, which are asked for again.
 
@@ -206,8 +226,8 @@ def _estimated_data_size(data: Data) -> int:
             return 4
         case Address6():
             return 16
-        case Nsec(next_name=next_name):
-            return sum(map(len, next_name)) + len(next_name) + 9  # written without compression
+        case Nsec():
+            return 10  # its name is that of the record, and so a pointer
 
 
 def pack_answers(groups: Iterable[tuple[Record, Sequence[Record]]]) -> list[MdnsMessage]:

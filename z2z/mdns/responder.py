@@ -13,7 +13,7 @@ from random import Random
 from typing import Final, Literal, TypeAlias
 
 from z2z.errors import LocalProtocolError
-from z2z.mdns.answers import Answers
+from z2z.mdns.answers import REPEAT_S, Answers
 from z2z.mdns.claims import (
     Claim,
     ClaimAction,
@@ -46,7 +46,7 @@ from z2z.mdns.messages import (
     identity,
     instance_name,
 )
-from z2z.mdns.outbox import Outbox, pack, pack_probes, pack_questions
+from z2z.mdns.outbox import Outbox, UpdatePace, pack, pack_probes, pack_questions
 from z2z.mdns.responder_config import ResponderConfig
 from z2z.mdns.standby import Standby
 from z2z.mdns.timers import Timers
@@ -77,6 +77,7 @@ class _Service:
         self.was_registered = False
         "The caller has been told so; what happens next is a loss, not a conflict."
         self.announcements_left = 0
+        self.pace = UpdatePace()
 
 
 class Responder:
@@ -125,8 +126,7 @@ class Responder:
         if held is not None:
             (owner,) = held.owners
             seen = service_records(self._services[owner].registration)
-            reason = ConflictReason.OTHER_IMPORT
-            return [*effects, Conflict(id=registration.id, reason=reason, seen=seen, source="")]
+            return [*effects, Conflict(id=registration.id, reason=ConflictReason.OTHER_IMPORT, seen=seen, source="")]
         self._services[registration.id] = _Service(registration)
         for fresh in (Claim(name, is_host=False), Claim(host_name(registration), is_host=True)):
             claim = self._claims.setdefault(fresh.key, fresh)
@@ -155,7 +155,7 @@ class Responder:
         gone = self._zone.hold(new.id, all_records(new))
         # SRV and TXT are replaced by the announcement's cache-flush bit (section 10.2).
         effects = self._goodbyes([record for record in gone if not isinstance(record.data, Srv | Txt)], now)
-        self._announce_soon(service, now)
+        self._announce_soon(service, service.pace.next(now))
         return effects
 
     def withdraw(self, registration_id: Hashable, now: float) -> list[ResponderEffect]:
@@ -196,9 +196,10 @@ class Responder:
         """
         effects: list[ResponderEffect] = []
         if message.is_response:
-            effects += self._meet_response(message, source, now)
-            self._standby.hear(message, source, now)
-            self._answers.hear(message, now)
+            if port == MDNS_PORT:  # from another port any program of that host could have sent it (section 6)
+                effects += self._meet_response(message, source, now)
+                self._standby.hear(message, source, now)
+                self._answers.hear(message, now)
         else:
             if port == MDNS_PORT:  # others are answered by unicast
                 self._standby.asked(message, now)
@@ -274,24 +275,23 @@ class Responder:
             ready += self._go_live(self._claims[name], effects)
         return ready
 
-    def _announce_soon(self, service: _Service, now: float) -> None:
+    def _announce_soon(self, service: _Service, when: float) -> None:
         service.announcements_left = ANNOUNCEMENTS
-        self._timers.set(("announce", service.registration.id), now)
+        self._timers.set(("announce", service.registration.id), when)
 
     def _announce(self, services: Iterable[_Service], now: float) -> None:
         records: dict[Identity, OwnRecord] = {}
         for service in services:
             registration_id = service.registration.id
-            records |= {own.key: own for own in self._zone.held(registration_id) if now - own.sent_at >= PROBE_S}
+            records |= {own.key: own for own in self._zone.held(registration_id) if now >= own.sent_at + REPEAT_S}
             service.announcements_left -= 1
             if service.announcements_left > 0:
                 self._timers.set(("announce", registration_id), now + ANNOUNCE_S)
         self._answers.announce(records.values(), now)
 
     def _claims_of(self, registration: Registration) -> list[Claim]:
-        item = registration.item
-        names = (instance_name(item.instance, item.service_type), host_name(registration))
-        return [self._claims[fold(name)] for name in names]
+        item, host = registration.item, host_name(registration)
+        return [self._claims[fold(name)] for name in (instance_name(item.instance, item.service_type), host)]
 
     def _remove(self, registration_id: Hashable) -> list[Record]:
         """Forget a registration; returns the records that nobody holds any more."""

@@ -151,20 +151,28 @@ class LinkSockets:
         if failures and len(failures) == len(self.sockets):
             raise failures[0]
 
+    def look(self) -> None:
+        """Look again at which addresses are on the link: those of the interface may have changed."""
+        self._networks = _networks(self.interface)
+
+    def is_on_link(self, source: str) -> bool:
+        """Tell whether an address is one of the link (RFC 6762 section 11); answers to another one would be ignored."""
+        address = ip_address(source.partition("%")[0])
+        return any(address in network for network in self._networks)
+
     def unicast(self, data: bytes, to: str, port: int) -> None:
         """Send to one address of the link; another one could be a victim whose address somebody borrowed (11).
 
         Raises:
             OSError: one of `GONE_ERRORS`.
         """
-        address = ip_address(to.partition("%")[0])
-        if not any(address in network for network in self._networks):
+        if not self.is_on_link(to):
             self.unsent += 1
             return
         family = socket.AF_INET6 if ":" in to else socket.AF_INET
         for sock in self.sockets:
             if sock.family == family:
-                self._send(sock, data, (str(address), port, 0, self.state.index) if ":" in to else (to, port))
+                self._send(sock, data, (to.partition("%")[0], port, 0, self.state.index) if ":" in to else (to, port))
 
     def _send(self, sock: socket.socket, data: bytes, address: tuple[str, int] | tuple[str, int, int, int]) -> None:
         try:

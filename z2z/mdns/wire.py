@@ -126,8 +126,7 @@ class Decoder:
                 priority, weight, port = self._take(_SRV)
                 return Srv(priority, weight, port, self._name(end))
             if rrtype == RR_NSEC:
-                next_name = self._name(end)
-                return Nsec(next_name, _bitmap_types(self._rest(end)))
+                return self._nsec(end)
         data = self._rest(end)
         if rrclass == CLASS_IN:
             if rrtype == RR_A and len(data) == 4:
@@ -139,6 +138,15 @@ class Decoder:
             if rrtype in {RR_A, RR_AAAA}:
                 raise RemoteProtocolError(f"DNS address record with {len(data)} bytes")
         return Opaque(rrtype, rrclass, data)
+
+    def _nsec(self, end: int) -> Data:
+        """Read NSEC; one that cannot be read must not cost the message (RFC 6762 section 6.1), only its content."""
+        try:
+            next_name = self._name(end)
+            return Nsec(next_name, _bitmap_types(self._rest(end)))
+        except RemoteProtocolError:
+            self.at = end
+            return Opaque(RR_NSEC, CLASS_IN, b"")
 
     def _rest(self, end: int) -> bytes:
         start, self.at = self.at, end
@@ -186,6 +194,8 @@ class Encoder:
         self._message = message
         self._soft_max = soft_max
         self._hard_max = hard_max
+        self._is_legacy = message.is_response and bool(message.questions)
+        "An answer to a plain resolver repeats the question; one of multicast DNS has none (RFC 6762 section 6)."
         self._start()
 
     def _start(self) -> None:
@@ -208,7 +218,11 @@ class Encoder:
             # The proposed records of a probe must travel with its questions (RFC 6762 section 8.2).
             limit = self._soft_max if section == 1 else self._hard_max
             for record in records:
-                if not self._add(section, record, limit):
+                alone = self._is_legacy and self._counts[1] == 0  # large as it may be: better than nothing
+                if not self._add(section, record, self._hard_max if alone else limit):
+                    if self._is_legacy:  # one answer to one question, as of any DNS server (section 18.5)
+                        yield self._finish(truncated=True)
+                        return
                     yield self._finish(truncated=not message.is_response)
                     self._add_alone(section, record)
         for record in message.additionals:
@@ -257,7 +271,13 @@ class Encoder:
                 self._name(target)
             case Srv(priority=priority, weight=weight, port=port, target=target):
                 self._out += _SRV.pack(priority, weight, port)
-                self._name(target)  # compressed, as RFC 6762 section 18.14 allows on a link
+                if self._is_legacy:  # compressed only for multicast DNS (RFC 6762 section 18.14)
+                    self._out += _plain_name(target)
+                else:
+                    self._name(target)
+            case Nsec(next_name=next_name, rrtypes=rrtypes):
+                self._name(next_name)
+                self._out += _type_bitmap(rrtypes)
             case _:
                 self._out += rdata_bytes(data)
         struct.pack_into("!H", self._out, start - 2, min(len(self._out) - start, 0xFFFF))

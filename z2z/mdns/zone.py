@@ -10,6 +10,8 @@ from z2z.mdns.messages import (
     LOCAL,
     RR_ANY,
     RR_NSEC,
+    Address4,
+    Address6,
     Identity,
     Name,
     Nsec,
@@ -106,7 +108,7 @@ class Zone:
         return list(whole.values())
 
     def additionals(self, own: OwnRecord) -> list[OwnRecord]:
-        """Return what an asker will want next (RFC 6763 section 12)."""
+        """Return what an asker will want next (RFC 6763 section 12, RFC 6762 section 6.2)."""
         extras: list[OwnRecord] = []
         match own.key[2]:
             case Ptr(target=target):
@@ -114,8 +116,17 @@ class Zone:
                     if isinstance(record.record.data, Srv | Txt):
                         extras += [record, *self.additionals(record)]
             case Srv(target=target):
-                extras += self._by_name.get(target, {}).values()
+                extras += self._addresses(target)
+            case Address4() | Address6():
+                extras += [other for other in self._addresses(own.key[0]) if other.key[1] != own.key[1]]
         return extras
+
+    def _addresses(self, host: Name) -> list[OwnRecord]:
+        """Return A and AAAA of a host, and NSEC where it has but one of them (RFC 6762 section 6.2)."""
+        found = [*self._by_name.get(host, {}).values()]
+        if len({own.key[1] for own in found}) == 1:
+            found.append(self._negative(host))
+        return found
 
     def _find(self, record: Record) -> OwnRecord:
         key = identity(record)

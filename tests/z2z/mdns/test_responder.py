@@ -31,6 +31,7 @@ from z2z.mdns.messages import (
     Srv,
     StandingBy,
     Txt,
+    as_multicast,
 )
 from z2z.mdns.responder import Responder
 from z2z.mdns.responder_config import ResponderConfig
@@ -307,7 +308,7 @@ def test_shared_answers_wait_a_little_and_bring_what_is_asked_next() -> None:
     ((when, _, message),) = link.sent
     assert 0.020 <= when - asked_at <= 0.120
     assert [one.name for one in message.answers] == [BASE]
-    assert {type(one.data) for one in message.additionals} == {Srv, Txt, Address4}
+    assert {type(one.data) for one in message.additionals} == {Srv, Txt, Address4, Nsec}
 
 
 def test_unique_answers_do_not_wait() -> None:
@@ -315,7 +316,51 @@ def test_unique_answers_do_not_wait() -> None:
     station.hear(query((NAME, RR_SRV)))
     ((_, _, message),) = link.sent
     assert [type(one.data) for one in message.answers] == [Srv]
-    assert [type(one.data) for one in message.additionals] == [Address4]
+    assert [type(one.data) for one in message.additionals] == [Address4, Nsec]
+
+
+def test_a_question_among_others_that_we_cannot_answer_waits_a_little() -> None:
+    link, station = started()
+    asked_at = link.now
+    station.hear(query((NAME, RR_SRV), ((b"stranger", b"local"), RR_A)))
+    assert link.sent == []
+    link.run(1)
+    ((when, _, message),) = link.sent
+    assert 0.020 <= when - asked_at <= 0.120
+    assert [one.data for one in message.answers] == [SAME]
+
+
+def test_several_questions_that_only_we_can_answer_do_not_wait() -> None:
+    link, station = started()
+    station.hear(query((NAME, RR_SRV), (HOST, RR_A)))
+    ((_, _, message),) = link.sent
+    assert {type(one.data) for one in message.answers} == {Srv, Address4}
+
+
+def test_addresses_of_the_other_family_or_their_absence_go_with_an_address() -> None:
+    link, station = started()
+    station.hear(query((HOST, RR_A)))
+    assert [one.data for one in link.sent[-1][2].additionals] == [Nsec(HOST, (RR_A,))]
+    both = (ip_address("198.51.100.7"), ip_address("2001:db8::7"))
+    link, station = started(addresses=both)
+    station.hear(query((HOST, RR_A)))
+    assert [one.data for one in link.sent[-1][2].additionals] == [Address6(IPv6Address("2001:db8::7"))]
+
+
+def test_answers_to_two_queries_share_a_packet() -> None:
+    link, station = started(subtypes=("_jazz",))
+    station.hear(query((BASE, RR_PTR)))
+    station.hear(query(((b"_jazz", b"_sub", *BASE), RR_PTR)))
+    link.run(1)
+    assert len(said(link)) == 2
+    assert len(link.sent) <= 2
+    link.sent.clear()
+    station.hear(query((BASE, RR_PTR)))
+    link.run(0.8)
+    station.hear(query((BASE, RR_PTR)))  # waits for a second to be over
+    station.hear(query(((b"_jazz", b"_sub", *BASE), RR_PTR)))
+    link.run(3)
+    assert [len(message.answers) for _, _, message in link.sent] == [1, 2]
 
 
 def test_names_are_found_in_any_case() -> None:
@@ -349,7 +394,25 @@ def test_truncated_query_waits_for_its_further_known_answers() -> None:
     asked_at = link.now
     station.hear(query((BASE, RR_PTR), truncated=True))
     link.run(5)
-    assert 0.400 <= link.sent[0][0] - asked_at <= 0.640
+    assert 0.400 <= link.sent[0][0] - asked_at <= 0.500
+
+
+def test_every_truncated_part_gives_more_time_up_to_a_limit() -> None:
+    link, station = started()
+    asked_at = link.now
+    station.hear(query((BASE, RR_PTR), truncated=True))
+    for _ in range(2):
+        link.run(0.350)
+        station.hear(query(truncated=True))
+    link.run(3)
+    assert 1.100 <= link.sent[0][0] - asked_at <= 1.200
+    link.sent.clear()
+    asked_at = link.now
+    station.hear(query((BASE, RR_PTR), truncated=True))
+    while not link.sent and link.now < asked_at + 10:
+        link.run(0.1)
+        station.hear(query(truncated=True))
+    assert 4.9 <= link.sent[0][0] - asked_at <= 5.1
 
 
 def test_answer_that_another_host_gives_first_is_not_repeated() -> None:
@@ -407,6 +470,78 @@ def test_unicast_is_given_to_who_asks_for_it_unless_caches_need_refreshing() -> 
     station.hear(query((NAME, RR_SRV), unicast=True))
     assert [one.data for one in said(link)] == [SAME]
     assert len(station.unicast) == 1
+
+
+def test_probe_that_asks_for_unicast_gets_it_even_when_caches_need_refreshing() -> None:
+    link, station = started()
+    link.run(40)
+    probe = query((HOST, RR_ANY), unicast=True, authorities=(record(HOST, Address4(IPv4Address("192.0.2.9"))),))
+    station.hear(probe, source="192.0.2.77")
+    ((to, _, message),) = station.unicast
+    assert to == "192.0.2.77"
+    assert message.answers == tuple(said(link))
+
+
+def test_unicast_answers_that_others_may_give_too_wait_and_forget_what_goes_meanwhile() -> None:
+    link, station = started()
+    station.hear(query((BASE, RR_PTR), unicast=True))
+    assert station.unicast == []
+    link.run(0.15)
+    assert len(station.unicast) == 1
+    station.hear(query((BASE, RR_PTR), unicast=True))
+    station.do(station.responder.withdraw("Tom's Music", link.now))
+    link.run(0.15)
+    assert len(station.unicast) == 1
+
+
+def test_responses_from_another_port_are_ignored() -> None:
+    link, station = started()
+    station.hear(response(record(NAME, DEVICE)), port=40_000)
+    station.hear(response(record(BASE, Ptr(NAME), 0, unique=False)), port=40_000)
+    link.run(2)
+    assert [type(event) for _, event in station.events] == [Registered]
+    assert link.sent == []
+
+
+def test_plain_resolver_learns_that_a_name_of_ours_lacks_a_type() -> None:
+    _, station = started()
+    station.hear(query((HOST, RR_AAAA), id=78), port=40_000, source="192.0.2.77")
+    ((to, _, message),) = station.unicast
+    assert (to, message.id, message.answers, message.additionals) == ("192.0.2.77", 78, (), ())
+
+
+def test_a_query_from_elsewhere_is_taken_as_one_for_multicast_answers() -> None:
+    asked = query((NAME, RR_SRV), unicast=True)
+    assert as_multicast(asked) == query((NAME, RR_SRV))
+    assert as_multicast(query((NAME, RR_SRV))) == query((NAME, RR_SRV))
+
+
+def test_a_service_that_changes_all_the_time_is_announced_ten_times_a_minute() -> None:
+    link, station = started()
+    started_at = link.now
+    for number in range(1, 101):
+        station.do(station.responder.update("Tom's Music", item(port=number), link.now))
+        link.run(0.5)
+    announced = {one.data.port for one in said(link) if isinstance(one.data, Srv)}
+    assert announced == set(range(1, 11))
+    link.run(started_at + 63 - link.now)
+    last = [one.data.port for one in said(link) if isinstance(one.data, Srv)][-1]
+    assert last == 100
+    station.hear(query((NAME, RR_SRV)))
+    assert len(said(link)) < 60
+
+
+def test_services_of_one_host_that_come_one_by_one_do_not_repeat_its_address_within_a_second() -> None:
+    link = MemoryLink()
+    station = link.station()
+    for name in ("One", "Two", "Three"):
+        station.register(name)
+        link.run(0.4)
+    link.run(5)
+    for wanted in (HOST, ENUMERATION):
+        times = [when for when, _, message in link.sent if any(one.name == wanted for one in message.answers)]
+        assert len(times) >= 2
+        assert all(later - sooner >= 0.999 for sooner, later in pairwise(times))
 
 
 def test_plain_resolver_gets_its_id_its_question_and_short_lifetimes() -> None:
