@@ -223,9 +223,10 @@ class Querier:
                     self._query(service_type, now)
                 case ("settle", name):
                     self._settle(name, now, effects)
-                case ("resolve", name):
+                # What fell due before it in this very tick may have ended the job.
+                case ("resolve", name) if self._resolving.is_running(name):
                     self._resolve(name, now, effects)
-                case ("confirm", name):
+                case ("confirm", name) if self._confirming.is_running(name):
                     self._ask_to_confirm(name, now, effects)
         return effects + self._work(now)
 

@@ -118,6 +118,19 @@ def test_what_is_missing_is_asked_for_step_by_step() -> None:
     assert kinds(station) == [ServiceFound]
 
 
+def test_what_completes_just_before_its_next_attempt_is_found_by_a_late_tick() -> None:
+    link, station = browsing()
+    link.run(0.2)
+    say(station, POINTER)
+    link.run(0.1)
+    while station.querier.next_deadline() > link.now + 0.02:  # up to the next attempt to resolve it
+        link.run(0.01)
+    say(station, *ALL, ONLY_IPV4)
+    link.now += 0.5  # a busy machine: what the answer leads to and the attempt are due in one tick
+    station.do(station.querier.tick(link.now))
+    assert kinds(station) == [ServiceFound]
+
+
 def test_addresses_are_asked_for_as_soon_as_an_announcement_names_the_host() -> None:
     link, station = browsing()
     link.run(0.2)
