@@ -367,6 +367,7 @@ class Bridge:
             *sorted(f"key:{normalise(key)}" for key in config.keys),
             *(f"secret:{cover.fingerprint}" for cover in config.covers if cover.fingerprint),
             f"dry run:{config.dry_run}",
+            *((f"interface:{config.interface}",) if config.interface else ()),  # a copy for each link is none
         )
 
     def _summary(self) -> str:

@@ -29,6 +29,14 @@ def test_what_a_program_does_makes_it_a_second_copy_whatever_the_order(tmp_path)
     assert one != identity(exports=(("mdht", "_a._tcp"), ("mdht", "_b._tcp")), keys=("home",))
 
 
+def test_a_program_for_another_interface_is_no_second_copy(tmp_path):
+    one, same, other, none = (
+        bridge(config(tmp_path, keys=("office",), interface=name))[0]._identity() for name in ("a", "a", "b", None)
+    )
+    assert one == same
+    assert len({one, other, none}) == 3
+
+
 def test_loopback_is_no_prefix_of_this_host() -> None:
     assert not any(each.ip.is_loopback for each in own_prefixes("lo"))
 

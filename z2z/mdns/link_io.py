@@ -250,8 +250,8 @@ class MdnsLink:
                 state = interface_state(self.interface, **self._families)
                 sockets.look()
             nursery.cancel_scope.cancel()
-        if state is None:
-            log.warning("interface %s is down: waiting for it to come back", self.interface)
+        what = "is down: waiting for it to come back" if state is None else "has another address"
+        log.warning("interface %s %s", self.interface, what)
 
     async def _tick_querier_forever(self) -> None:
         """While the interface is down: let what was found run out, but let no probe pass for a free name."""
