@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -12,8 +13,8 @@ from tools.netlab import Avahi, Host, Process, Subnet
 
 pytestmark = pytest.mark.lab
 TYPE, NAME = "_daap._tcp", "Tom's Music"
-AGAIN_S = 4.5
-"Noticed within 0.5 s, then 1 s of probing, and two announcements a second apart; the machine is shared."
+AGAIN_S = 5.0
+"Noticed within 0.5 s, then 1 s of probing, and two announcements a second apart; once more when it begins twice."
 SECOND_S = 0.98
 "A second on the wire, less what two wake-ups of a busy machine differ by."
 
@@ -70,7 +71,10 @@ def check_begun_anew(packets: list[Packet], version: int, since: float) -> None:
         if one.at > since and one.version == version and any(asked.name.startswith(NAME) for asked in one.asked)
     ]
     first, second, *_ = announcements(packets, version, since)
-    assert len([at for at in probes if at < first]) == 3
+    # More of them where the addresses of the two families came one after the other, and it began twice.
+    before = [at for at in probes if at < first][-3:]
+    assert len(before) == 3
+    assert all(0.2 <= later - sooner <= 0.6 for sooner, later in pairwise((*before, first)))
     assert second - first >= SECOND_S
     assert not any(said.ttl_s == 0 for one in packets for said in one.said)
 

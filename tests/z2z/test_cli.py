@@ -67,7 +67,7 @@ def test_txt_is_shown_as_text():
 
 def test_a_second_copy_is_status_1(tmp_path, capsys):
     argv = ["--import:memory", "--key", "x", "--interface", "lo", "--state-dir", str(tmp_path)]
-    with only_copy(run_directory(tmp_path), copy_name(("import:memory", "key:x", "dry run:False"))):
+    with only_copy(run_directory(tmp_path), copy_name(("import:memory", "key:x", "dry run:False", "interface:lo"))):
         assert main(argv) == 1
     assert "already running" in capsys.readouterr().err
 
