@@ -250,7 +250,7 @@ class MdnsLink:
                 state = interface_state(self.interface, **self._families)
                 sockets.look()
             nursery.cancel_scope.cancel()
-        what = "is down: waiting for it to come back" if state is None else "has another address"
+        what = "is down: waiting for it to come back" if state is None else "has changed"
         log.warning("interface %s %s", self.interface, what)
 
     async def _tick_querier_forever(self) -> None:

@@ -48,6 +48,8 @@ class InterfaceState(msgspec.Struct, frozen=True, kw_only=True):
     "Its first IPv4 address."
     ipv6: IPv6Address | None
     "Its link-local IPv6 address, once it may be used; `lo` has none, and no route for IPv6 groups."
+    changes: int
+    "How often its cable was pulled or plugged in: also between two looks (RFC 6762 section 8: a link change)."
 
 
 class Datagram(msgspec.Struct, frozen=True):
@@ -78,7 +80,14 @@ def interface_state(interface: str, *, ipv4: bool = True, ipv6: bool = True) -> 
     address6 = _link_local_address(interface) if ipv6 else None
     if address4 is None and address6 is None:
         return None
-    return InterfaceState(index=index, ipv4=address4, ipv6=address6)
+    return InterfaceState(index=index, ipv4=address4, ipv6=address6, changes=_carrier_changes(interface))
+
+
+def _carrier_changes(interface: str) -> int:
+    try:
+        return int(Path(f"/sys/class/net/{interface}/carrier_changes").read_text())
+    except (OSError, ValueError):  # no sysfs: then only what lasts for a look is noticed
+        return 0
 
 
 def _link_local_address(interface: str) -> IPv6Address | None:
