@@ -8,6 +8,7 @@ from z2z.mdns.link_io import open_link
 from z2z.mdns.mailbox import BUFFER, Mailbox, latest, merge_service_events
 from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
 from z2z.mdns.responder_config import ResponderConfig
+from z2z.mdns.sockets import LinkSockets, interface_state
 
 pytestmark = pytest.mark.loopback
 
@@ -36,6 +37,21 @@ def test_the_user_is_told_that_the_multicast_budget_is_used_up(caplog: pytest.Lo
 
     trio.run(main)
     assert "link lo: the budget of 600 multicast packets" in caplog.text
+
+
+def test_addresses_of_the_link_are_told_from_others() -> None:
+    state = interface_state("lo")
+    assert state is not None
+    sockets = LinkSockets("lo", state)
+    try:
+        sockets.look()
+        assert sockets.is_on_link("127.0.0.7")
+        assert not sockets.is_on_link("203.0.113.7")
+        assert not sockets.is_on_link("fe80::1%lo")
+        sockets.unicast(b"", "203.0.113.7", 5353)
+        assert (sockets.sent, sockets.unsent) == (0, 1)
+    finally:
+        sockets.close()
 
 
 @pytest.mark.parametrize(
