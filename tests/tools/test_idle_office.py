@@ -18,7 +18,7 @@ ROW = Row(
 
 @pytest.mark.lab
 def test_idle_office_counts_both_bridges_by_sender() -> None:
-    outcome = measure(("z2z", "reflector"), seconds=5.0, services=2, settle_s=2.0, browsing=(True,))
+    outcome = measure(("z2z", "reflector"), seconds=3.0, services=2, settle_s=0.5, browsing=(True,))
     assert outcome.visible == {"z2z, browsing": 2, "reflector, browsing": 2}
     found = {(row.bridge, row.link, row.sender): row for row in outcome.rows}
     assert not any(row.sender == "unknown" for row in outcome.rows)
