@@ -18,12 +18,15 @@ ROW = Row(
 
 @pytest.mark.lab
 def test_idle_office_counts_both_bridges_by_sender() -> None:
-    outcome = measure(("z2z", "reflector"), seconds=3.0, services=2, settle_s=0.5, browsing=(True,))
+    outcome = measure(("z2z", "reflector"), seconds=4.0, services=2, settle_s=0.5, browsing=(True,))
     assert outcome.visible == {"z2z, browsing": 2, "reflector, browsing": 2}
     found = {(row.bridge, row.link, row.sender): row for row in outcome.rows}
     assert not any(row.sender == "unknown" for row in outcome.rows)
-    assert found["z2z", "second", "browser"].mdns_packets > 0
-    assert found["z2z", "second", "importer"].mdns_bytes > found["z2z", "second", "importer"].mdns_packets * 60
+    # What the importer has to say may be known to the browser already.
+    asked = found["z2z", "second", "browser"]
+    assert asked.mdns_packets > 0
+    assert asked.mdns_bytes > asked.mdns_packets * 60
+    assert found["z2z", "second", "importer"].other_packets > 0
     assert found["z2z", "first", "exporter"].other_packets > 0
     # The browser on the second link knows the answers already; the first link hears its questions.
     assert found["reflector", "first", "reflector"].mdns_packets > 0
