@@ -5,6 +5,7 @@ and put again every `refresh_s`, and removed at once when it goes.
 """
 
 import hashlib
+import heapq
 import math
 from dataclasses import dataclass, field
 from itertools import chain
@@ -34,6 +35,10 @@ SPREAD: Final = 0.1
 "Refreshes are drawn from the last tenth of the interval, so that a link's services do not fall into step."
 FIRST_SPREAD: Final = 0.8
 "The first refresh comes after a fifth to all of the interval: services found in one burst are never asked in one."
+TOGETHER: Final = 20
+"But so many are from then on: their questions, and mostly their answers, share packets."
+EARLY: Final = 0.5
+"Of an interval: so much sooner a service joins one that is due. Then they are due together."
 
 ServiceId: TypeAlias = tuple[str, bytes]
 "Type and instance label in lower case (names compare without regard to ASCII case, RFC 6762 section 16)."
@@ -222,12 +227,15 @@ class Exporter:
     def tick(self, now: float) -> list[ExportEffect]:
         """Act on the passing of time: refreshes and retries that are due."""
         effects: list[ExportEffect] = []
+        next_refresh = now
+        for number, export in enumerate(self._to_refresh(now)):
+            if number % TOGETHER == 0:
+                next_refresh = self._next_refresh(now)
+            export.refresh_at = next_refresh
+            if not export.asked:  # else the link is behind with its answers
+                export.asked = True
+                effects.append(Confirm(service_type=export.item.service_type, instance=export.item.instance))
         for service, export in self._exports.items():
-            if export.refresh_at <= now:
-                export.refresh_at = self._next_refresh(now)
-                if not export.asked:  # else the link is behind with its answers
-                    export.asked = True
-                    effects.append(Confirm(service_type=export.item.service_type, instance=export.item.instance))
             for key, target in export.targets.items():
                 if target.retry_at <= now:
                     target.retry_at = math.inf
@@ -358,6 +366,14 @@ class Exporter:
         service_type, instance = service
         text = self._signer.public_key + service_type.encode() + b"\0" + instance
         return self._cover.name(hashlib.sha1(text, usedforsecurity=False).digest())
+
+    def _to_refresh(self, now: float) -> list[_Export]:
+        """Return the services that are due, if any with others that soon will be."""
+        due = sum(export.refresh_at <= now for export in self._exports.values())
+        if not due:
+            return []
+        first = heapq.nsmallest(max(due, TOGETHER), self._exports.values(), key=lambda export: export.refresh_at)
+        return [export for export in first if export.refresh_at <= now + EARLY * self._config.refresh_s]
 
     def _next_refresh(self, now: float, spread: float = SPREAD) -> float:
         return now + self._config.refresh_s * (1 - spread * self._rng.random())

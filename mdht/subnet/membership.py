@@ -27,7 +27,6 @@ from mdht.subnet.view import Input, Member, View, rank
 from mdht.subnet.voice import Voice
 from mdht.subnet.wire import Header
 
-HEARTBEAT_JITTER: Final = 0.1
 PLACES_MAX: Final = 8
 "An asker that hears nobody does not see who else answers; that must not keep it waiting among many."
 
@@ -101,6 +100,7 @@ class Membership:
         self._hellos.start(now)
         self._greetings.come(now, self._rng)
         self._heartbeat_at = now + self._silence.period_s() * self._rng.random()
+        self._silence.met(now)
         self._patrol.start(now)
         return self.tick(now)
 
@@ -141,6 +141,7 @@ class Membership:
             return []
         if self.state is State.LEFT:
             return []
+        self._heartbeat_at = min(self._heartbeat_at, self._silence.met(now))
         if self._voice.is_strange(header.subnet_tag):
             self._on_other_subnet(header, message, source, now)
             return self._collect()
@@ -375,8 +376,7 @@ class Membership:
         unheard = self.reach.unheard()
         here = self._voice.here(self.state, self.incarnation, self.view, unheard, now, introduce=introduce)
         self._effects.append(here)
-        jitter = 1.0 + HEARTBEAT_JITTER * (2.0 * self._rng.random() - 1.0)
-        self._heartbeat_at = now + jitter * self._silence.period_s()
+        self._heartbeat_at = now + self._silence.pause_s(now, self._rng)
         if not self.view.live:
             self._greetings.call_at(now + self._config.lonely_hello_s)
 

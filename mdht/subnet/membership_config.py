@@ -10,6 +10,8 @@ class MembershipConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Of all members together: so a host sends one every `members / 16` seconds, within the bounds below."
     heartbeat_min_s: float = 1.0
     heartbeat_max_s: float = 10.0
+    company_s: float = 60.0
+    "A host that has no sibling, and has heard no other host for so long, sends them as rarely as that."
     silence_heartbeats: float = 2.5
     "A member that was silent for so many periods is looked for."
     checkers: int = 2

@@ -1,12 +1,14 @@
 """Which members have been silent for too long, and whether this host looks for them (mDHT design, section 3)."""
 
 import math
+from random import Random
 from typing import Final
 
 from mdht.subnet.membership_config import MembershipConfig
 from mdht.subnet.messages import State
 from mdht.subnet.view import Member, View, rank
 
+HEARTBEAT_JITTER: Final = 0.1
 PATIENCE_WHEN_LATE: Final = 2.0
 "A host that was itself too slow to listen waits so many times as long [Lifeguard]."
 
@@ -26,6 +28,18 @@ class Silence:
         self._config = config
         self._look_at = math.inf
         self._patient_until = -math.inf
+        self._met_at = -math.inf
+
+    def met(self, now: float) -> float:
+        """Another host of the link has spoken, or this one has come; returns until when to send the next heartbeat."""
+        self._met_at = now
+        return now + self.period_s()
+
+    def pause_s(self, now: float, rng: Random) -> float:
+        """Until the next heartbeat. Whom nobody has heard for a minute there is nobody to miss; newcomers ask."""
+        is_alone = not self._view.live and now - self._met_at > self._config.company_s
+        period_s = self._config.heartbeat_max_s if is_alone else self.period_s()
+        return period_s * (1.0 + HEARTBEAT_JITTER * (2.0 * rng.random() - 1.0))
 
     def period_s(self) -> float:
         """Of this host's heartbeats."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.z2z.exports import item, signer, site
 from z2z.address_map import address_map, parse_mapping
-from z2z.exporter import RETRY_FIRST_S, SERVICES_MAX, Confirm, ExportConfig, Exporter, Put, Remove
+from z2z.exporter import RETRY_FIRST_S, SERVICES_MAX, TOGETHER, Confirm, ExportConfig, Exporter, Put, Remove
 from z2z.keys import dht_key
 from z2z.policy_text import parse_rules
 from z2z.reports import Report, line
@@ -90,13 +90,32 @@ def test_a_living_service_is_refreshed_after_it_answered():
     assert of(Confirm, core.tick(180))
 
 
-def test_services_found_in_one_burst_are_not_asked_in_one():
-    core = exporter()
-    for number in range(100):
+def rounds_of(core, services, seconds):
+    """Let time pass, all services answering; return how many were asked about at each second."""
+    for number in range(services):
         core.found(item(b"%d" % number), 0)
-    asked = [len(core.tick(second)) for second in range(61)]
-    assert sum(asked) == 100
-    assert max(asked) <= 10
+    asked = []
+    for second in range(seconds):
+        questions = of(Confirm, core.tick(second))
+        asked.append(len(questions))
+        for question in questions:
+            core.confirmed(question.service_type, question.instance, alive=True)
+    return asked
+
+
+def test_a_few_services_are_soon_asked_in_one_and_each_in_time():
+    asked = rounds_of(exporter(), 10, 1_200)
+    assert asked[600:].count(10) in {10, 11}
+    assert set(asked[600:]) == {0, 10}
+
+
+@pytest.mark.parametrize("services", [100, 1_000])
+def test_services_found_in_one_burst_are_asked_twenty_at_a_time(services):
+    asked = rounds_of(exporter(), services, 1_200)
+    assert services <= sum(asked[:61]) <= 2 * services
+    assert max(asked) <= 8 * TOGETHER  # of a second
+    minutes = sum(asked[600:]) / services
+    assert 10 <= minutes <= 13  # each once a minute, a little early
 
 
 def test_a_silent_service_counts_as_gone():

@@ -61,7 +61,11 @@ FRESH_S: Final = 1.0
 _ALL_TYPES: Final = ""
 "Stands for the list of types where a service type is expected."
 
-_TimerKey: TypeAlias = tuple[Literal["browse"], str] | tuple[Literal["settle", "resolve", "confirm"], Name]
+GATHER_S: Final = 0.05
+"Confirmations that are wanted within this time share their questions' packets."
+
+_TimerKey: TypeAlias = tuple[Literal["browse", "gather"], str] | tuple[Literal["settle", "resolve", "confirm"], Name]
+_GATHERING: Final = ("gather", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +169,9 @@ class Querier:
         """Ask now whether an instance lives; `Confirmed` or `Unconfirmed` follows (RFC 6762 section 10.4)."""
         one = self._instances.add(instance_name(instance, service_type), service_type)
         self._confirming.add(one.key)
-        return self._work(now)
+        if self._timers.get(_GATHERING) > now + GATHER_S:
+            self._timers.set(_GATHERING, now + GATHER_S)
+        return []
 
     def give_up(self, service_type: str, instance: bytes, now: float) -> list[QuerierEffect]:
         """Take an instance for gone, and ask for its type anew, so that it is found again should it live."""
@@ -254,9 +260,14 @@ class Querier:
         """Begin waiting jobs, then send what is to be asked."""
         for name in self._resolving.begin():
             self._resolve(name, now, [])
+        effects: list[QuerierEffect] = []
         for name in self._confirming.begin():
-            self._ask_to_confirm(name, now, [])
-        return [SendMulticast(message) for message in self._questions.take(now)]
+            if (one := self._instances.get(name)) is not None:
+                one.confirm_since = now - FRESH_S
+                self._confirm_if_fresh(one, now, effects)
+            if self._confirming.is_running(name):
+                self._ask_to_confirm(name, now, effects)
+        return [*effects, *(SendMulticast(message) for message in self._questions.take(now))]
 
     def _hear_pointer(self, record: Record, target: Name, now: float, effects: list[QuerierEffect]) -> Instance | None:
         owner = fold(record.name)
@@ -362,7 +373,5 @@ class Querier:
         if tries >= self._config.confirm_tries:
             effects += self.give_up(one.service_type, one.name[0], now)
             return
-        if tries == 0:
-            one.confirm_since = now - FRESH_S
         self._questions.ask_all(((one.name, RR_SRV), *self._instances.address_questions(one)), now)
         self._timers.set(("confirm", name), now + ASK_AGAIN_S)

@@ -214,6 +214,22 @@ def test_a_lonely_host_says_hello_now_and_then() -> None:
     assert 3 + 5 <= len(hellos) <= 3 + 7
 
 
+def test_a_host_that_hears_nobody_speaks_less_after_a_minute_and_as_usual_when_somebody_comes() -> None:
+    network = LinkNetwork(seed=1)
+    host = network.add()
+    network.run(60.0)
+    assert sum(isinstance(message, Here) for _, message in host.sent) > 50
+    before = len(host.sent)
+    network.run(100.0)
+    assert sum(isinstance(message, Here) for _, message in host.sent[before:]) <= 12
+    other = network.add()
+    network.run(3.0)
+    assert [len(sees(each)) for each in (host, other)] == [1, 1]
+    before = len(host.sent)
+    network.run(10.0)
+    assert sum(isinstance(message, Here) for _, message in host.sent[before:]) >= 9
+
+
 def test_heartbeats_of_a_large_subnet_stay_within_their_rate() -> None:
     network = LinkNetwork(seed=1)
     hosts = network.started(40)

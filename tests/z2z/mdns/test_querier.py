@@ -35,7 +35,7 @@ from z2z.mdns.messages import (
     TypeLost,
     Unconfirmed,
 )
-from z2z.mdns.querier import Querier, QuerierConfig
+from z2z.mdns.querier import GATHER_S, Querier, QuerierConfig
 
 TYPE = "_daap._tcp"
 BASE: Name = (b"_daap", b"_tcp", b"local")
@@ -421,6 +421,7 @@ def test_confirmation_asks_the_link_and_not_the_cache(answering: bool) -> None:
     link.run(30)
     mark, started = len(link.sent), link.now
     station.do(station.querier.confirm(TYPE, NAME[0], link.now))
+    link.run(GATHER_S)
     assert set(asked(link, mark)) == {(NAME, RR_SRV), (HOST, RR_A), (HOST, RR_AAAA)}
     link.run(0.5)
     if answering:
@@ -433,7 +434,7 @@ def test_confirmation_asks_the_link_and_not_the_cache(answering: bool) -> None:
         return
     link.run(10)
     assert kinds(station) == [ServiceFound, Unconfirmed, ServiceLost]
-    assert station.events[-1][0] - started == pytest.approx(3.0)
+    assert station.events[-1][0] - started == pytest.approx(3.0 + GATHER_S)
     assert asked(link, mark).count((NAME, RR_SRV)) == 3
     assert station.querier.records_cached == 0
 
@@ -442,9 +443,28 @@ def test_confirmation_counts_what_was_heard_just_before() -> None:
     link, station = browsing()
     say(station, *ALL)
     link.run(0.5)
+    mark = len(link.sent)
     station.do(station.querier.confirm(TYPE, NAME[0], link.now))
-    say(station, ALL[1])
+    link.run(GATHER_S)
     assert Confirmed in kinds(station)
+    assert not asked(link, mark)
+
+
+def test_confirmations_that_are_wanted_together_share_their_questions() -> None:
+    link = MemoryLink()
+    station, other = link.station(), link.station()
+    for number in range(10):
+        other.register(f"S{number}")
+    station.do(station.querier.browse(TYPE, link.now))
+    link.run(40)
+    mark = len(link.sent)
+    for number in range(10):
+        station.do(station.querier.confirm(TYPE, b"S%d" % number, link.now))
+        link.run(0.002)
+    link.run(5)
+    assert len(station.happened(Confirmed)) == 10
+    assert [sender for _, sender, _ in link.sent[mark:]].count(station) == 1
+    assert len(link.sent) - mark <= 3
 
 
 def test_instance_that_was_given_up_is_found_again_when_it_answers() -> None:
