@@ -31,9 +31,10 @@ class Silence:
         self._met_at = -math.inf
 
     def met(self, now: float) -> float:
-        """Another host of the link has spoken, or this one has come; returns until when to send the next heartbeat."""
+        """Another host of the link has spoken, or this one has come; returns when to send a heartbeat at the latest."""
+        was_alone = now - self._met_at > self._config.company_s
         self._met_at = now
-        return now + self.period_s()
+        return now + self.period_s() if was_alone else math.inf
 
     def pause_s(self, now: float, rng: Random) -> float:
         """Until the next heartbeat. Whom nobody has heard for a minute there is nobody to miss; newcomers ask."""
