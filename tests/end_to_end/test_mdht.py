@@ -184,10 +184,8 @@ def test_a_node_survives_its_interface_going_down_and_up(world: World) -> None:
 
 
 def test_an_unreachable_entry_point_is_one_warning_and_the_node_goes_on(world: World) -> None:
-    started = time.monotonic()
     process = world.c.popen(Host.program("mdht"), "run", "--bootstrap", "198.51.100.99:27183")
-    process.wait_for("host ")
-    assert time.monotonic() - started < LIMIT_S
+    process.wait_for("host ", PATIENCE_S)
     wait_line(process, "no other node answers")
     assert command(world.c, "mdht", "put", "alone", "here").returncode == 0
     assert command(world.c, "mdht", "get", "alone").stdout == "here\n"
