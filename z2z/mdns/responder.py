@@ -57,8 +57,6 @@ PROBE_S: Final = 0.250
 "Between probes, and the most to wait before the first one (RFC 6762 section 8.1)."
 DEFER_S: Final = 1.0
 "Wait after a lost tie-break (section 8.2)."
-ANNOUNCE_S: Final = 1.0
-"Between the two announcements (section 8.3)."
 ANNOUNCEMENTS: Final = 2
 START_SLOTS_PER_S: Final = 40
 "Random starts fall on multiples of 25 ms, so that the probes of many registrations share packets."
@@ -281,12 +279,13 @@ class Responder:
 
     def _announce(self, services: Iterable[_Service], now: float) -> None:
         records: dict[Identity, OwnRecord] = {}
+        pause_s = self._config.announce_pause_s(len(self._services))
         for service in services:
             registration_id = service.registration.id
             records |= {own.key: own for own in self._zone.held(registration_id) if now >= own.sent_at + REPEAT_S}
             service.announcements_left -= 1
             if service.announcements_left > 0:
-                self._timers.set(("announce", registration_id), now + ANNOUNCE_S)
+                self._timers.set(("announce", registration_id), now + pause_s)
         self._answers.announce(records.values(), now)
 
     def _claims_of(self, registration: Registration) -> list[Claim]:
