@@ -40,7 +40,14 @@ mount -t cgroup2 none $root/sys/fs/cgroup
 mount -t tmpfs tmpfs $root/run
 mount -t tmpfs tmpfs $root/tmp
 # The service's user may pass the directories that this copy of the programs lies in, wherever that is.
-for path in "$@"; do chmod o+x $root$path; done
+for path in "$@"; do
+    if [ ! -e $root$path ]; then  # below /tmp, or of another file system
+        over=$(mktemp -d $base/over.XXXXXX)
+        mkdir $over/up $over/work $root$path
+        mount -t overlay overlay -o lowerdir=$path,upperdir=$over/up,workdir=$over/work $root$path
+    fi
+    chmod o+x $root$path
+done
 rm -rf $root/etc/systemd/system $root/etc/fstab $root/var/lib/private
 mkdir -p $root/etc/systemd/system
 cp -r $files/. $root/

@@ -30,9 +30,20 @@ DROP_IN = """
 [Service]
 LoadCredential=secret:/etc/z2z/secret
 """
-# Where this Python lies below /root, which is no place for a service.
-HOME = "[Service]\nProtectHome=no\n"
 Z2Z, MDHT = Path(Host.program("z2z")), Path(Host.program("mdht"))
+
+PLACES = [Path(sys.executable).resolve(), Path(z2z.__file__), Z2Z]
+
+
+def passed() -> list[Path]:
+    """The directories above Python, its packages and the programs."""
+    return sorted({parent for path in PLACES for parent in path.parents if str(parent) != "/"})
+
+
+def reached() -> str:
+    """What lets a service reach a Python below /root or /tmp, which are no places for one."""
+    shown = [f"BindReadOnlyPaths={path}\n" for path in passed() if path.parent in {Path("/tmp"), Path("/var/tmp")}]
+    return f"[Service]\nProtectHome=no\n{''.join(shown)}"
 
 
 def files(directory: Path) -> Path:
@@ -40,7 +51,7 @@ def files(directory: Path) -> Path:
     units = directory / "etc/systemd/system"
     for name in NAMES:
         (units / f"{name}.service.d").mkdir(parents=True)
-        (units / f"{name}.service.d" / "home.conf").write_text(HOME)
+        (units / f"{name}.service.d" / "home.conf").write_text(reached())
         (units / f"{name}.service").write_text(unit(name, Path(Host.program(name)), user=False))
     (units / "z2z.service.d" / "secret.conf").write_text(DROP_IN)
     (directory / "etc/z2z").mkdir()
@@ -52,13 +63,11 @@ def files(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
-    python, package = Path(sys.executable).resolve(), Path(z2z.__file__)
-    passed = {parent for path in (python, package, Z2Z) for parent in path.parents if str(parent) != "/"}
     with laboratory() as lab:
         link = lab.subnet("link")
         a, b = lab.host("a", link), lab.host("b", link)
         a.start_avahi().publish("Printer", "_ipp._tcp", 631)
-        with systemd(b, files(tmp_path_factory.mktemp("files")), sorted(passed)) as booted:
+        with systemd(b, files(tmp_path_factory.mktemp("files")), passed()) as booted:
             yield booted
 
 
