@@ -11,18 +11,17 @@ import contextlib
 import json
 import math
 import shutil
-import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from tools.netlab import Avahi, Host, Lab, LabError, Process, Subnet, parse_line, wait_until
 from tools.netlab_capture import Capture
+from tools.netlab_process import end_by_exception
 
 BRIDGES: Final = ("none", "z2z", "reflector")
 TYPES: Final = ("_ipp._tcp", "_http._tcp", "_daap._tcp", "_printer._tcp", "_nfs._tcp")
@@ -325,15 +324,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)  # an exception, so that the laboratories are taken down on the way out
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     arguments = _parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, _end)
+    end_by_exception()
     seconds = arguments.hours * 3_600 if arguments.minutes is None else arguments.minutes * 60
     try:
         if arguments.captures is not None:

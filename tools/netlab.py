@@ -20,14 +20,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from tools import netlab_keeper as keeper
 from tools.netlab_avahi import Avahi, BrowsedService, Publication, Watch, decode_label, decode_txt, parse_line
 from tools.netlab_host import Host, Subnet, environment
 from tools.netlab_lab import Lab
-from tools.netlab_process import LabError, Process, wait_until
+from tools.netlab_process import LabError, Process, end_by_exception, wait_until
 
 __all__ = [
     "Avahi",
@@ -120,15 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)  # an exception, so that the laboratory is taken down on the way out
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     arguments = _parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, _end)
+    end_by_exception()
     try:
         match arguments.command:
             case "play":

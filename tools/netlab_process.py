@@ -1,9 +1,12 @@
 """Programs that a laboratory starts, and waiting for what they do."""
 
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import IO, Final, TypeVar
 
 POLL_S: Final = 0.02
@@ -14,6 +17,16 @@ T = TypeVar("T")
 
 class LabError(Exception):
     """The laboratory could not do what it was asked; the text is one line, or a line and a program's own words."""
+
+
+def end_by_exception() -> None:
+    """Have signals that end this program raise `SystemExit`, so that laboratories are taken down on the way out."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def wait_until(look: Callable[[], T], timeout_s: float, what: str, explain: Callable[[], str] = str) -> T:

@@ -36,6 +36,8 @@ IMPORTS_MAX: Final = 800
 SLOTS_MAX: Final = 4_096
 "Values held, and refusals remembered: five times what can be shown, so that a flood of a key stays cheap."
 
+MAKES_ROOM: Final = "it makes room for a site that shows fewer (--imports-max)"
+
 Slot: TypeAlias = tuple[bytes, bytes]
 "Writer and name of a stored value."
 
@@ -133,7 +135,7 @@ class Importer:
         except RemoteProtocolError as error:
             return self._refuse(slot, digest, error)
         self._refusals.pop(slot, None)
-        effects = self._make_room(victim) if victim is not None else []
+        effects = self._drop_whole(victim, MAKES_ROOM) if victim is not None else []
         effects += self._believe(opened) if is_new_site else []
         effects += self._hold(slot, stored, opened, item)
         self._held[slot].sources.add(source)
@@ -149,8 +151,7 @@ class Importer:
             verdict = self._trust.judge(held.opened.site, held.opened.writer)
             if verdict not in {Verdict.KNOWN, Verdict.NEW}:  # of a site that was forgotten it stays, but is no claim
                 reason = self._trust.reason(verdict, held.opened.site, held.opened.writer)
-                for source in list(held.sources):
-                    effects += self._drop(slot, source, reason)
+                effects += self._drop_whole(slot, reason)
         return [*effects, *self.set_rules(self._admission.rules)]  # which go by the names of sites
 
     def set_rules(self, rules: Rules) -> list[ImportEffect]:
@@ -163,7 +164,7 @@ class Importer:
                 continue
             digest = hashlib.sha1(held.value, usedforsecurity=False).digest()
             refused = self._refuse(slot, digest, RefusedError(Why.POLICY, ruling.by, held.opened))
-            dropped = [each for source in list(held.sources) for each in self._drop(slot, source, ruling.by)]
+            dropped = self._drop_whole(slot, ruling.by)
             # One line for each: that it was removed, or, if another exporter's copy stays, that this one is refused.
             effects += dropped if any(isinstance(each, Report) for each in dropped) else [*dropped, *refused]
         return effects
@@ -284,11 +285,6 @@ class Importer:
                     return slot
         raise RefusedError(Why.FULL, full, opened)
 
-    def _make_room(self, slot: Slot) -> list[ImportEffect]:
-        reason = "it makes room for a site that shows fewer (--imports-max)"
-        sources = list(self._held[slot].sources)
-        return [effect for source in sources for effect in self._drop(slot, source, reason)]
-
     def _with_rule(self, effect: ImportEffect, presence: Presence) -> ImportEffect:
         if not isinstance(effect, Report):
             return effect
@@ -337,6 +333,10 @@ class Importer:
             ):  # fmt: skip
                 return number
         return None
+
+    def _drop_whole(self, slot: Slot, reason: str) -> list[ImportEffect]:
+        """Drop a value whatever shows it."""
+        return [each for source in list(self._held[slot].sources) for each in self._drop(slot, source, reason)]
 
     def _drop(self, slot: Slot, source: str, reason: str) -> list[ImportEffect]:
         held = self._held.get(slot)

@@ -1,4 +1,7 @@
-"""A link on virtual time: shipped hosts on it, packets that may be lost, hosts that crash, sides that are split."""
+"""A link on virtual time: shipped hosts on it, packets that may be lost, hosts that crash, sides that are split.
+
+Longer than most modules: time, hosts and packets of one simulation, each with its few lines.
+"""
 
 import hashlib
 import heapq

@@ -69,6 +69,19 @@ def command(host: Host, program: str, *arguments: str, stdin: str = "", timeout:
     return done
 
 
+def mdht_status(host: Host) -> dict[str, Any]:
+    """What `mdht status` says of the host's node."""
+    (found,) = json_lines(command(host, "mdht", "status", "--json").stdout)
+    return found
+
+
+def run_mdht(host: Host, *arguments: str) -> Process:
+    """Start `mdht run` on a host and wait until it says who it is."""
+    process = host.popen(Host.program("mdht"), "run", "-v", *arguments)
+    process.wait_for("host ")
+    return process
+
+
 def sockets(host: Host, port: int) -> int:
     """Count the UDP sockets of a host that are bound to a port (proc(5), `net/udp`: local address and port in hex)."""
     tables = host.run("cat", "/proc/net/udp", "/proc/net/udp6").stdout

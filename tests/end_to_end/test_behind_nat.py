@@ -4,11 +4,20 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from tests.end_to_end.sites import MDHT_PORT, PATIENCE_S, bridge, command, json_lines, laboratory, names, wait_line
+from tests.end_to_end.sites import (
+    MDHT_PORT,
+    PATIENCE_S,
+    bridge,
+    command,
+    laboratory,
+    mdht_status,
+    names,
+    run_mdht,
+    wait_line,
+)
 from tools.netlab import Host, Process, wait_until
 
 pytestmark = pytest.mark.lab
@@ -57,35 +66,24 @@ def _fresh(world: World) -> None:
         shutil.rmtree(host.directory / "state" / "mdht", ignore_errors=True)
 
 
-def status(host: Host) -> dict[str, Any]:
-    (found,) = json_lines(command(host, "mdht", "status", "--json").stdout)
-    return found
-
-
-def run(host: Host, *arguments: str) -> Process:
-    process = host.popen(Host.program("mdht"), "run", "-v", *arguments)
-    process.wait_for("host ")
-    return process
-
-
 def overlay(world: World, *arguments: str) -> None:
     """Let the public hosts come together."""
     entry = ("--bootstrap", f"{world.a.ipv4}:{MDHT_PORT}")
     for host in world.public:
-        run(host, *arguments, *(entry if host is not world.a else ()))
-    wait_until(lambda: [status(host)["contacts"] for host in world.public] == [1, 1, 1], JUDGED_S, "two nodes")
+        run_mdht(host, *arguments, *(entry if host is not world.a else ()))
+    wait_until(lambda: [mdht_status(host)["contacts"] for host in world.public] == [1, 1, 1], JUDGED_S, "two nodes")
 
 
 def join(host: Host, world: World, *arguments: str) -> Process:
     """Let a host behind the router come to them."""
-    process = run(host, "--bootstrap", f"{world.a.ipv4}:{MDHT_PORT}", *arguments)
-    wait_until(lambda: status(host)["contacts"] == 2, JUDGED_S, "two other nodes", lambda: process.log)
+    process = run_mdht(host, "--bootstrap", f"{world.a.ipv4}:{MDHT_PORT}", *arguments)
+    wait_until(lambda: mdht_status(host)["contacts"] == 2, JUDGED_S, "two other nodes", lambda: process.log)
     return process
 
 
 def nothing_hidden_is_known(world: World) -> None:
     for host in world.public:
-        found = status(host)
+        found = mdht_status(host)
         assert found["contacts"] == 1
         assert not HIDDEN.search(" ".join([*found["neighbours"], *found["members"]]))
         held = host.run("sh", "-c", "cat state/mdht/*/state.db* | strings", check=False).stdout
@@ -107,12 +105,12 @@ def test_hosts_behind_a_router_put_get_and_watch_with_the_others_who_do_not_list
     assert command(world.h2, "mdht", "get", "once", *entry).stdout == "by nobody that stays\n"
     first, second = [join(host, world, "--overlay", protocol) for host in world.hidden]
     for host, process in zip(world.hidden, (first, second), strict=True):
-        assert status(host)["role"] == "client"
+        assert mdht_status(host)["role"] == "client"
         wait_line(process, "is a client of the overlay", "forward UDP port 27183", "--public 11.0.3.2:27183")
         shown = command(host, "mdht", "status").stdout
         assert "node:       client\nbecause:    others see this host at 11.0.3.2:" in shown
         assert re.search(r"mdht_client\{.*\} 1", command(host, "mdht", "status", "--prometheus").stdout)
-    assert status(world.a)["role"] == "node"
+    assert mdht_status(world.a)["role"] == "node"
     listeners = [host.popen(Host.program("mdht"), "listen", "key") for host in (*world.public, *world.hidden)]
     for host in (*world.public, *world.hidden):
         assert command(host, "mdht", "put", "key", f"by {host.name}").stdout.startswith("stored at 2 nodes")
@@ -140,19 +138,21 @@ def test_a_forwarded_port_that_is_named_makes_the_subnet_a_node_and_one_that_is_
     overlay(world)
     named = ("--public", f"{world.nat.ipv4}:{MDHT_PORT}")
     process = join(world.h1, world, *named)
-    assert status(world.h1)["role"] == "client"
+    assert mdht_status(world.h1)["role"] == "client"
     wait_line(process, "nothing arrives that others send to 11.0.3.2:27183", "forward UDP port 27183")
     assert process.stop() == 0
     world.nat.forward_port(MDHT_PORT, world.h1)
     join(world.h1, world, *named)
     second = join(world.h2, world)
-    assert [status(host)["role"] for host in world.hidden] == ["node", "node"]
-    wait_until(lambda: [status(host)["contacts"] for host in world.public] == [2, 2, 2], PATIENCE_S, "three nodes")
+    assert [mdht_status(host)["role"] for host in world.hidden] == ["node", "node"]
+    wait_until(lambda: [mdht_status(host)["contacts"] for host in world.public] == [2, 2, 2], PATIENCE_S, "three nodes")
     wait_line(second, "this host is not named to other subnets", "only other hosts of this subnet are reached")
     assert command(world.h2, "mdht", "put", "key", "by a node").returncode == 0
-    wait_until(lambda: all(status(host)["records"] for host in world.hidden), PATIENCE_S, "copies behind the router")
+    wait_until(
+        lambda: all(mdht_status(host)["records"] for host in world.hidden), PATIENCE_S, "copies behind the router"
+    )
     assert command(world.b2, "mdht", "get", "key").stdout == "by a node\n"
-    known = {address for host in world.public for address in status(host)["neighbours"]}
+    known = {address for host in world.public for address in mdht_status(host)["neighbours"]}
     assert known - {"11.0.3.2:27183"} == {f"{host.ipv4}:{MDHT_PORT}" for host in world.public} & known
     assert "11.0.3.2:27183" in known
     world.nat.forward_port(MDHT_PORT, world.h1, on=False)

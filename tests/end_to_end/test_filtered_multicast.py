@@ -1,15 +1,13 @@
 """A link whose switches filter multicast: unicast copies take its place, and give it back."""
 
-import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.end_to_end.members import DETECTION_S, SLACK_S, Member, join, wait_ready, wait_state
-from tests.end_to_end.sites import PATIENCE_S, command, laboratory
-from tools.netlab import Host, Lab, Subnet, wait_until
+from tests.end_to_end.sites import PATIENCE_S, command, laboratory, mdht_status
+from tools.netlab import Lab, Subnet, wait_until
 
 pytestmark = pytest.mark.lab
 HOSTS = 5
@@ -23,11 +21,6 @@ BACK_S = 30.0
 def link() -> Iterator[tuple[Lab, Subnet]]:
     with laboratory() as lab:
         yield lab, lab.subnet("here", "198.51.100.0/24", "2001:db8:1::/64")
-
-
-def status(host: Host) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(command(host, "mdht", "status", "--json").stdout)
-    return found
 
 
 def modes(members: list[Member]) -> list[tuple[str, int]]:
@@ -66,7 +59,7 @@ def test_a_host_whose_multicast_is_filtered_stays_a_member_and_multicast_is_take
     assert "from behind the filter" in command(hosts[0], "mdht", "get", "office").stdout
     assert command(hosts[1], "mdht", "put", "home", "from before it").returncode == 0
     assert "from before it" in command(victim.host, "mdht", "get", "home").stdout
-    found = status(victim.host)
+    found = mdht_status(victim.host)
     assert (found["link_mode"], found["emulated"], found["without_copies"]) == ("emulated", HOSTS - 1, 0)
     text = command(hosts[0], "mdht", "status").stdout
     assert f"partly emulated, by unicast copies with 1 of {HOSTS - 1} members" in text
@@ -86,7 +79,7 @@ def test_a_host_whose_multicast_is_filtered_stays_a_member_and_multicast_is_take
     assert again[0].subnets[-1] == others[0].subnets[-1]
     here.filter_multicast(victim.host, to_host=False, from_host=False)
     print(f"multicast again after {wait_modes([*others, *again], [('multicast', 0)] * HOSTS, BACK_S):.1f} s")
-    assert status(victim.host)["link_mode"] == "multicast"
+    assert mdht_status(victim.host)["link_mode"] == "multicast"
 
 
 @pytest.mark.parametrize("way", ["to_host", "from_host"])
@@ -118,7 +111,9 @@ def test_a_link_without_any_multicast_is_one_subnet_when_hosts_know_one(link: tu
     assert len({member.subnets[-1] for member in members}) == 1
     told = ["link_mode", "emulated"]
     wait_until(  # told at the first heartbeat after both have come
-        lambda: all([status(host)[name] for name in told] == ["emulated", 2] for host in hosts), EMULATED_S, "emulation"
+        lambda: all([mdht_status(host)[name] for name in told] == ["emulated", 2] for host in hosts),
+        EMULATED_S,
+        "emulation",
     )
     assert command(hosts[1], "mdht", "put", "office", "by unicast").returncode == 0
     assert "by unicast" in command(hosts[2], "mdht", "get", "office").stdout

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.sites import MDHT_PORT, PATIENCE_S, bridge, command, json_lines, laboratory, wait_line
+from tests.end_to_end.sites import (
+    MDHT_PORT,
+    PATIENCE_S,
+    bridge,
+    command,
+    json_lines,
+    laboratory,
+    mdht_status,
+    run_mdht,
+    wait_line,
+)
 from tools.netlab import Host, Process, wait_until
 from tools.netlab_upnpd import Miniupnpd
 
@@ -47,17 +57,6 @@ def _fresh(world: World) -> None:
         shutil.rmtree(host.directory / "state" / "mdht", ignore_errors=True)
 
 
-def status(host: Host) -> dict[str, Any]:
-    (found,) = json_lines(command(host, "mdht", "status", "--json").stdout)
-    return found
-
-
-def run(host: Host, *arguments: str) -> Process:
-    process = host.popen(Host.program("mdht"), "run", "-v", *arguments)
-    process.wait_for("host ")
-    return process
-
-
 def ask(host: Host, protocol: str, port: int = MDHT_PORT) -> Process:
     return host.popen(sys.executable, ASKER, protocol, str(port))
 
@@ -77,20 +76,20 @@ def test_a_host_whose_router_opens_a_port_is_a_node_until_it_ends_and_after_the_
 ) -> None:
     entry = ("--bootstrap", f"{world.a.ipv4}:{MDHT_PORT}")
     daemon = Miniupnpd(world.nat)
-    run(world.a)
-    run(world.b, *entry)
-    process = run(world.h1, "--map-port", *entry)
+    run_mdht(world.a)
+    run_mdht(world.b, *entry)
+    process = run_mdht(world.h1, "--map-port", *entry)
     wait_line(process, f"router 192.168.1.1 forwards {OUTSIDE} to this host (by PCP)")
     assert daemon.forwards() == {MDHT_PORT: f"{world.h1.ipv4}:{MDHT_PORT}"}
-    wait_until(lambda: OUTSIDE in status(world.b)["neighbours"], PATIENCE_S, "a third node", lambda: process.log)
+    wait_until(lambda: OUTSIDE in mdht_status(world.b)["neighbours"], PATIENCE_S, "a third node", lambda: process.log)
     wait_line(process, f"port: {OUTSIDE}, opened by router 192.168.1.1 by PCP for 7")
-    found = status(world.h1)
+    found = mdht_status(world.h1)
     assert (found["role"], found["why"]) == ("node", "")
     assert 7000 < found["mapped_port"].pop("expires_in_s") <= 7200
     assert found["mapped_port"] == {"gateway": "192.168.1.1", "protocol": "PCP", "outside": OUTSIDE, "why": ""}
     assert f"port:       {OUTSIDE}, opened by router 192.168.1.1 by PCP" in command(world.h1, "mdht", "status").stdout
     assert command(world.b, "mdht", "put", "key", "asked from outside").returncode == 0
-    wait_until(lambda: status(world.h1)["records"], PATIENCE_S, "a record that another subnet has put")
+    wait_until(lambda: mdht_status(world.h1)["records"], PATIENCE_S, "a record that another subnet has put")
     daemon.restart()
     wait_until(daemon.forwards, PATIENCE_S, "the port, opened again", lambda: process.log)
     assert process.stop() == 0
@@ -100,12 +99,12 @@ def test_a_host_whose_router_opens_a_port_is_a_node_until_it_ends_and_after_the_
 
 def test_a_host_that_was_killed_gets_its_port_back(world: World) -> None:
     daemon = Miniupnpd(world.nat)
-    process = run(world.h1, "--map-port")
+    process = run_mdht(world.h1, "--map-port")
     wait_line(process, f"forwards {OUTSIDE}")
     process.kill()
     process.wait()
     assert daemon.forwards(), "the router does not know"
-    process = run(world.h1, "--map-port")
+    process = run_mdht(world.h1, "--map-port")
     wait_line(process, f"forwards {OUTSIDE}")
     assert process.stop() == 0
     assert daemon.forwards() == {}
@@ -140,7 +139,7 @@ def test_a_router_that_does_not_answer_pcp_is_asked_by_nat_pmp(world: World) -> 
 
 
 def test_where_the_router_knows_nothing_of_it_the_user_is_told(world: World) -> None:
-    process = run(world.h1, "--map-port")
+    process = run_mdht(world.h1, "--map-port")
     wait_line(process, "no port is opened: router 192.168.1.1 answers neither PCP nor NAT-PMP nor UPnP", "--public")
     assert "port:       not opened: router 192.168.1.1 answers neither" in command(world.h1, "mdht", "status").stdout
     assert process.stop() == 0

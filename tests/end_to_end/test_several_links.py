@@ -1,22 +1,14 @@
 """A host that is on several links is one of each link's subnet, and carries records between them by the overlay."""
 
-import json
-from typing import Any
-
 import pytest
 
 from tests.end_to_end.members import Member, join, wait_state
-from tests.end_to_end.sites import PATIENCE_S, command, laboratory
+from tests.end_to_end.sites import PATIENCE_S, command, laboratory, mdht_status
 from tools.netlab import Host, wait_until
 
 pytestmark = pytest.mark.lab
 JOINED_S = 45.0
 "Two lone subnets that find each other later than at once ask again after up to half a minute."
-
-
-def status(host: Host) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(command(host, "mdht", "status", "--json").stdout)
-    return found
 
 
 def hids(member: Member) -> dict[str, str]:
@@ -43,7 +35,7 @@ def test_a_router_of_two_links_is_a_host_of_both_subnets_and_joins_them_to_one_o
         assert names[to_south] not in n.states
         assert names[to_north] not in s.states
         wait_until(
-            lambda: all(status(host)["contacts"] == 1 for host in hosts),
+            lambda: all(mdht_status(host)["contacts"] == 1 for host in hosts),
             JOINED_S,
             "one overlay of two nodes",
             lambda: "\n".join(member.process.log for member in (both, n, s)),
@@ -52,10 +44,10 @@ def test_a_router_of_two_links_is_a_host_of_both_subnets_and_joins_them_to_one_o
         assert command(s.host, "mdht", "get", "office").stdout == "from the north\n"
         assert command(router, "mdht", "get", "office").stdout == "from the north\n"
         # What it says of itself.
-        found = status(router)
+        found = mdht_status(router)
         (other,) = found["others"]
         assert [found["interfaces"], other["interfaces"]] == [[to_north], [to_south]]
-        assert [found["subnet"], other["subnet"]] == [status(host)["subnet"] for host in hosts]
+        assert [found["subnet"], other["subnet"]] == [mdht_status(host)["subnet"] for host in hosts]
         assert found["subnet"] != other["subnet"]
         assert [len(each["members"]) for each in (found, other)] == [1, 1]
         samples = command(router, "mdht", "status", "--prometheus").stdout
@@ -82,9 +74,9 @@ def test_two_interfaces_of_one_link_are_one_host_that_is_there_until_both_are_do
         assert len([line for line in twice.lines if line["event"] == "joins"]) == 1
         wait_state([other], twice.hid, "ready")
         first, second = host.interfaces
-        wait_until(lambda: len(status(host)["addresses"]) == 4, PATIENCE_S, "addresses of both interfaces")
+        wait_until(lambda: len(mdht_status(host)["addresses"]) == 4, PATIENCE_S, "addresses of both interfaces")
         lab.ip(f"link set {first} down", host.namespace)
-        wait_until(lambda: status(host)["interfaces"] == [second], PATIENCE_S, "one interface")
+        wait_until(lambda: mdht_status(host)["interfaces"] == [second], PATIENCE_S, "one interface")
         assert command(host, "mdht", "put", "office", "by the other way").returncode == 0
         assert command(other.host, "mdht", "get", "office").stdout == "by the other way\n"
         assert other.states[twice.hid] == "ready"

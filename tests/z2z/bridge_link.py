@@ -20,7 +20,6 @@ class MemoryLink:
         "Registrations that are visible."
         self.refuses = ""
         "Why no registration fits, if so."
-        self.questions = 0
         self._browsers = []
         self._send, self.events = trio.open_memory_channel(1_000)
         self._pending = []
@@ -87,7 +86,6 @@ class MemoryLink:
             self._browsers.remove((service_type, send))
 
     async def confirm(self, service_type, instance):
-        self.questions += 1
         await trio.sleep(0.1)
         return (service_type, instance.lower()) in self.devices
 
