@@ -20,7 +20,9 @@ def _clean_programs() -> Iterator[None]:
     yield
     started = [process for lab in OPEN_LABS for process in lab.processes if process.pid not in before]
     running = [process for process in started if process.poll() is None]
-    for process in running:
+    # The last started first: a node that went before whoever listens to it would end that one by itself, and a signal
+    # that then finds it half gone kills it.
+    for process in reversed(running):
         process.terminate()
     ends = {process.log_path.name: (process.wait(STOP_S), process) for process in running}
     for process in started:
