@@ -1,0 +1,55 @@
+"""Settings of a GIST node, with the two timing profiles."""
+
+from typing import Final, Self
+
+import msgspec
+
+from netserv.errors import LocalProtocolError
+from netserv.signaling.gist.addresses import GIST_PORT
+
+NSLP_NETSERV: Final = 32704
+"NSLPID of NetServ, of the private range (RFC 5971 section 9)."
+
+
+class GistConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One node; times in seconds."""
+
+    port: int = GIST_PORT
+    "Source port of Queries; a node that others find on their paths has 270, one that only sends may have any."
+    first_timeout_s: float = 0.5
+    "T1 (section 5.3.3)."
+    longest_timeout_s: float = 4.0
+    "T2: no Query follows once the timer that reached it has run out. 32.0 in RFC 5971."
+    own_source: bool = True
+    "S: Queries have our own address as source, so that ICMP comes back to us; RFC 5971 has the flow's source first."
+    router_alert: bool = False
+    "Put the Router Alert Option on Queries; the catching does not need it."
+    validity_s: float = 30.0
+    "Proposed lifetime of routing state."
+    hold_time_s: float = 30.0
+    "MA-Hold-Time announced to peers."
+    offer_secure: bool = False
+    "Offer TLS beside TCP; a certificate is needed."
+    association_port: int | None = GIST_PORT
+    "TCP port that peers connect to; None: none, this node only opens associations."
+    secure_port: int | None = None
+    sessions_max: int = 100_000
+    "Rows of routing state; a row has about 1 KB."
+    associations_max: int = 1_024
+    queries_per_s: float = 20_000.0
+    "Candidates treated a second, all sources together; the excess is dropped and counted."
+    queue_max: int = 64
+    "Messages that wait for one handshake."
+    stream_message_max: int = 16_384
+    "Bytes of one message on an association; the length field allows 262,148."
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.first_timeout_s <= self.longest_timeout_s:
+            raise LocalProtocolError("the first timeout is over 0 and not over the longest")
+        if self.validity_s < 1.0 or self.hold_time_s < 1.0:
+            raise LocalProtocolError("routing state and associations live for a second at least")
+
+    @classmethod
+    def rfc(cls) -> Self:
+        """The defaults of RFC 5971: 7 Queries, 63.5 s until nobody is there, flow source and Router Alert."""
+        return cls(longest_timeout_s=32.0, own_source=False, router_alert=True)
