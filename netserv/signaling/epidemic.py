@@ -32,8 +32,8 @@ class EpidemicConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Until a neighbour that has not answered is asked again; doubles with each time."
     longest_pause_s: float = 1.0
     tries_max: int = 10
-    """Questions to a neighbour that stays silent, which is given up after 8.4 s: with 30 % of all datagrams lost, none of
-    ten questions and their answers comes through in one of 800 cases."""
+    """Questions to a neighbour that stays silent, which is given up after 8.4 s: with 30 % of all datagrams lost,
+    none of ten questions and their answers comes through in one of 800 cases."""
     patience_s: float = 15.0
     "For all neighbours behind a neighbour that does answer."
     memory_s: float = 60.0
