@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from netserv.errors import RemoteProtocolError
+from netserv.errors import LocalProtocolError, RemoteProtocolError
 
 
 class ErrorClass(IntEnum):
@@ -77,6 +77,19 @@ class RoutingFault(IntEnum):
     INGRESS_FILTER = 2
 
 
+class InfoType(IntEnum):
+    """What an additional information field of an Error tells (appendix A.4.2)."""
+
+    MESSAGE_LENGTH = 1
+    "Words behind the common header, as the objects add up: 16 bits, 16 reserved."
+    MTU = 2
+    "Bytes: 16 bits, 16 reserved."
+    OBJECT_TYPE = 3
+    "First 16 bits of an object: 16 bits, 16 reserved."
+    OBJECT_VALUE = 4
+    "Words of the object that follows: 16 bits, first 4 reserved; offset of the fault in it: 16 bits; the object."
+
+
 CLASS_OF: Final = {
     ErrorCode.COMMON_HEADER_PARSE_ERROR: ErrorClass.PROTOCOL_ERROR,
     ErrorCode.HOP_LIMIT_EXCEEDED: ErrorClass.PERMANENT_FAILURE,
@@ -111,3 +124,32 @@ class GistError(RemoteProtocolError):
         self.code = code
         self.subcode = subcode
         self.info = info
+
+
+class FormatError(LocalProtocolError):
+    """A value breaks a rule of the format: a mistake of the caller who makes it.
+
+    Where the value came off the wire, `faults.on_the_wire` makes the `GistError` of it.
+
+    Args:
+        text: the cause.
+        subcode: one of the enumeration that belongs to the code.
+        code: of the catalogue.
+        at: byte of the object's value where the fault is.
+        objects: types of the objects that are wrong, or missing.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        subcode: int,
+        *,
+        code: ErrorCode = ErrorCode.OBJECT_VALUE_ERROR,
+        at: int = 0,
+        objects: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(text)
+        self.code = code
+        self.subcode = subcode
+        self.at = at
+        self.objects = objects
