@@ -64,9 +64,40 @@ class SigningKey:
         try:
             if not path.exists():
                 _create(path, cls.generate())
-            return cls(_load(path))
+            return cls(_load(path, "identity"))
         except OSError as error:
             raise LocalProtocolError(f"identity file {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: Path, what: str) -> Self:
+        """Return the key kept in a PEM file.
+
+        Args:
+            path: the file.
+            what: whose key it is, for errors: they begin with `{what} file`.
+
+        Raises:
+            LocalProtocolError: as above, or there is no such file.
+        """
+        try:
+            return cls(_load(path, what))
+        except OSError as error:
+            raise LocalProtocolError(f"{what} file {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def create(cls, path: Path, what: str) -> Self:
+        """Return a new key, kept in a new PEM file (mode 0600).
+
+        Raises:
+            LocalProtocolError: there is a file already, which is left alone, or it cannot be written.
+        """
+        key = cls.generate()
+        try:
+            if path.exists() or not _create(path, key):
+                raise LocalProtocolError(f"{what} file {path} is there already; name another, or move it away")
+        except OSError as error:
+            raise LocalProtocolError(f"{what} file {path}: {error.strerror or error}") from error
+        return key
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64-byte signature over `data`."""
@@ -106,28 +137,32 @@ def decrypt(key: bytes, nonce: bytes, sealed: bytes, context: bytes) -> bytes | 
         return None
 
 
-def _load(path: Path) -> bytes:
+def _load(path: Path, what: str) -> bytes:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise LocalProtocolError(f"identity file {path} is not a regular file")
+            raise LocalProtocolError(f"{what} file {path} is not a regular file")
         if status.st_mode & 0o077:
-            raise LocalProtocolError(f"identity file {path} is open to other users: chmod 600 {path}")
+            raise LocalProtocolError(f"{what} file {path} is open to other users: chmod 600 {path}")
         text = file.read(KEY_FILE_MAX)
     try:
         private = load_pem_private_key(text, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise LocalProtocolError(
-            f"identity file {path} does not hold an Ed25519 key in PEM form; name another file, or move it away "
-            "to have a new identity created"
+            f"{what} file {path} does not hold an Ed25519 key in PEM form; name another file, or move it away "
+            f"to have a new {what} created"
         ) from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise LocalProtocolError(f"identity file {path} holds a key of another kind; an Ed25519 key is needed")
+        raise LocalProtocolError(f"{what} file {path} holds a key of another kind; an Ed25519 key is needed")
     return private.private_bytes_raw()
 
 
-def _create(path: Path, key: SigningKey) -> None:
-    """Write a key so that a crash, a full disk or a second process never leaves half a file under `path`."""
+def _create(path: Path, key: SigningKey) -> bool:
+    """Write a key so that a crash, a full disk or a second process never leaves half a file under `path`.
+
+    Returns:
+        Whether it was written: False if there is one by now.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -139,6 +174,7 @@ def _create(path: Path, key: SigningKey) -> None:
         try:
             os.link(draft, path)  # unlike a rename, never replaces what another process wrote meanwhile
         except FileExistsError:
-            return
+            return False
     finally:
         draft.unlink()
+    return True

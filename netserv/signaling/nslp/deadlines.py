@@ -1,0 +1,56 @@
+"""Times at which something is due, one for each key."""
+
+import heapq
+import itertools
+import math
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+_SLACK = 64
+"Moved and dropped ones that may lie in the heap, beside as many as there are valid ones."
+
+
+class Deadlines(Generic[K]):
+    """A heap with a table beside it: what was moved or dropped is left in the heap until its turn comes."""
+
+    def __init__(self) -> None:
+        self._at: dict[K, tuple[float, int]] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def set(self, key: K, at: float) -> None:
+        """Have it due then, and not when it was before."""
+        number = next(self._order)
+        self._at[key] = (at, number)
+        heapq.heappush(self._heap, (at, number, key))
+        if len(self._heap) > 2 * len(self._at) + _SLACK:
+            self._heap = [(at, number, key) for key, (at, number) in self._at.items()]
+            heapq.heapify(self._heap)
+
+    def drop(self, key: K) -> None:
+        """Have it due no more."""
+        self._at.pop(key, None)
+
+    def due(self, now: float) -> list[K]:
+        """What is due, in order of time; it is due only once."""
+        found = []
+        while self._heap and self._heap[0][0] <= now:
+            at, number, key = heapq.heappop(self._heap)
+            if self._at.get(key) == (at, number):
+                del self._at[key]
+                found.append(key)
+        return found
+
+    def next(self) -> float:
+        """When the first is due; `math.inf` for never."""
+        while self._heap:
+            at, number, key = self._heap[0]
+            if self._at.get(key) == (at, number):
+                return at
+            heapq.heappop(self._heap)
+        return math.inf

@@ -1,0 +1,252 @@
+"""The NSLP of one node or host, without I/O: what GIST brings goes in, what is to be done comes out."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from random import Random
+
+import msgspec
+
+from mdht.signing import SigningKey
+from netserv.errors import LocalProtocolError
+from netserv.signaling.gist.addresses import PackedAddress
+from netserv.signaling.gist.objects.mri import Direction, PathCoupledMri
+from netserv.signaling.gist.service import (
+    LastBy,
+    MessageStatus,
+    NetworkNotification,
+    NotificationKind,
+    Peering,
+    RecvMessage,
+    RoutingStatus,
+)
+from netserv.signaling.nslp import requests, responses
+from netserv.signaling.nslp.asking import Asks, Settled
+from netserv.signaling.nslp.codes import NslpError
+from netserv.signaling.nslp.config import NslpConfig
+from netserv.signaling.nslp.counters import NslpCounters
+from netserv.signaling.nslp.effects import Abandoned, Answered, NslpEffect, SetStateLifetime
+from netserv.signaling.nslp.entries import Entries
+from netserv.signaling.nslp.exchange import SessionKey
+from netserv.signaling.nslp.handling import Handler
+from netserv.signaling.nslp.judging import Judge
+from netserv.signaling.nslp.relaying import Relay
+from netserv.signaling.nslp.requests import Request, Trigger
+from netserv.signaling.nslp.routing import downstream
+from netserv.signaling.nslp.text import padded
+from netserv.signaling.nslp.triggering import SID_BYTES, WayBack
+from netserv.signaling.nslp.values import read_word
+
+_LOST = {NotificationKind.ROUTE_DELETION, NotificationKind.COMMUNICATION_FAILURE}
+
+
+class NslpStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the NSLP stands."""
+
+    waiting: int
+    "Requests of others that wait for an answer."
+    kept: int
+    "Answered ones, kept for whoever sends them again."
+    sessions: int
+    "Whose routing state is not released yet."
+    long_sessions: int
+    own: int
+    "Requests of our own under way."
+    remembered: int
+    "Nonces."
+    counters: NslpCounters
+
+
+class NslpNode:
+    """The NetServ NSLP of one node; an `Application` of GIST.
+
+    Args:
+        config: rules, limits and times.
+        node_id: what the node is called in its entries.
+        addresses: the node's addresses, as text, or a function that gives them, since they change.
+        handler: the controller; None on an end host, which is no node: it asks, and where a flow ends it answers
+            without an entry of its own.
+        rng: for session identifiers; `random.SystemRandom()` outside tests.
+        unix_time: the wall clock, in seconds since 1970: when a request expires is said in that time.
+        key: signs this node's entries; None: they are not signed.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: NslpConfig,
+        node_id: str,
+        addresses: Sequence[str] | Callable[[], Sequence[str]],
+        handler: Handler | None,
+        rng: Random,
+        unix_time: Callable[[], float],
+        key: SigningKey | None = None,
+    ) -> None:
+        read_word(node_id)
+        self._config = config
+        self._has_handler = handler is not None
+        self._rng = rng
+        self.counters = NslpCounters()
+        handles = itertools.count(1)
+        self._judge = None
+        if handler is not None:
+            self._judge = Judge(
+                config=config, node_id=node_id, handler=handler, unix_time=unix_time, counters=self.counters
+            )
+        self._asks = Asks(config, handles)
+        self._relay = Relay(
+            config=config,
+            entries=Entries(node_id, addresses if callable(addresses) else lambda: addresses, key),
+            judge=self._judge,
+            back=WayBack(config=config, node_id=node_id, judge=self._judge, asks=self._asks, rng=rng),
+            handles=handles,
+            counters=self.counters,
+        )
+
+    # What GIST says.
+
+    def peering(self, query: RecvMessage, now: float) -> Peering:  # noqa: ARG002 - of the interface
+        """Be the next node of every NetServ session that passes; an end host only of those that end there."""
+        return Peering(peer=self._has_handler or query.to_flow_endpoint)
+
+    def received(self, message: RecvMessage, now: float) -> list[NslpEffect]:
+        """A message has come."""
+        if not message.data:
+            return []
+        is_response = responses.is_response(message.data)
+        if is_response != (message.mri.direction == Direction.UPSTREAM):
+            self.counters.strays += 1
+            return []
+        if is_response:
+            return self._response((message.sid, downstream(message.mri)), message.data, now)
+        return self._relay.request(message, now)
+
+    def reported(self, status: MessageStatus, now: float) -> list[NslpEffect]:
+        """GIST has sent a message, or could not."""
+        effects, settled = self._asks.reported(status.handle, status.failure, now)
+        return effects + self._settle(settled, now) + self._relay.reported(status.handle, status.failure, now)
+
+    def notified(self, notification: NetworkNotification, now: float) -> list[NslpEffect]:
+        """Something has happened on a path."""
+        session = (notification.sid, downstream(notification.mri))
+        if notification.mri.direction != Direction.DOWNSTREAM:
+            return []  # the way back: whoever asked asks again, and the answer is still here
+        if notification.kind is NotificationKind.LAST_NODE:
+            last_by = notification.last_by or LastBy.TIMEOUT
+            effects = self._settle(self._asks.last_node(session, last_by), now)
+            return effects + self._relay.last_node(session, last_by, now)
+        if notification.kind in _LOST or notification.status is RoutingStatus.BAD:
+            self._relay.trouble(session, now)
+            self._asks.trouble(session, now)
+        return []
+
+    def tick(self, now: float) -> list[NslpEffect]:
+        """Do what is due."""
+        effects, settled = self._asks.tick(now)
+        return effects + self._settle(settled, now) + self._relay.tick(now)
+
+    def next_deadline(self) -> float:
+        """When to call `tick`; `math.inf` for never."""
+        return min(self._asks.next_deadline(), self._relay.next_deadline())
+
+    # What our own side wants.
+
+    def ask(
+        self,
+        request: bytes | Request,
+        *,
+        source: PackedAddress,
+        destination: PackedAddress,
+        reliable: bool,
+        now: float,
+        sid: bytes | None = None,
+    ) -> list[NslpEffect]:
+        """Send a request towards a host; `Answered` or `Abandoned` follows, with `requests.request_id` of it.
+
+        Args:
+            request: signed, as it is to be sent.
+            source: own address, where the flow begins.
+            destination: where it ends.
+            reliable: by a connection; else by datagrams, which only a small PROBE fits.
+            now: the time.
+            sid: 16 random bytes, for several requests in a session that they declare long; None: a new one.
+
+        Raises:
+            NslpError: the text is no request.
+            LocalProtocolError: it is under way already, too many are, or it is too long for datagrams.
+        """
+        text = request if isinstance(request, bytes) else requests.encode(request)
+        value = requests.decode(text)
+        text = requests.encode(value)
+        if not reliable and len(text) > self._config.unreliable_bytes_max:
+            most = self._config.unreliable_bytes_max
+            raise LocalProtocolError(
+                f"{len(text)} bytes do not fit a datagram, which has room for {most}: ask reliably"
+            )
+        within_s = self._config.ask_within_s * (2 if isinstance(value, Trigger) else 1)
+        long = not isinstance(value, Trigger) and value.long_session
+        session = (sid or self._rng.randbytes(SID_BYTES), flow_mri(source, destination))
+        number = requests.request_id(value, text)
+        effects = self._asks.begin(
+            padded(text), number, session, reliable=reliable, within_s=within_s, now=now, long=long
+        )
+        self.counters.asked += 1
+        return effects
+
+    def release(self, sid: bytes, *, source: PackedAddress, destination: PackedAddress) -> list[NslpEffect]:
+        """End a session that was declared long."""
+        return [self._lifetime((sid, flow_mri(source, destination)), 0.0)]
+
+    def status(self) -> NslpStatus:
+        """How it stands."""
+        exchanges, sessions = self._relay.exchanges, self._relay.sessions
+        return NslpStatus(
+            waiting=exchanges.open,
+            kept=len(exchanges) - exchanges.open,
+            sessions=len(sessions),
+            long_sessions=sessions.long,
+            own=len(self._asks),
+            remembered=len(self._judge.seen) if self._judge else 0,
+            counters=msgspec.structs.replace(self.counters),
+        )
+
+    # What is done.
+
+    def _response(self, session: SessionKey, data: bytes, now: float) -> list[NslpEffect]:
+        response: responses.Response | None = None
+        try:
+            response = responses.decode(data)
+        except NslpError:
+            self.counters.malformed += 1
+        else:
+            ask = self._asks.find(session, response.request)
+            if ask is not None:
+                return self._settle([Settled(ask, response)], now)
+        return self._relay.response(session, data, response, now)
+
+    def _settle(self, settled: Sequence[Settled], now: float) -> list[NslpEffect]:
+        """Tell whoever asked, and let GIST forget the way."""
+        effects: list[NslpEffect] = []
+        for one in settled:
+            self._asks.settle(one.ask)
+            if one.ask.inner_of is not None:
+                effects += self._relay.outcome(one, now)
+            elif one.response is not None:
+                self.counters.answered += 1
+                effects.append(Answered(nonce=one.ask.number, response=one.response))
+            else:
+                self.counters.abandoned += 1
+                no_node = one.last_by is not None
+                effects.append(Abandoned(nonce=one.ask.number, reason=one.reason, no_node=no_node))
+            if not one.ask.long and not self._asks.of_session(one.ask.session):
+                effects.append(self._lifetime(one.ask.session, 0.0))
+        return effects
+
+    def _lifetime(self, session: SessionKey, lifetime_s: float) -> SetStateLifetime:
+        sid, mri = session
+        return SetStateLifetime(nslp_id=self._config.nslp_id, mri=mri, sid=sid, lifetime_s=lifetime_s)
+
+
+def flow_mri(source: PackedAddress, destination: PackedAddress) -> PathCoupledMri:
+    """The flow of all packets from one host to another."""
+    bits = 8 * len(source)
+    return PathCoupledMri(source=source, destination=destination, source_prefix=bits, destination_prefix=bits)
