@@ -1,0 +1,295 @@
+"""Catches packets by NFQUEUE, the thesis' way: the kernel queues each one and waits for what is to become of it.
+
+What goes on stays in the kernel's hands, which routes it and takes one from its TTL. The netlink is our own, since the
+common library needs a compiler. The queue is bypassed when nobody reads it, and when it is full.
+"""
+
+import errno
+import logging
+import os
+import socket
+import struct
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import trio
+
+from netserv.errors import SystemRefusedError
+from netserv.signaling.gist.effects import Caught
+from netserv.signaling.transport import ancillary, netlink, packet, rules
+from netserv.signaling.transport.inbox import Inbox
+from netserv.signaling.transport.intercept import InterceptConfig
+
+log = logging.getLogger(__name__)
+
+PACKET: Final = 3 << 8
+VERDICT: Final = 3 << 8 | 1
+CONFIGURE: Final = 3 << 8 | 2
+DROP: Final = 0
+ACCEPT: Final = 1
+COPY_BYTES: Final = 0xFFFF
+"Of each packet: all of it."
+REST_MAX: Final = 10_000
+"Packets accepted at the end: over twice the default length of the queue."
+_GENERIC: Final = struct.Struct("!BBH")
+"nfgenmsg: family, version, queue number (linux/netfilter/nfnetlink.h)."
+_COMMAND: Final = struct.Struct("!BxH")
+_PARAMETERS: Final = struct.Struct("!IB")
+_NUMBER: Final = struct.Struct("!I")
+_VERDICT: Final = struct.Struct("!II")
+_PACKET_HEADER: Final = struct.Struct("!IHB")
+_BIND: Final = 1
+_COPY_PACKET: Final = 2
+_FAIL_OPEN: Final = 1
+_CHECKSUM_NOT_READY: Final = 1
+_NETLINK_NETFILTER: Final = 12
+_SOL_NETLINK: Final = 270
+_NO_ENOBUFS: Final = 5
+_STATISTICS: Final = Path("/proc/net/netfilter/nfnetlink_queue")
+
+
+class Queued(NamedTuple):
+    """A packet that waits for its verdict."""
+
+    number: int
+    interface: int
+    data: bytes
+    checksum_ready: bool
+    "False where the sender's kernel leaves the checksum to hardware that is not there."
+
+
+def configure(queue: int, *parts: bytes) -> bytes:
+    """Attributes for a queue, as a body of `CONFIGURE`."""
+    return _GENERIC.pack(socket.AF_UNSPEC, 0, queue) + b"".join(parts)
+
+
+def bind_command() -> bytes:
+    """Make this socket the reader of the queue."""
+    return netlink.attribute(1, _COMMAND.pack(_BIND, socket.AF_UNSPEC))
+
+
+def queue_settings(length: int) -> tuple[bytes, ...]:
+    """Have packets copied whole, so many of them wait, and those over that pass by."""
+    return (
+        netlink.attribute(2, _PARAMETERS.pack(COPY_BYTES, _COPY_PACKET)),
+        netlink.attribute(3, _NUMBER.pack(length)),
+        netlink.attribute(5, _NUMBER.pack(_FAIL_OPEN)),
+        netlink.attribute(4, _NUMBER.pack(_FAIL_OPEN)),
+    )
+
+
+def verdict(queue: int, number: int, decision: int, payload: bytes | None = None) -> bytes:
+    """The message that decides on a packet, with another packet in its place where there is one."""
+    body = _GENERIC.pack(socket.AF_UNSPEC, 0, queue) + netlink.attribute(2, _VERDICT.pack(decision, number))
+    if payload is not None:
+        body += netlink.attribute(10, payload)
+    return netlink.message(VERDICT, netlink.REQUEST, body)
+
+
+def read_packet(body: bytes) -> Queued:
+    """Read a queued packet.
+
+    Raises:
+        NetlinkError: it is none.
+    """
+    found = netlink.attributes(body, _GENERIC.size)
+    header = found.get(1, b"")
+    if len(header) < _PACKET_HEADER.size:
+        raise netlink.NetlinkError("a queued packet without its number")
+    number, _, _ = _PACKET_HEADER.unpack_from(header)
+    flags = int.from_bytes(found.get(14, b""))
+    return Queued(number, int.from_bytes(found.get(5, b"")), found.get(10, b""), not flags & _CHECKSUM_NOT_READY)
+
+
+class NfqueueInterceptor:
+    """An `Interceptor` by NFQUEUE.
+
+    Args:
+        config: what to catch.
+        versions: IP versions to catch.
+    """
+
+    name = "nfqueue"
+
+    def __init__(self, config: InterceptConfig, versions: tuple[int, ...] = (4, 6)) -> None:
+        self.counters: Counter[str] = Counter()
+        self.families: tuple[int, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+        self._config, self._versions = config, versions
+        self._open_packets: dict[int, tuple[bytes, packet.UdpPacket]] = {}
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opened:
+            opened.enter_context(rules.claim())
+            self._socket = _open_queue(self._config)
+            opened.callback(self._socket.close)
+            self._inbox: Inbox[Caught] = Inbox([self._socket.socket], self._read, self._failed)
+            opened.callback(self._inbox.close)
+            opened.callback(self._pass_on_rest)
+            wanted = [rules.nfqueue_rules(each, self._config, pid=os.getpid()) for each in self._versions]
+            opened.push_async_callback(_remove, self._versions, self._config)
+            with trio.CancelScope(shield=True):
+                refused = await trio.to_thread.run_sync(rules.install, wanted, self._config)
+            self.families = tuple(version for version in self._versions if version not in refused)
+            self.warnings = rules.warnings(self.families) + tuple(
+                f"IPv{version} is not caught: {reason}" for version, reason in refused.items()
+            )
+            self._open = opened.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def next(self) -> Caught:
+        """The next packet."""
+        return await self._inbox.next()
+
+    async def forward(self, packet: Caught, payload: bytes) -> None:
+        """Send it on: IP TTL one less, another payload, everything else as it was."""
+        self.send_on(packet, payload)
+
+    async def discard(self, packet: Caught) -> None:
+        """Let it go no further."""
+        if self._open_packets.pop(packet.token, None) is not None:
+            self._decide(packet.token, DROP)
+            self.counters["discarded"] += 1
+
+    def send_on(self, caught: Caught, payload: bytes) -> None:
+        """`forward`, which has nothing to wait for."""
+        waiting = self._open_packets.pop(caught.token, None)
+        if waiting is None:
+            self.counters["overlooked"] += 1
+            return
+        data, parts = waiting
+        changed = None
+        if payload != parts.payload:
+            try:
+                changed = packet.with_payload(data, parts, payload)
+            except packet.PacketError as error:
+                self._decide(caught.token, DROP)
+                self.counters["too_large"] += 1
+                log.debug("a caught packet was not sent on: %s", error)
+                return
+        if self._decide(caught.token, ACCEPT, changed):
+            self.counters["forwarded"] += 1
+
+    def overrun(self) -> int:
+        """Packets that the kernel could not hand over, all since the queue was made (they pass by unseen)."""
+        try:
+            lines = _STATISTICS.read_text().splitlines()
+        except OSError:
+            return 0
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 6 and fields[0] == str(self._config.queue):
+                return int(fields[5]) + int(fields[6])
+        return 0
+
+    def _read(self, sock: socket.socket) -> Caught | None:
+        data, (sender, _) = sock.recvfrom(netlink.READ_BYTES)
+        if sender != 0:
+            return None
+        try:
+            for said in netlink.messages(data):  # the kernel sends each packet by itself
+                if said.kind == PACKET:
+                    return self._take(read_packet(said.body))
+                if said.kind == netlink.ERROR and (number := netlink.error_of(said.body)):
+                    # A verdict on a packet that is gone: the queue was flushed as an interface went down.
+                    self.counters["late"] += 1
+                    log.debug("the kernel refused a verdict: %s", os.strerror(number))
+        except netlink.NetlinkError as error:
+            self.counters["strange"] += 1
+            log.warning("the kernel's words about a queued packet cannot be read: %s", error)
+        return None
+
+    def _take(self, queued: Queued) -> Caught | None:
+        try:
+            parts = packet.parse(queued.data)
+        except packet.PacketError as error:
+            self._let_pass(queued.number, str(error))
+            return None
+        if queued.checksum_ready and not parts.checksum_right:
+            self._let_pass(queued.number, "a wrong UDP checksum")
+            return None
+        if len(self._open_packets) >= self._config.queue_max:  # somebody forgot to decide; the oldest goes on
+            oldest = next(iter(self._open_packets))
+            del self._open_packets[oldest]
+            self._let_pass(oldest, "undecided for long")
+        self._open_packets[queued.number] = queued.data, parts
+        self.counters["caught"] += 1
+        return Caught(
+            payload=parts.payload,
+            source=parts.source,
+            destination=parts.destination,
+            in_transit=True,
+            ip_ttl=parts.ttl,
+            dscp=parts.tos >> 2,
+            router_alert=bool(parts.options)
+            and packet.has_router_alert(parts.options, version=4 if len(parts.source[0]) == 4 else 6),
+            interface=queued.interface,
+            token=queued.number,
+        )
+
+    def _let_pass(self, number: int, reason: str) -> None:
+        self.counters["strange"] += 1
+        self._decide(number, ACCEPT)
+        log.debug("a queued packet passes by: %s", reason)
+
+    def _decide(self, number: int, decision: int, changed: bytes | None = None) -> bool:
+        try:
+            self._socket.socket.sendto(verdict(self._config.queue, number, decision, changed), (0, 0))
+        except OSError as error:
+            self.counters["unsendable"] += 1
+            log.debug("a verdict was not taken: %s", error)
+            return False
+        return True
+
+    def _failed(self, _sock: socket.socket, error: OSError | None) -> None:
+        self.counters["errors"] += 1
+        log.debug("an error of the queue: %s", error)
+
+    def _pass_on_rest(self) -> None:
+        """Accept what still waits, now that nothing new can come."""
+        for _ in range(REST_MAX):
+            self._inbox.fill()
+            if self._inbox.take() is None:
+                break
+        for number in list(self._open_packets):
+            self._decide(number, ACCEPT)
+            self.counters["passed_at_end"] += 1
+        self._open_packets.clear()
+
+
+async def _remove(versions: tuple[int, ...], config: InterceptConfig) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(rules.remove, versions, config)
+
+
+def _open_queue(config: InterceptConfig) -> netlink.NetlinkSocket:
+    try:
+        opened = netlink.NetlinkSocket(_NETLINK_NETFILTER)
+    except OSError as error:
+        raise SystemRefusedError(f"this kernel has no packet queues (nfnetlink): {error.strerror}") from error
+    try:
+        opened.ask(CONFIGURE, netlink.ACKNOWLEDGE, configure(config.queue, bind_command()))
+        opened.ask(CONFIGURE, netlink.ACKNOWLEDGE, configure(config.queue, *queue_settings(config.queue_max)))
+        ancillary.enlarge(opened.socket)
+        # The kernel lets pass what it cannot hand over, so the loss of a message is nothing to be woken for.
+        opened.socket.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
+        opened.socket.setblocking(False)
+    except OSError as error:
+        opened.close()
+        if error.errno in {errno.EPERM, errno.EACCES}:
+            reason = f"queue {config.queue} is not given: run as root, or with the capability CAP_NET_ADMIN"
+        elif error.errno == errno.EBUSY:
+            reason = f"queue {config.queue} is read by another program: choose another one"
+        else:
+            reason = f"the kernel gives no packet queue (module nfnetlink_queue): {error.strerror}"
+        raise SystemRefusedError(reason) from error
+    return opened
