@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import trio
@@ -17,27 +17,32 @@ import trio
 from netserv.errors import NetservError
 from netserv.signaling.gist.addresses import address_text, endpoint_text, packed
 from netserv.signaling.gist.effects import Caught, SendAlongFlow, SendDatagram
+from netserv.signaling.transport import packet
 from netserv.signaling.transport.choice import Method, intercepting
 from netserv.signaling.transport.intercept import InterceptConfig, Interceptor
+from netserv.signaling.transport.raw import RawSender
 from netserv.signaling.transport.topology import KernelTopology
 from netserv.signaling.transport.udp import UdpPort
+
+FAULT = b"FAIL"
+"A caught packet that ends so makes the program fail."
 
 
 def say(event: str, **values: Any) -> None:
     print(json.dumps({"event": event, **values}), flush=True)
 
 
-def show(event: str, packet: Caught) -> None:
+def show(event: str, found: Caught) -> None:
     say(
         event,
-        source=endpoint_text(packet.source),
-        destination=endpoint_text(packet.destination),
-        ttl=packet.ip_ttl,
-        dscp=packet.dscp,
-        router_alert=packet.router_alert,
-        interface=packet.interface,
-        in_transit=packet.in_transit,
-        payload=packet.payload.hex(),
+        source=endpoint_text(found.source),
+        destination=endpoint_text(found.destination),
+        ttl=found.ip_ttl,
+        dscp=found.dscp,
+        router_alert=found.router_alert,
+        interface=found.interface,
+        in_transit=found.in_transit,
+        payload=found.payload.hex(),
     )
 
 
@@ -53,12 +58,14 @@ async def unreachable(port: UdpPort) -> None:
 
 async def caught(interceptor: Interceptor, arguments: argparse.Namespace) -> None:
     while True:
-        packet = await interceptor.next()
-        show("caught", packet)
+        found = await interceptor.next()
+        show("caught", found)
+        if found.payload.endswith(FAULT):
+            raise RuntimeError("as the packet wants it")
         if arguments.discard:
-            await interceptor.discard(packet)
+            await interceptor.discard(found)
         else:
-            await interceptor.forward(packet, packet.payload + bytes.fromhex(arguments.append))
+            await interceptor.forward(found, found.payload + bytes.fromhex(arguments.append))
 
 
 async def changes(topology: KernelTopology) -> None:
@@ -88,6 +95,17 @@ async def orders(port: UdpPort, topology: KernelTopology) -> None:
                 to = (packed(order["to"]), order["port"])
                 sent = port.send_datagram(SendDatagram(bytes.fromhex(order["payload"]), to, port.port, order["ttl"]))
                 say("sent", sent=sent, counters=dict(port.counters))
+            case "raw":
+                source, destination = ((packed(order[end]), 270) for end in ("source", "destination"))
+                whole = packet.build(
+                    source,
+                    destination,
+                    bytes.fromhex(order["payload"]),
+                    options=bytes.fromhex(order["options"]),
+                    **order["header"],
+                )
+                with closing(RawSender.open()) as raw:
+                    say("sent", sent=raw.send(whole, source[0], destination[0]))
             case "route":
                 way = topology.outgoing(packed(order["to"]))
                 say(
@@ -112,13 +130,14 @@ async def orders(port: UdpPort, topology: KernelTopology) -> None:
 async def run(arguments: argparse.Namespace) -> None:
     async with AsyncExitStack() as opened:
         port = opened.enter_context(UdpPort(arguments.port))
-        topology = await opened.enter_async_context(KernelTopology.open())
-        nursery = await opened.enter_async_context(trio.open_nursery())
+        topology = opened.enter_context(KernelTopology())
         interceptor = None
         if arguments.method != "none":
             interceptor = await opened.enter_async_context(
                 intercepting(Method(arguments.method), InterceptConfig(), port)
             )
+        nursery = await opened.enter_async_context(trio.open_nursery())
+        if interceptor is not None:
             nursery.start_soon(caught, interceptor, arguments)
         for task in (own, unreachable):
             nursery.start_soon(task, port)
@@ -146,14 +165,18 @@ def main() -> int:
     parser.add_argument("--append", default="")
     parser.add_argument("--discard", action="store_true")
     parser.add_argument("--port", type=int, default=270)
+    status = 0
     try:
         trio.run(run, parser.parse_args())
-    except NetservError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    except* NetservError as group:
+        print(*group.exceptions, file=sys.stderr)
+        status = 1
+    except* RuntimeError as group:
+        print(*group.exceptions, file=sys.stderr)
+        status = 3
+    except* KeyboardInterrupt:
+        status = 130
+    return status
 
 
 if __name__ == "__main__":

@@ -14,6 +14,12 @@ BATCH_MAX: Final = 64
 T = TypeVar("T")
 
 
+def wake(number: int) -> None:
+    """Wake up who waits for a file descriptor that is about to be closed; outside of trio nobody does."""
+    if trio.lowlevel.in_trio_run():
+        trio.lowlevel.notify_closing(number)
+
+
 class Inbox(Generic[T]):
     """Hands out what sockets receive, in turns.
 
@@ -69,5 +75,5 @@ class Inbox(Generic[T]):
     def close(self) -> None:
         """Wake up who waits, by `trio.ClosedResourceError`; the sockets are the caller's."""
         if not self._poll.closed:
-            trio.lowlevel.notify_closing(self._poll.fileno())
+            wake(self._poll.fileno())
             self._poll.close()

@@ -50,11 +50,15 @@ class Interceptor(Protocol):
 
     name: str
     "`tproxy` or `nfqueue`."
-    counters: Counter[str]
     families: tuple[int, ...]
     "IP versions that are caught."
     warnings: tuple[str, ...]
     "What is not as it should be, for the administrator."
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What happened, by name: `caught`, `forwarded`, `discarded`, and what went wrong."""
+        ...
 
     async def __aenter__(self) -> Self:
         """Begin to catch.

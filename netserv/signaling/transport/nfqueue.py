@@ -10,17 +10,16 @@ import os
 import socket
 import struct
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
-
-import trio
 
 from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.effects import Caught
 from netserv.signaling.transport import ancillary, netlink, packet, rules
 from netserv.signaling.transport.inbox import Inbox
+from netserv.signaling.transport.installation import in_place
 from netserv.signaling.transport.intercept import InterceptConfig
 
 log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class NfqueueInterceptor:
     name = "nfqueue"
 
     def __init__(self, config: InterceptConfig, versions: tuple[int, ...] = (4, 6)) -> None:
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] = Counter()
         self.families: tuple[int, ...] = ()
         self.warnings: tuple[str, ...] = ()
         self._config, self._versions = config, versions
@@ -131,13 +130,7 @@ class NfqueueInterceptor:
             opened.callback(self._inbox.close)
             opened.callback(self._pass_on_rest)
             wanted = [rules.nfqueue_rules(each, self._config, pid=os.getpid()) for each in self._versions]
-            opened.push_async_callback(_remove, self._versions, self._config)
-            with trio.CancelScope(shield=True):
-                refused = await trio.to_thread.run_sync(rules.install, wanted, self._config)
-            self.families = tuple(version for version in self._versions if version not in refused)
-            self.warnings = rules.warnings(self.families) + tuple(
-                f"IPv{version} is not caught: {reason}" for version, reason in refused.items()
-            )
+            self.families, self.warnings = await opened.enter_async_context(in_place(wanted, self._config))
             self._open = opened.pop_all()
         return self
 
@@ -145,6 +138,16 @@ class NfqueueInterceptor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What happened; `overrun` counts packets that the kernel could not hand over, which pass by unseen."""
+        with suppress(OSError, ValueError):
+            for line in _STATISTICS.read_text().splitlines():
+                number, *fields = line.split()
+                if number == str(self._config.queue) and (lost := sum(int(each) for each in fields[4:6])):
+                    self._counters["overrun"] = lost
+        return self._counters
 
     async def next(self) -> Caught:
         """The next packet."""
@@ -158,13 +161,13 @@ class NfqueueInterceptor:
         """Let it go no further."""
         if self._open_packets.pop(packet.token, None) is not None:
             self._decide(packet.token, DROP)
-            self.counters["discarded"] += 1
+            self._counters["discarded"] += 1
 
     def send_on(self, caught: Caught, payload: bytes) -> None:
         """`forward`, which has nothing to wait for."""
         waiting = self._open_packets.pop(caught.token, None)
         if waiting is None:
-            self.counters["overlooked"] += 1
+            self._counters["overlooked"] += 1
             return
         data, parts = waiting
         changed = None
@@ -173,23 +176,11 @@ class NfqueueInterceptor:
                 changed = packet.with_payload(data, parts, payload)
             except packet.PacketError as error:
                 self._decide(caught.token, DROP)
-                self.counters["too_large"] += 1
+                self._counters["too_large"] += 1
                 log.debug("a caught packet was not sent on: %s", error)
                 return
         if self._decide(caught.token, ACCEPT, changed):
-            self.counters["forwarded"] += 1
-
-    def overrun(self) -> int:
-        """Packets that the kernel could not hand over, all since the queue was made (they pass by unseen)."""
-        try:
-            lines = _STATISTICS.read_text().splitlines()
-        except OSError:
-            return 0
-        for line in lines:
-            fields = line.split()
-            if len(fields) > 6 and fields[0] == str(self._config.queue):
-                return int(fields[5]) + int(fields[6])
-        return 0
+            self._counters["forwarded"] += 1
 
     def _read(self, sock: socket.socket) -> Caught | None:
         data, (sender, _) = sock.recvfrom(netlink.READ_BYTES)
@@ -201,10 +192,10 @@ class NfqueueInterceptor:
                     return self._take(read_packet(said.body))
                 if said.kind == netlink.ERROR and (number := netlink.error_of(said.body)):
                     # A verdict on a packet that is gone: the queue was flushed as an interface went down.
-                    self.counters["late"] += 1
+                    self._counters["late"] += 1
                     log.debug("the kernel refused a verdict: %s", os.strerror(number))
         except netlink.NetlinkError as error:
-            self.counters["strange"] += 1
+            self._counters["strange"] += 1
             log.warning("the kernel's words about a queued packet cannot be read: %s", error)
         return None
 
@@ -222,7 +213,7 @@ class NfqueueInterceptor:
             del self._open_packets[oldest]
             self._let_pass(oldest, "undecided for long")
         self._open_packets[queued.number] = queued.data, parts
-        self.counters["caught"] += 1
+        self._counters["caught"] += 1
         return Caught(
             payload=parts.payload,
             source=parts.source,
@@ -237,7 +228,7 @@ class NfqueueInterceptor:
         )
 
     def _let_pass(self, number: int, reason: str) -> None:
-        self.counters["strange"] += 1
+        self._counters["strange"] += 1
         self._decide(number, ACCEPT)
         log.debug("a queued packet passes by: %s", reason)
 
@@ -245,13 +236,13 @@ class NfqueueInterceptor:
         try:
             self._socket.socket.sendto(verdict(self._config.queue, number, decision, changed), (0, 0))
         except OSError as error:
-            self.counters["unsendable"] += 1
+            self._counters["unsendable"] += 1
             log.debug("a verdict was not taken: %s", error)
             return False
         return True
 
     def _failed(self, _sock: socket.socket, error: OSError | None) -> None:
-        self.counters["errors"] += 1
+        self._counters["errors"] += 1
         log.debug("an error of the queue: %s", error)
 
     def _pass_on_rest(self) -> None:
@@ -262,13 +253,8 @@ class NfqueueInterceptor:
                 break
         for number in list(self._open_packets):
             self._decide(number, ACCEPT)
-            self.counters["passed_at_end"] += 1
+            self._counters["passed_at_end"] += 1
         self._open_packets.clear()
-
-
-async def _remove(versions: tuple[int, ...], config: InterceptConfig) -> None:
-    with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(rules.remove, versions, config)
 
 
 def _open_queue(config: InterceptConfig) -> netlink.NetlinkSocket:

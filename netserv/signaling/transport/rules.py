@@ -243,7 +243,7 @@ def warnings(versions: Sequence[int]) -> tuple[str, ...]:
 
 def marks_spoil_sources() -> bool:
     """Whether marked packets are dropped as coming from an own address: the reverse path is looked up by their mark."""
-    return _setting("ipv4/conf/all/src_valid_mark") == "1"
+    return any(_setting(f"ipv4/conf/{each.name}/src_valid_mark") == "1" for each in (_PROC_NET / "ipv4/conf").iterdir())
 
 
 def _setting(path: str) -> str:

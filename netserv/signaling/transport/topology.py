@@ -4,9 +4,11 @@ The kernel answers a question about a route within the call that asks it, in abo
 """
 
 import logging
+import select
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import trio
@@ -15,12 +17,15 @@ from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.addresses import PackedAddress
 from netserv.signaling.gist.effects import Outgoing
 from netserv.signaling.transport import rtnetlink
+from netserv.signaling.transport.inbox import wake
 from netserv.signaling.transport.netlink import DUMP, READ_BYTES, NetlinkError, NetlinkSocket
 
 log = logging.getLogger(__name__)
 
 KEPT_MAX: Final = 4_096
 "Answers of each kind that are kept; of more flows than that the kernel is asked again."
+TOLD_MAX: Final = 1_000
+"Messages read in one turn: a router whose table is being filled tells of thousands a second."
 _LOOPBACK4: Final = 127
 _UNKNOWN_MTU: Final = 1_280
 "Least MTU of IPv6 (RFC 8200 section 5), where an interface is gone before its own can be read."
@@ -28,54 +33,63 @@ _T = TypeVar("_T")
 
 
 class KernelTopology:
-    """Answers the GIST node's questions about the network; made by `KernelTopology.open`."""
+    """Answers the GIST node's questions about the network.
 
-    def __init__(self, asking: NetlinkSocket, listening: NetlinkSocket) -> None:
-        self._asking, self._listening = asking, listening
+    Used in a `with` statement, with a task that awaits `changed` again and again. An answer is never older than the
+    last change: what was kept is dropped as soon as the kernel has told of one, awaited or not.
+
+    Raises:
+        SystemRefusedError: the kernel gives no netlink socket.
+    """
+
+    def __init__(self) -> None:
+        with ExitStack() as opened:
+            try:
+                self._asking = NetlinkSocket(socket.NETLINK_ROUTE)
+                opened.callback(self._asking.close)
+                self._listening = NetlinkSocket(socket.NETLINK_ROUTE, rtnetlink.GROUPS)
+                opened.callback(self._listening.close)
+            except OSError as error:
+                raise SystemRefusedError(f"the kernel tells nothing of routes (rtnetlink): {error.strerror}") from error
+            self._listening.socket.setblocking(False)
+            opened.pop_all()
+        self._told = select.poll()
+        self._told.register(self._listening.socket, select.POLLIN)
         self._ways: dict[PackedAddress, Outgoing | None] = {}
         self._belongs: dict[tuple[PackedAddress, int, int], bool] = {}
         self._mtus: dict[int, int] = {}
         self._own: frozenset[PackedAddress] = frozenset()
-        self._changes, self._seen = 0, 0
-        self._changed = trio.Event()
         self._forget()
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls) -> AsyncIterator[Self]:
-        """Begin to listen to the kernel.
+    def __enter__(self) -> Self:
+        return self
 
-        Raises:
-            SystemRefusedError: it gives no netlink socket.
-        """
-        try:
-            asking = NetlinkSocket(socket.NETLINK_ROUTE)
-        except OSError as error:
-            raise SystemRefusedError(f"the kernel tells nothing of routes (rtnetlink): {error}") from error
-        with asking.socket:
-            try:
-                listening = NetlinkSocket(socket.NETLINK_ROUTE, rtnetlink.GROUPS)
-            except OSError as error:
-                raise SystemRefusedError(f"the kernel does not tell of changed routes (rtnetlink): {error}") from error
-            with listening.socket:
-                listening.socket.setblocking(False)
-                topology = cls(asking, listening)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(topology._listen)
-                    yield topology
-                    nursery.cancel_scope.cancel()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; who awaits `changed` is woken by `trio.ClosedResourceError`."""
+        if self._listening.socket.fileno() >= 0:
+            wake(self._listening.socket.fileno())
+        self._listening.close()
+        self._asking.close()
 
     def outgoing(self, destination: PackedAddress) -> Outgoing | None:
         """The way to a destination; None without a route."""
+        self._look()
         return _kept(self._ways, destination, lambda: self._look_way(destination))
 
     def is_own(self, address: PackedAddress) -> bool:
         """Whether this is an address of this machine."""
+        self._look()
         return address in self._own or (len(address) == 4 and address[0] == _LOOPBACK4)
 
     @property
     def own_addresses(self) -> frozenset[PackedAddress]:
         """All addresses of this machine."""
+        self._look()
         return self._own
 
     def may_come_from(self, source: PackedAddress, prefix: int, interface: int) -> bool:
@@ -87,26 +101,25 @@ class KernelTopology:
         return _kept(self._belongs, (source, prefix, interface), lambda: self._look_belongs(source, prefix, interface))
 
     async def changed(self) -> None:
-        """Return once routes, addresses or links have changed since the last call returned, or do."""
-        while self._seen == self._changes:
-            await self._changed.wait()
-        self._seen = self._changes
+        """Wait until routes, addresses or links change, or return at once if they have since the last call.
 
-    async def _listen(self) -> None:
+        A new default route comes with a dozen messages; those that have come are one change.
+        """
         sock = self._listening.socket
-        while True:
-            await trio.lowlevel.wait_readable(sock)
+        await trio.lowlevel.wait_readable(sock)
+        for _ in range(TOLD_MAX):
             try:
-                while True:  # a new default route comes with a dozen messages; they are one change
-                    sock.recv(READ_BYTES)
+                sock.recv(READ_BYTES)
             except BlockingIOError:
-                pass
-            except OSError as error:  # ENOBUFS: so many changes that the kernel has dropped some, which is a change too
+                break
+            except OSError as error:  # ENOBUFS: so many that the kernel has dropped some
                 log.debug("changes of routes were lost: %s", error)
+        self._forget()
+
+    def _look(self) -> None:
+        # Nothing is read here, so that the change is still there for who awaits it.
+        if self._told.poll(0):
             self._forget()
-            self._changes += 1
-            self._changed.set()
-            self._changed = trio.Event()
 
     def _forget(self) -> None:
         self._ways.clear()

@@ -13,13 +13,12 @@ from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-import trio
-
 from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.addresses import GIST_PORT
 from netserv.signaling.gist.effects import Caught
 from netserv.signaling.transport import ancillary, packet, rules
 from netserv.signaling.transport.inbox import Inbox
+from netserv.signaling.transport.installation import in_place
 from netserv.signaling.transport.intercept import InterceptConfig
 from netserv.signaling.transport.raw import RawSender
 from netserv.signaling.transport.udp import DATAGRAM_MAX, UdpPort
@@ -65,7 +64,7 @@ class TproxyInterceptor:
             )
         if rules.marks_spoil_sources():
             raise SystemRefusedError(
-                "tproxy does not work where sysctl net.ipv4.conf.all.src_valid_mark is 1: set it to 0, or take nfqueue"
+                "it does not work where a sysctl net.ipv4.conf.*.src_valid_mark is 1: set it to 0, or take nfqueue"
             )
         async with AsyncExitStack() as opened:
             opened.enter_context(rules.claim())
@@ -79,13 +78,7 @@ class TproxyInterceptor:
                 rules.tproxy_rules(version, self._config, sock.getsockname()[1], pid=os.getpid())
                 for version, sock in sockets.items()
             ]
-            opened.push_async_callback(_remove, tuple(sockets), self._config)
-            with trio.CancelScope(shield=True):
-                refused = await trio.to_thread.run_sync(rules.install, wanted, self._config)
-            self.families = tuple(version for version in sockets if version not in refused)
-            self.warnings = rules.warnings(self.families) + tuple(
-                f"IPv{version} is not caught: {reason}" for version, reason in refused.items()
-            )
+            self.families, self.warnings = await opened.enter_async_context(in_place(wanted, self._config))
             self._open = opened.pop_all()
         return self
 
@@ -178,11 +171,6 @@ class TproxyInterceptor:
                     return
             self.send_on(caught, caught.payload)
             self.counters["passed_at_end"] += 1
-
-
-async def _remove(versions: tuple[int, ...], config: InterceptConfig) -> None:
-    with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(rules.remove, versions, config)
 
 
 def _open(opened: AsyncExitStack, versions: tuple[int, ...]) -> dict[int, socket.socket]:

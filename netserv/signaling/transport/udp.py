@@ -84,16 +84,13 @@ class UdpPort:
         """The next datagram that came to this node itself."""
         return await self._inbox.next()
 
-    async def errors(self) -> AsyncIterator[icmp.IcmpError]:
+    def errors(self) -> AsyncIterator[icmp.IcmpError]:
         """All ICMP errors about what was sent, as `receive` comes across them."""
-        async for error in self._errors:
-            yield error
+        return self._errors
 
-    async def unreachables(self) -> AsyncIterator[tuple[PackedAddress, bytes]]:
-        """Destinations that said `port unreachable`, each with the beginning of the payload that it speaks of."""
-        async for error in self._errors:
-            if error.port_unreachable:
-                yield error.destination[0], error.quoted
+    def unreachables(self) -> AsyncIterator[tuple[PackedAddress, bytes]]:
+        """Of these errors the destinations that say `port unreachable`, each with the payload that it quotes."""
+        return _Unreachables(self._errors)
 
     def send_datagram(self, message: SendDatagram) -> bool:
         """Send to a peer; False, and a counter, where the kernel does not take it.
@@ -127,9 +124,13 @@ class UdpPort:
             raise LocalProtocolError("source and destination of a flow are of different IP versions")
         if self._raw is None:
             self._raw = RawSender.open()
-        whole = packet.build(
-            (message.source, message.source_port), to, message.payload, ttl=message.ip_ttl, tos=tos, options=alert
-        )
+        source = (message.source, message.source_port)
+        try:
+            whole = packet.build(source, to, message.payload, ttl=message.ip_ttl, tos=tos, options=alert)
+        except packet.PacketError as error:
+            self.counters["too_large"] += 1
+            log.debug("a message was not sent: %s", error)
+            return False
         sent = self._raw.send(whole, message.source, message.destination)
         self.counters["sent" if sent else "unsendable"] += 1
         return sent
@@ -192,6 +193,19 @@ class UdpPort:
                 self.counters["errors_lost"] += 1
         if error is not None:
             log.debug("an error of the GIST port: %s", error)
+
+
+class _Unreachables(AsyncIterator[tuple[PackedAddress, bytes]]):
+    """Not a generator, which would have to be closed by whoever breaks out of its loop."""
+
+    def __init__(self, errors: AsyncIterator[icmp.IcmpError]) -> None:
+        self._errors = errors
+
+    async def __anext__(self) -> tuple[PackedAddress, bytes]:
+        while True:
+            error = await anext(self._errors)
+            if error.port_unreachable:
+                return error.destination[0], error.quoted
 
 
 def _open(port: int, opened: ExitStack) -> dict[int, socket.socket]:
