@@ -3,12 +3,14 @@
 Ed25519 (RFC 8032) for writers and nodes, ChaCha20-Poly1305 (RFC 8439) for what is sealed.
 """
 
+import datetime as dt
 import os
 import secrets
 import stat
 from pathlib import Path
 from typing import Final, Self
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -16,8 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
+from cryptography.x509.oid import NameOID
 
 from mdht.errors import LocalProtocolError
 
@@ -103,6 +108,31 @@ class SigningKey:
         """Return the 64-byte signature over `data`."""
         return self._private.sign(data)
 
+    def certificate(self, name: str, *, begins: dt.datetime, ends: dt.datetime) -> bytes:
+        """Return a certificate that this key gives itself, as PEM, for TLS (X.509, RFC 8410).
+
+        Args:
+            name: common name and dNSName, of letters, digits, hyphens and dots.
+            begins: from when on it is valid.
+            ends: until when.
+        """
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(self._private.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begins)
+            .not_valid_after(ends)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        )
+        return builder.sign(self._private, None).public_bytes(Encoding.PEM)
+
+    def public_pem(self) -> bytes:
+        """Return the public half as PEM (SubjectPublicKeyInfo), which openssl reads too."""
+        return self._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
     def pem(self) -> bytes:
         """Return the key as unencrypted PKCS #8 PEM, which openssl reads too."""
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -115,6 +145,21 @@ def verify(public_key: bytes, data: bytes, signature: bytes) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
+
+
+def public_key_from_pem(text: bytes) -> bytes:
+    """Return the 32 bytes of an Ed25519 public key in PEM.
+
+    Raises:
+        LocalProtocolError: the text is no such key.
+    """
+    try:
+        key = load_pem_public_key(text)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise LocalProtocolError("not a public key in PEM form") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise LocalProtocolError("a key of another kind; an Ed25519 key is needed")
+    return key.public_bytes_raw()
 
 
 def encrypt(key: bytes, nonce: bytes, data: bytes, context: bytes) -> bytes:
