@@ -18,9 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
-    load_pem_public_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -129,10 +127,6 @@ class SigningKey:
         )
         return builder.sign(self._private, None).public_bytes(Encoding.PEM)
 
-    def public_pem(self) -> bytes:
-        """Return the public half as PEM (SubjectPublicKeyInfo), which openssl reads too."""
-        return self._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
     def pem(self) -> bytes:
         """Return the key as unencrypted PKCS #8 PEM, which openssl reads too."""
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -145,21 +139,6 @@ def verify(public_key: bytes, data: bytes, signature: bytes) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
-
-
-def public_key_from_pem(text: bytes) -> bytes:
-    """Return the 32 bytes of an Ed25519 public key in PEM.
-
-    Raises:
-        LocalProtocolError: the text is no such key.
-    """
-    try:
-        key = load_pem_public_key(text)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise LocalProtocolError("not a public key in PEM form") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise LocalProtocolError("a key of another kind; an Ed25519 key is needed")
-    return key.public_bytes_raw()
 
 
 def encrypt(key: bytes, nonce: bytes, data: bytes, context: bytes) -> bytes:

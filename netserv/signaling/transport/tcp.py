@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 import trio
 
-from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.addresses import Endpoint, PackedAddress, address_text, endpoint_text, packed
 from netserv.signaling.transport.authorised_peers import EVERYBODY, AuthorisedPeers, allowed
 from netserv.signaling.transport.tls import TlsContexts, names_of
@@ -38,9 +37,9 @@ class AssociationLimits(msgspec.Struct, frozen=True, kw_only=True):
     "Both ways together; each has a descriptor and two tasks, some 20 KB. Where they are used up, nobody is let in."
     per_address_max: int = 64
     "Accepted ones of one address, so that one host cannot use up all; hosts behind a NAT share one."
-    queue_max: int = 262_144
-    "Bytes that wait for one peer: 16 of the largest messages."
-    queues_max: int = 33_554_432
+    queue_max: int = 4_194_304
+    "Bytes that wait for one peer: the 4,096 messages that the node lets be under way on one association, of 1 KiB each."
+    queues_max: int = 67_108_864
     "Bytes that wait for all of them."
     connect_s: float = 10.0
     "Until a connection stands, its TLS handshake included: as long as mute hosts are worth waiting for."
@@ -124,32 +123,16 @@ class Associations:
     def __len__(self) -> int:
         return len(self._all)
 
-    async def listen(self, port: int, *, secure: bool, host: str | None = None) -> int:
+    def accept(self, listeners: Sequence[trio.SocketListener], *, secure: bool) -> None:
         """Accept connections from now on.
 
         Args:
-            port: 0 takes a free one.
+            listeners: of `open_listeners`.
             secure: TLS.
-            host: numeric address; None: all, of both families.
-
-        Returns:
-            The port.
-
-        Raises:
-            SystemRefusedError: the port cannot be had.
         """
-        kind = "TLS" if secure else "TCP"
-        try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            remedy = (
-                "run it as root" if isinstance(error, PermissionError) else "end what uses it, or give another port"
-            )
-            raise SystemRefusedError(f"{kind} port {port}: {error.strerror or error}; {remedy}") from error
         handler = partial(self._accept, secure=secure)
-        self._nursery.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=self._nursery))
-        number: int = listeners[0].socket.getsockname()[1]
-        return number
+        serve = partial(trio.serve_listeners, handler, list(listeners), handler_nursery=self._nursery)
+        self._nursery.start_soon(serve)
 
     def open(self, number: int, to: Endpoint, *, secure: bool, source: PackedAddress | None = None) -> None:
         """Connect; `opened` or `closed` tells how that went.

@@ -12,6 +12,7 @@ from mdht.signing import SigningKey
 from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.addresses import packed
 from netserv.signaling.transport.authorised_peers import FINGERPRINT, authorised_peers
+from netserv.signaling.transport.listeners import open_listeners, port_of
 from netserv.signaling.transport.tcp import NOT_AUTHORISED, AssociationLimits, Associations
 from netserv.signaling.transport.tls import TlsContexts, TlsFiles, contexts
 from tests.netserv.signaling.transport.certificates import BEGINS, ENDS, Authority
@@ -73,9 +74,16 @@ async def two(
         nursery.cancel_scope.cancel()
 
 
+async def listening(node: Node, *, secure: bool, host: str) -> int:
+    """Have a node accept connections; the port."""
+    listeners = await open_listeners(0, host)
+    node.associations.accept(listeners, secure=secure)
+    return port_of(listeners)
+
+
 async def connected(a: Node, b: Node, *, secure: bool = False) -> None:
     """Associate a and b, by the numbers 1 and 2."""
-    port = await b.associations.listen(0, secure=secure, host="127.0.0.1")
+    port = await listening(b, secure=secure, host="127.0.0.1")
     a.associations.open(1, (LOOPBACK, port), secure=secure)
     await a.told_of("opened", 1)
     await b.told_of("accepted", 2, secure)
@@ -119,7 +127,7 @@ async def test_closing_sends_what_is_queued_and_the_peer_is_told() -> None:
 
 async def test_nobody_listening_is_told_as_a_closed_association() -> None:
     async with two() as (a, b):
-        port = await b.associations.listen(0, secure=False, host="127.0.0.2")
+        port = await listening(b, secure=False, host="127.0.0.2")
         a.associations.open(1, (LOOPBACK, port), secure=False)
         await a.told_of("closed", 1)
         assert a.reason(1) == f"127.0.0.1:{port}: Connection refused"
@@ -128,7 +136,7 @@ async def test_nobody_listening_is_told_as_a_closed_association() -> None:
 
 async def test_the_source_address_can_be_chosen() -> None:
     async with two() as (a, b):
-        port = await b.associations.listen(0, secure=False, host="127.0.0.1")
+        port = await listening(b, secure=False, host="127.0.0.1")
         a.associations.open(1, (LOOPBACK, port), secure=False, source=packed("192.0.2.1"))
         await a.told_of("closed", 1)
         assert "Cannot assign requested address" in a.reason(1)
@@ -164,7 +172,7 @@ async def test_what_waits_for_all_peers_is_bounded_too() -> None:
 
 
 async def connected_again(a: Node, b: Node) -> None:
-    port = await b.associations.listen(0, secure=False, host="127.0.0.1")
+    port = await listening(b, secure=False, host="127.0.0.1")
     a.associations.open(3, (LOOPBACK, port), secure=False)
     await a.told_of("opened", 3)
     await b.told_of("accepted", 4)
@@ -186,7 +194,7 @@ async def test_a_connection_on_which_nothing_comes_is_closed() -> None:
 @pytest.mark.parametrize("limits", [AssociationLimits(associations_max=1), AssociationLimits(per_address_max=1)])
 async def test_connections_over_the_limit_are_refused(limits: AssociationLimits) -> None:
     async with two(limits) as (a, b):
-        port = await b.associations.listen(0, secure=False, host="127.0.0.1")
+        port = await listening(b, secure=False, host="127.0.0.1")
         first, second = await trio.open_tcp_stream("127.0.0.1", port), await trio.open_tcp_stream("127.0.0.1", port)
         async with first, second:
             with trio.fail_after(5):
@@ -203,15 +211,22 @@ async def test_connections_over_the_limit_are_refused(limits: AssociationLimits)
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
-    async with two() as (a, b):
-        port = await b.associations.listen(0, secure=False, host="127.0.0.1")
+    async with two() as (_a, b):
+        port = await listening(b, secure=False, host="127.0.0.1")
         with pytest.raises(SystemRefusedError, match=f"TCP port {port}: Address already in use; end what uses it"):
-            await a.associations.listen(port, secure=False, host="127.0.0.1")
+            await open_listeners(port, "127.0.0.1")
+
+
+async def test_a_free_port_is_the_same_one_in_both_families() -> None:
+    listeners = await open_listeners(0)
+    assert len({each.socket.getsockname()[1] for each in listeners}) == 1
+    for each in listeners:
+        await each.aclose()
 
 
 async def test_a_cut_connection_is_told() -> None:
     async with two() as (_a, b):
-        port = await b.associations.listen(0, secure=False, host="127.0.0.1")
+        port = await listening(b, secure=False, host="127.0.0.1")
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         await b.told_of("accepted", 2)
         stream.setsockopt(1, 13, b"\x01\0\0\0\0\0\0\0")  # SO_LINGER of no time: the kernel resets the connection
@@ -249,7 +264,7 @@ async def test_an_authority_vouches_for_the_names_of_both_ends(tmp_path: Path) -
 async def test_a_server_that_no_authority_knows_is_refused(tmp_path: Path) -> None:
     authority = Authority.made(tmp_path)
     async with two(tls=(contexts(authority.node("a")), contexts(own(tmp_path, "b")))) as (a, b):
-        port = await b.associations.listen(0, secure=True, host="127.0.0.1")
+        port = await listening(b, secure=True, host="127.0.0.1")
         a.associations.open(1, (LOOPBACK, port), secure=True)
         await a.told_of("closed", 1)
         assert a.reason(1) == "TLS handshake: certificate refused: self-signed certificate"
@@ -259,7 +274,7 @@ async def test_a_server_that_no_authority_knows_is_refused(tmp_path: Path) -> No
 async def test_a_client_without_the_wanted_certificate_is_refused(tmp_path: Path) -> None:
     files = msgspec.structs.replace(Authority.made(tmp_path).node("b"), clients_must_show=True)
     async with two(tls=(contexts(own(tmp_path, "a")), contexts(files))) as (a, b):
-        port = await b.associations.listen(0, secure=True, host="127.0.0.1")
+        port = await listening(b, secure=True, host="127.0.0.1")
         a.associations.open(1, (LOOPBACK, port), secure=True)
         await a.told_of("closed", 1)  # in TLS 1.3 a client stands ready before the server has looked
         assert not b.told
@@ -281,7 +296,7 @@ async def test_who_is_not_authorised_gets_no_association(tmp_path: Path) -> None
     tls = contexts(authority.node("a", "a.example")), contexts(authority.node("b", "b.example"))
     async with two(tls=tls) as (a, b):
         b.associations.authorise(authorised_peers("allow dns c.example"))
-        port = await b.associations.listen(0, secure=True, host="127.0.0.1")
+        port = await listening(b, secure=True, host="127.0.0.1")
         a.associations.open(1, (LOOPBACK, port), secure=True)
         await a.told_of("closed", 1)
         assert not b.told
@@ -304,12 +319,14 @@ async def test_a_changed_list_ends_the_associations_that_it_forbids() -> None:
 
 async def test_strange_bytes_instead_of_a_handshake_are_counted(tmp_path: Path) -> None:
     async with two(tls=(None, contexts(own(tmp_path, "b")))) as (_a, b):
-        port = await b.associations.listen(0, secure=True, host="127.0.0.1")
+        port = await listening(b, secure=True, host="127.0.0.1")
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
             with trio.fail_after(5):
                 while await stream.receive_some():
                     pass
+                while len(b.associations):
+                    await trio.lowlevel.checkpoint()
         assert b.associations.counters == {"handshakes_failed": 1, "refused": 1}
         assert not b.told
 
