@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 from netserv.errors import LocalProtocolError
-from netserv.signaling.gist.service import SiiHandle
+from netserv.signaling.gist.addresses import PackedAddress
 
 Entry = TypeVar("Entry")
 
@@ -61,13 +61,13 @@ class Act(msgspec.Struct, frozen=True):
 
     sid: bytes
     request: bytes
-    teller: SiiHandle
+    teller: PackedAddress
 
 
 class Ask(msgspec.Struct, frozen=True):
     """Tell a neighbour the request, or ask it again for what it has gathered."""
 
-    neighbour: SiiHandle
+    neighbour: PackedAddress
     sid: bytes
     request: bytes
     budget: int
@@ -77,7 +77,7 @@ class Ask(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, Generic[Entry], frozen=True):
     """Answer who has told or asked."""
 
-    to: SiiHandle
+    to: PackedAddress
     sid: bytes
     entries: tuple[Entry, ...]
     complete: bool
@@ -107,10 +107,9 @@ class Outcome(Enum):
 class _Neighbour:
     """One that was told."""
 
-    __slots__ = ("budget", "complete", "due", "handle", "tries")
+    __slots__ = ("budget", "complete", "due", "tries")
 
-    def __init__(self, handle: SiiHandle, budget: int, due: float) -> None:
-        self.handle = handle
+    def __init__(self, budget: int, due: float) -> None:
         self.budget = budget
         self.due = due
         self.tries = 1
@@ -133,7 +132,7 @@ class _Rumour(Generic[Entry]):
         "told",
     )
 
-    def __init__(self, request: bytes, teller: SiiHandle | None, budget: int) -> None:
+    def __init__(self, request: bytes, teller: PackedAddress | None, budget: int) -> None:
         self.request = request
         self.teller = teller
         "None where it began."
@@ -142,7 +141,7 @@ class _Rumour(Generic[Entry]):
         self.acted = False
         self.spreads = False
         self.said_complete = False
-        self.told: dict[bytes, _Neighbour] = {}
+        self.told: dict[PackedAddress, _Neighbour] = {}
         self.entries: dict[str, Entry] = {}
         self.expires = math.inf
         self.patience_ends = math.inf
@@ -170,7 +169,7 @@ class Epidemic(Generic[Entry]):
         return len(self._rumours)
 
     def begin(
-        self, sid: bytes, request: bytes, budget: int, neighbours: list[SiiHandle], now: float
+        self, sid: bytes, request: bytes, budget: int, neighbours: list[PackedAddress], now: float
     ) -> list[Effect[Entry]]:
         """Tell a request to all within `budget` IP hops of this node; `Gathered` follows.
 
@@ -190,9 +189,9 @@ class Epidemic(Generic[Entry]):
         sid: bytes,
         request: bytes,
         budget: int,
-        teller: SiiHandle,
+        teller: PackedAddress,
         distance: int,
-        neighbours: list[SiiHandle],
+        neighbours: list[PackedAddress],
         now: float,
     ) -> list[Effect[Entry]]:
         """A neighbour tells a request, or asks for answers.
@@ -225,12 +224,19 @@ class Epidemic(Generic[Entry]):
         if left > rumour.budget:
             rumour.budget = left
             effects += self._spread(sid, rumour, neighbours, now) if rumour.spreads else []
-        if rumour.teller is not None and rumour.teller.peer_identity == teller.peer_identity:
+        if rumour.teller is not None and rumour.teller == teller:
             return [*effects, self._answer(sid, rumour, rumour.teller)]
         return [*effects, Answer(teller, sid, (), complete=True)]  # another one gathers what comes from here
 
     def acted(
-        self, sid: bytes, node_id: str, entry: Entry | None, neighbours: list[SiiHandle], now: float, *, spread: bool
+        self,
+        sid: bytes,
+        node_id: str,
+        entry: Entry | None,
+        neighbours: list[PackedAddress],
+        now: float,
+        *,
+        spread: bool,
     ) -> list[Effect[Entry]]:
         """The request of an `Act` has been treated.
 
@@ -252,11 +258,11 @@ class Epidemic(Generic[Entry]):
         return [*effects, *self._settled(sid, rumour)]
 
     def answered(
-        self, sid: bytes, neighbour: SiiHandle, entries: dict[str, Entry], *, complete: bool
+        self, sid: bytes, neighbour: PackedAddress, entries: dict[str, Entry], *, complete: bool
     ) -> list[Effect[Entry]]:
         """A neighbour says what it and those behind it have answered."""
         rumour = self._rumours.get(sid)
-        known = rumour.told.get(neighbour.peer_identity) if rumour is not None else None
+        known = rumour.told.get(neighbour) if rumour is not None else None
         if rumour is None or known is None:
             self.counters[Outcome.STRAY] += 1
             return []
@@ -275,7 +281,7 @@ class Epidemic(Generic[Entry]):
             if now >= rumour.expires:
                 del self._rumours[sid]
                 continue
-            for neighbour in rumour.told.values():
+            for address, neighbour in rumour.told.items():
                 if neighbour.complete or now < neighbour.due:
                     continue
                 if neighbour.tries >= self._config.tries_max or now >= rumour.patience_ends:
@@ -284,7 +290,7 @@ class Epidemic(Generic[Entry]):
                     continue
                 neighbour.due = now + self._pause(neighbour.tries)
                 neighbour.tries += 1
-                effects.append(Ask(neighbour.handle, sid, rumour.request, neighbour.budget))
+                effects.append(Ask(address, sid, rumour.request, neighbour.budget))
             effects += self._settled(sid, rumour)
         return effects
 
@@ -300,7 +306,7 @@ class Epidemic(Generic[Entry]):
         return min(self._config.first_pause_s * 2.0**tries, self._config.longest_pause_s)
 
     def _remember(
-        self, sid: bytes, request: bytes, teller: SiiHandle | None, budget: int, now: float
+        self, sid: bytes, request: bytes, teller: PackedAddress | None, budget: int, now: float
     ) -> _Rumour[Entry] | None:
         if len(self._rumours) >= self._config.rumours_max:
             return None
@@ -309,22 +315,21 @@ class Epidemic(Generic[Entry]):
         return rumour
 
     def _spread(
-        self, sid: bytes, rumour: _Rumour[Entry], neighbours: list[SiiHandle], now: float
+        self, sid: bytes, rumour: _Rumour[Entry], neighbours: list[PackedAddress], now: float
     ) -> list[Effect[Entry]]:
         """Tell it on, where a hop is left for it; to each neighbour with the best budget only once."""
         rumour.patience_ends = now + self._config.patience_s
         if rumour.budget < 1:
             return []
         effects: list[Effect[Entry]] = []
-        teller = rumour.teller.peer_identity if rumour.teller is not None else None
-        for handle in neighbours:
-            known = rumour.told.get(handle.peer_identity)
-            if handle.peer_identity == teller or (known is None and len(rumour.told) >= self._config.neighbours_max):
+        for address in neighbours:
+            known = rumour.told.get(address)
+            if address == rumour.teller or (known is None and len(rumour.told) >= self._config.neighbours_max):
                 continue
             if known is None or known.budget < rumour.budget:
                 due = now + self._config.first_pause_s
-                rumour.told[handle.peer_identity] = _Neighbour(handle, rumour.budget, due)
-                effects.append(Ask(handle, sid, rumour.request, rumour.budget))
+                rumour.told[address] = _Neighbour(rumour.budget, due)
+                effects.append(Ask(address, sid, rumour.request, rumour.budget))
         rumour.said_complete = rumour.complete and rumour.said_complete
         return effects
 
@@ -341,10 +346,10 @@ class Epidemic(Generic[Entry]):
             return []
         return [self._answer(sid, rumour, rumour.teller)]
 
-    def _answer(self, sid: bytes, rumour: _Rumour[Entry], to: SiiHandle) -> Answer[Entry]:
+    def _answer(self, sid: bytes, rumour: _Rumour[Entry], to: PackedAddress) -> Answer[Entry]:
         rumour.said_complete = rumour.complete
         return Answer(to, sid, tuple(rumour.entries.values()), rumour.said_complete)
 
-    def _nothing_for(self, outcome: Outcome, sid: bytes, teller: SiiHandle) -> list[Effect[Entry]]:
+    def _nothing_for(self, outcome: Outcome, sid: bytes, teller: PackedAddress) -> list[Effect[Entry]]:
         self.counters[outcome] += 1
         return [Answer(teller, sid, (), complete=True)]

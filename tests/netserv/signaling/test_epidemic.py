@@ -20,13 +20,12 @@ from netserv.signaling.epidemic import (
     Gathered,
     Outcome,
 )
-from netserv.signaling.gist.service import SiiHandle
 
 SID = b"s" * 16
 
 
-def handle(number: int) -> SiiHandle:
-    return SiiHandle(b"%d" % number, bytes([10, 0, 0, number]), 270, 1)
+def address(number: int) -> bytes:
+    return bytes([10, 0, 0, number])
 
 
 class World:
@@ -45,8 +44,8 @@ class World:
         self._queue: list[tuple[float, int, int, int, object]] = []
         self._order = itertools.count()
 
-    def neighbours(self, number: int) -> list[SiiHandle]:
-        return [handle(b) for a, b in self.length if a == number]
+    def neighbours(self, number: int) -> list[bytes]:
+        return [address(b) for a, b in self.length if a == number]
 
     def perform(self, number: int, effects: list[object]) -> None:
         node = self.nodes[number]
@@ -60,7 +59,7 @@ class World:
                 case Ask(neighbour=to) | Answer(to=to):
                     if self.rng.random() >= self.loss:
                         at = self.now + self.rng.uniform(0.001, 0.05)
-                        heapq.heappush(self._queue, (at, next(self._order), number, int(to.peer_identity), effect))
+                        heapq.heappush(self._queue, (at, next(self._order), number, to[3], effect))
                 case Gathered():
                     self.gathered = effect
 
@@ -84,13 +83,13 @@ class World:
                     to,
                     list(
                         node.asked(
-                            effect.sid, effect.request, effect.budget, handle(teller), distance, neighbours, self.now
+                            effect.sid, effect.request, effect.budget, address(teller), distance, neighbours, self.now
                         )
                     ),
                 )
             elif isinstance(effect, Answer):
                 entries = {str(entry): entry for entry in effect.entries}
-                self.perform(to, list(node.answered(effect.sid, handle(teller), entries, complete=effect.complete)))
+                self.perform(to, list(node.answered(effect.sid, address(teller), entries, complete=effect.complete)))
 
     def begin(self, number: int, radius: int) -> None:
         self.perform(number, list(self.nodes[number].begin(SID, b"probe", radius, self.neighbours(number), self.now)))
@@ -177,23 +176,23 @@ def test_everything_is_forgotten_and_a_later_request_of_the_same_name_is_a_new_o
 
 def test_another_request_under_a_known_session_is_answered_with_nothing_and_counted() -> None:
     node = Epidemic[int](EpidemicConfig())
-    node.asked(SID, b"one", 3, handle(1), 1, [], 0.0)
-    assert node.asked(SID, b"two", 3, handle(2), 1, [], 0.0) == [Answer(handle(2), SID, (), complete=True)]
+    node.asked(SID, b"one", 3, address(1), 1, [], 0.0)
+    assert node.asked(SID, b"two", 3, address(2), 1, [], 0.0) == [Answer(address(2), SID, (), complete=True)]
     assert node.counters[Outcome.OTHER_REQUEST] == 1
 
 
 def test_an_answer_that_nobody_asked_for_is_counted_and_changes_nothing() -> None:
     node = Epidemic[int](EpidemicConfig())
-    node.begin(SID, b"one", 1, [handle(1)], 0.0)
-    assert node.answered(SID, handle(2), {"2": 2}, complete=True) == []
-    assert node.answered(b"x" * 16, handle(1), {"2": 2}, complete=True) == []
+    node.begin(SID, b"one", 1, [address(1)], 0.0)
+    assert node.answered(SID, address(2), {"2": 2}, complete=True) == []
+    assert node.answered(b"x" * 16, address(1), {"2": 2}, complete=True) == []
     assert node.counters[Outcome.STRAY] == 2
 
 
 def test_a_flood_of_requests_fills_the_memory_and_no_more() -> None:
     node = Epidemic[int](EpidemicConfig(rumours_max=10))
     for number in range(100):
-        node.asked(b"%16d" % number, b"one", 3, handle(1), 1, [], 0.0)
+        node.asked(b"%16d" % number, b"one", 3, address(1), 1, [], 0.0)
     assert (len(node), node.counters[Outcome.FULL]) == (10, 90)
     with pytest.raises(LocalProtocolError, match="too many"):
         node.begin(SID, b"one", 1, [], 0.0)
@@ -201,8 +200,8 @@ def test_a_flood_of_requests_fills_the_memory_and_no_more() -> None:
 
 def test_answers_without_end_are_kept_to_their_limit() -> None:
     node = Epidemic[int](EpidemicConfig(entries_max=5))
-    node.begin(SID, b"one", 1, [handle(1)], 0.0)
-    (gathered,) = node.answered(SID, handle(1), {str(number): number for number in range(100)}, complete=True)
+    node.begin(SID, b"one", 1, [address(1)], 0.0)
+    (gathered,) = node.answered(SID, address(1), {str(number): number for number in range(100)}, complete=True)
     assert isinstance(gathered, Gathered)
     assert len(gathered.entries) == 5
 
