@@ -40,6 +40,22 @@ class GistConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Candidates treated a second, all sources together; the excess is dropped and counted."
     queue_max: int = 64
     "Messages that wait for one handshake."
+    queue_bytes_max: int = 16_777_216
+    "Bytes that wait for handshakes and for connections, all sessions together."
+    datagrams_per_s: float = 20_000.0
+    "D-mode messages that this node makes a second, of every kind; 5 % of a link of 1 Gbit/s are 10,000 of the longest."
+    errors_per_s: float = 5.0
+    "Error messages to one address."
+    half_open_max: int = 256
+    "Associations that others opened and on which no valid Confirm has come yet."
+    delayed_state: bool = True
+    "No state before a valid Confirm; else a Query makes some, and the Response is sent until the Confirm is here."
+    upstream_queries: bool = False
+    "Look for a neighbour against the flow too; works for one that is one IP hop away (section 5.8.1.3)."
+    inactive_s: float = 120.0
+    "Routing state without messages for so long is not refreshed, unless the NSLP sets another lifetime."
+    cookie_errors: bool = False
+    "Answer a wrong Responder-Cookie; makes the node a source of backscatter, for finding faults only (section 8.5)."
     stream_message_max: int = 16_384
     "Bytes of one message on an association; the length field allows 262,148."
 
@@ -48,6 +64,10 @@ class GistConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise LocalProtocolError("the first timeout is over 0 and not over the longest")
         if self.validity_s < 1.0 or self.hold_time_s < 1.0:
             raise LocalProtocolError("routing state and associations live for a second at least")
+        if min(self.queries_per_s, self.datagrams_per_s, self.errors_per_s) <= 0.0:
+            raise LocalProtocolError("a rate is over 0")
+        if min(self.sessions_max, self.associations_max, self.half_open_max, self.queue_max) < 1:
+            raise LocalProtocolError("a limit is 1 at least")
 
     @classmethod
     def rfc(cls) -> Self:
