@@ -18,7 +18,7 @@ from netserv.signaling.gist.querier import Querier
 from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.responder import Proof, Reply, Responder, stamp_of
 from netserv.signaling.gist.responding import RespondingRow, State
-from netserv.signaling.gist.routing_state import Row, row_key
+from netserv.signaling.gist.routing_state import Row
 from netserv.signaling.gist.service import Application, RecvMessage, RoutingStatus, SiiHandle, TransferAttributes
 from netserv.signaling.gist.tlv import ObjectType, wrong_type
 from netserv.signaling.gist.validation import check_query
@@ -65,7 +65,7 @@ class Answering:
             self._complaints.about_packet(packet, error, now, nli=nli, nat=query.nat, to_source=legacy_nat)
             return
         mri = query.mri.inverted()
-        row = commons.table.get(row_key(mri.encode(), query.sid, query.nslp_id))
+        row = commons.table.get(mri.encode(), query.sid, query.nslp_id)
         distance = distance_to(nli, packet)
         end = far_end(query.mri)
         final = not packet.in_transit or (end is not None and commons.topology.is_own(end))
@@ -134,8 +134,7 @@ class Answering:
                 self._commons.set_status(row, RoutingStatus.TENTATIVE)
             self._responder.asked(row, reply, now, known=known)
         elif not self._commons.config.delayed_state and row is None:
-            key = row_key(mri.encode(), query.sid, query.nslp_id)
-            self._responder.asked_first(key, mri, query.sid, query.nslp_id, reply, now)
+            self._responder.asked_first(mri, query.sid, query.nslp_id, reply, now)
         elif reply.payload:
             self._commons.out.append(SendDatagram(reply.payload, reply.to, reply.source_port, IP_TTL))
 
@@ -201,8 +200,7 @@ class Answering:
             return
         queried = confirm.mri if facts.translated_mri is None else mri_from(facts.translated_mri)
         mri = queried.inverted()
-        key = row_key(mri.encode(), confirm.sid, confirm.nslp_id)
-        row = self._commons.table.get(key)
+        row = self._commons.table.get(mri.encode(), confirm.sid, confirm.nslp_id)
         if isinstance(row, QueryingRow):
             # Section 5.8.1.3: what came along the flow is right; against it, only where there is nothing better.
             if queried.direction is Direction.UPSTREAM:
@@ -212,10 +210,9 @@ class Answering:
             row = None
         responding = row if isinstance(row, RespondingRow) else None
         proof = Proof(confirm, facts, association, address)
-        if self._responder.proved(key, mri, responding, proof, now) and confirm.nslp_data is not None:
-            row = self._commons.table.get(key)
-            if row is not None:
-                self._deliver(row, confirm, packet)
+        installed = self._responder.proved(mri, responding, proof, now)
+        if installed is not None and confirm.nslp_data is not None:
+            self._deliver(installed, confirm, packet)
 
     def _facts(
         self, confirm: Confirm, data: bytes, packet: Caught | None, association: Association | None, now: float

@@ -12,7 +12,6 @@ from netserv.signaling.gist.querier import Querier
 from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.responder import Responder
 from netserv.signaling.gist.responding import RespondingRow
-from netserv.signaling.gist.routing_state import row_key
 from netserv.signaling.gist.service import LastBy, SendFailure
 from netserv.signaling.gist.tlv import ObjectType, find
 from netserv.signaling.gist.wire import MAGIC, MessageType, header_of
@@ -59,7 +58,7 @@ class ErrorReception:
         except GistError:
             commons.counters.unexpected += 1
             return
-        row = commons.table.get(row_key(mri, error.sid, header.nslp_id))
+        row = commons.table.get(mri, error.sid, header.nslp_id)
         if row is None:
             commons.counters.unexpected += 1
         elif error.code in _FORGOTTEN:
@@ -101,7 +100,7 @@ class ErrorReception:
         if not quoted.startswith(MAGIC) or mri is None or sid is None or cookie is None:
             commons.counters.unexpected += 1
             return
-        row = commons.table.get(row_key(mri[4:], sid[4:], int.from_bytes(data[4:6], "big")))
+        row = commons.table.get(mri[4:], sid[4:], int.from_bytes(data[4:6], "big"))
         if (
             not isinstance(row, QueryingRow)
             or q_mode_destination(row.mri, upstream=True) != destination

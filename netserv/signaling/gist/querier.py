@@ -10,7 +10,6 @@ from netserv.signaling.gist.messages import Response
 from netserv.signaling.gist.outbox import Outbox
 from netserv.signaling.gist.querier_handshake import Handshake
 from netserv.signaling.gist.querying import TRANSITIONS, Action, Input, QueryingRow, State
-from netserv.signaling.gist.routing_state import row_key
 from netserv.signaling.gist.service import (
     LastBy,
     NotificationKind,
@@ -36,9 +35,9 @@ class Querier:
 
     # From the NSLP.
 
-    def begin(self, key: bytes, message: SendMessage, now: float) -> None:
-        """Look for the next node, for a message that wants to go there; there is no row of that key."""
-        row = QueryingRow(key, message.mri, message.sid, message.nslp_id, message.hops)
+    def begin(self, message: SendMessage, now: float) -> None:
+        """Look for the next node, for a message that wants to go there; there is no row for it."""
+        row = QueryingRow(message.mri, message.sid, message.nslp_id, message.hops)
         row.lifetime_s = self._commons.config.inactive_s
         row.inactive_at = now + row.lifetime_s
         self._commons.table.add(row)
@@ -143,10 +142,7 @@ class Querier:
 
     def _is_wanted(self, row: QueryingRow) -> bool:
         """Section 4.4.4: no refresh once the state upstream has expired, so that the route can heal there."""
-        if not row.follows:
-            return True
-        upstream = row_key(row.mri.inverted().encode(), row.sid, row.nslp_id)
-        return self._commons.table.get(upstream) is not None
+        return not row.follows or self._commons.table.opposite(row) is not None
 
     def _settle(self, row: QueryingRow, now: float) -> None:
         if row.state is State.ENDED:

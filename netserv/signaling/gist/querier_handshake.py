@@ -13,7 +13,6 @@ from netserv.signaling.gist.objects.mri import Direction
 from netserv.signaling.gist.objects.nli import Nli
 from netserv.signaling.gist.outbox import Outbox
 from netserv.signaling.gist.querying import QueryingRow
-from netserv.signaling.gist.routing_state import row_key
 from netserv.signaling.gist.service import (
     NotificationKind,
     RecvMessage,
@@ -123,8 +122,7 @@ class Handshake:
         row.held = False
         row.payload = None
         if not row.follows:
-            upstream = row_key(row.mri.inverted().encode(), row.sid, row.nslp_id)
-            row.follows = commons.table.get(upstream) is not None
+            row.follows = commons.table.opposite(row) is not None
         commons.set_status(row, RoutingStatus.GOOD)
         if response.nslp_data is not None:
             row.inactive_at = now + row.lifetime_s

@@ -150,8 +150,8 @@ class QueryingRow(Row):
 
     state: State
 
-    def __init__(self, key: bytes, mri: Mri, sid: bytes, nslp_id: int, hops: int) -> None:
-        super().__init__(key, mri, sid, nslp_id, State.NEW)
+    def __init__(self, mri: Mri, sid: bytes, nslp_id: int, hops: int) -> None:
+        super().__init__(mri, sid, nslp_id, State.NEW)
         self.cookies = b""
         self.pause_s = 0.0
         self.next_at = math.inf

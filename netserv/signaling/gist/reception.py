@@ -17,7 +17,7 @@ from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.rate import TokenBucket
 from netserv.signaling.gist.responder import Responder
 from netserv.signaling.gist.responding import RespondingRow
-from netserv.signaling.gist.routing_state import Row, row_key
+from netserv.signaling.gist.routing_state import Row
 from netserv.signaling.gist.service import RecvMessage, RoutingStatus, SendFailure, SiiHandle, TransferAttributes
 from netserv.signaling.gist.tlv import HEADER_SIZE, wrong_length
 from netserv.signaling.gist.validation import check_flow, check_nat
@@ -134,7 +134,7 @@ class Reception:
         """Match a Response with its Query; one that nobody waits for is dropped in silence (section 4.4.6)."""
         commons, nat = self._commons, response.nat
         mri = response.mri.inverted().encode() if nat is None else nat.original_mri
-        row = commons.table.get(row_key(mri, response.sid, response.nslp_id))
+        row = commons.table.get(mri, response.sid, response.nslp_id)
         if not isinstance(row, QueryingRow) or not row.is_mine(response.query_cookie):
             commons.counters.unexpected += 1
             return
@@ -297,8 +297,7 @@ class Reception:
     # Both.
 
     def _row_for(self, message: Data) -> Row | None:
-        key = row_key(message.mri.inverted().encode(), message.sid, message.nslp_id)
-        return self._commons.table.get(key)
+        return self._commons.table.get(message.mri.inverted().encode(), message.sid, message.nslp_id)
 
     def _takes(self, row: Row, now: float) -> bool:
         if isinstance(row, QueryingRow):

@@ -10,7 +10,7 @@ from netserv.signaling.gist.querier_handshake import PAYLOAD_MAX
 from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.responder import Responder
 from netserv.signaling.gist.responding import RespondingRow
-from netserv.signaling.gist.routing_state import Row, row_key
+from netserv.signaling.gist.routing_state import Row
 from netserv.signaling.gist.service import (
     LastBy,
     NotificationKind,
@@ -57,7 +57,7 @@ class Requests:
             self._commons.report(message, SendFailure.OWN_DESTINATION)
             self._last_node(message)
             return
-        row = self._commons.table.get(row_key(message.mri.encode(), message.sid, message.nslp_id))
+        row = self._commons.table.get(message.mri.encode(), message.sid, message.nslp_id)
         attributes = message.attributes
         guaranteed = attributes.reliable or attributes.secure
         if not guaranteed and (attributes.q_mode or (row is None and attributes.no_state)):
@@ -96,11 +96,10 @@ class Requests:
             check_words(payload, ObjectType.NSLP_DATA)
             if len(payload) > PAYLOAD_MAX:
                 raise LocalProtocolError(f"a payload for Queries has {PAYLOAD_MAX} bytes at most")
-        inverted = mri.inverted().encode()
         for row in self._rows(nslp_id, mri, None):
             if isinstance(row, QueryingRow):
                 # Section 7.1.3: at once too where the way here is known to be right.
-                upstream = self._commons.table.get(row_key(inverted, row.sid, row.nslp_id))
+                upstream = self._commons.table.opposite(row)
                 at_once = urgent or (upstream is not None and upstream.status is RoutingStatus.GOOD)
                 self._querier.invalidate(row, status, payload=payload, now_already=at_once, now=now)
             else:
@@ -109,7 +108,7 @@ class Requests:
     def _rows(self, nslp_id: int | None, mri: Mri, sid: bytes | None) -> list[Row]:
         key = mri.encode()
         if sid is not None and nslp_id is not None:
-            row = self._commons.table.get(row_key(key, sid, nslp_id))
+            row = self._commons.table.get(key, sid, nslp_id)
             return [] if row is None else [row]
         return [row for row in self._commons.table.of_flow(key) if nslp_id in (None, row.nslp_id)]
 
@@ -127,8 +126,7 @@ class Requests:
             commons.counters.rows_refused += 1
             commons.report(message, SendFailure.RATE_LIMITED)
         else:
-            key = row_key(message.mri.encode(), message.sid, message.nslp_id)
-            self._querier.begin(key, message, now)
+            self._querier.begin(message, now)
 
     def _send_along_flow(self, message: SendMessage, now: float) -> None:
         """Q-mode Data: whoever is next takes it, and nobody keeps state."""

@@ -60,23 +60,22 @@ class Responder:
         """
         self._step(row, Input.QUERY_OF_KNOWN if known else Input.QUERY, now, reply)
 
-    def asked_first(self, key: bytes, mri: Mri, sid: bytes, nslp_id: int, reply: Reply, now: float) -> None:
+    def asked_first(self, mri: Mri, sid: bytes, nslp_id: int, reply: Reply, now: float) -> None:
         """Keep state for a Query before its Confirm (case 2 of section 6.3), where the settings want that."""
         commons = self._commons
         if self.half_open >= commons.config.half_open_max or len(commons.table) >= commons.config.sessions_max:
             commons.counters.rows_refused += 1
             return
-        row = RespondingRow(key, mri, sid, nslp_id)
+        row = RespondingRow(mri, sid, nslp_id)
         row.expires_at = now + commons.validity_s()
         commons.table.add(row)
         self.half_open += 1
         self._step(row, Input.QUERY, now, reply)
 
-    def proved(self, key: bytes, mri: Mri, row: RespondingRow | None, proof: Proof, now: float) -> bool:
-        """A valid Confirm has come; False where there is no room for a row.
+    def proved(self, mri: Mri, row: RespondingRow | None, proof: Proof, now: float) -> RespondingRow | None:
+        """A valid Confirm has come; return its row, None where there is no room for one.
 
         Args:
-            key: of the row.
             mri: of the row: towards the peer.
             row: None: there is none yet.
             proof: the Confirm, and what is known by it.
@@ -85,16 +84,16 @@ class Responder:
         if row is None:
             if len(self._commons.table) >= self._commons.config.sessions_max:
                 self._commons.counters.rows_refused += 1
-                return False
-            row = RespondingRow(key, mri, proof.confirm.sid, proof.confirm.nslp_id)
+                return None
+            row = RespondingRow(mri, proof.confirm.sid, proof.confirm.nslp_id)
             self._commons.table.add(row)
             self._step(row, Input.CONFIRM, now, proof)
-            return True
+            return row
         fresh = row.state is State.AWAITING_CONFIRM or _is_later(proof.facts.stamp, row.stamp)
         if not fresh:
             self._commons.counters.old_confirms += 1
         self._step(row, Input.CONFIRM if fresh else Input.CONFIRM_AGAIN, now, proof)
-        return True
+        return row if fresh else None
 
     def takes_data(self, row: RespondingRow, now: float) -> bool:
         """Data have come from the peer; False: they are to be rejected, since no Confirm was here."""

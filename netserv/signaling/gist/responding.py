@@ -119,8 +119,8 @@ class RespondingRow(Row):
 
     state: State
 
-    def __init__(self, key: bytes, mri: Mri, sid: bytes, nslp_id: int) -> None:
-        super().__init__(key, mri, sid, nslp_id, State.NEW)
+    def __init__(self, mri: Mri, sid: bytes, nslp_id: int) -> None:
+        super().__init__(mri, sid, nslp_id, State.NEW)
         self.stamp = 0
         self.pending: tuple[bytes, Endpoint, int] | None = None
         self.pause_s = 0.0

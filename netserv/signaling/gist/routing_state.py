@@ -12,15 +12,11 @@ from netserv.signaling.gist.service import RoutingStatus, SendMessage, SiiHandle
 from netserv.signaling.gist.timers import Timed
 
 
-def row_key(mri: bytes, sid: bytes, nslp_id: int) -> bytes:
-    """The key of a row: the MRI with the direction towards its peer, session and NSLP."""
-    return b"%b%b%b" % (mri, sid, nslp_id.to_bytes(2, "big"))
-
-
 class Row(Timed):
     """What leads to the neighbour of one session in one direction.
 
     Attributes:
+        flow: value of its MRI, by which it is found.
         state: of its machine; only `querying.py` and `responding.py` assign it.
         status: how far it can be relied on (section 7.1.3).
         peer: None before the first Response.
@@ -38,10 +34,10 @@ class Row(Timed):
         "association",
         "distance",
         "expires_at",
+        "flow",
         "had_association",
         "inactive_at",
         "interface",
-        "key",
         "lifetime_s",
         "mri",
         "nslp_id",
@@ -54,9 +50,9 @@ class Row(Timed):
 
     state: Enum
 
-    def __init__(self, key: bytes, mri: Mri, sid: bytes, nslp_id: int, state: Enum) -> None:
+    def __init__(self, mri: Mri, sid: bytes, nslp_id: int, state: Enum) -> None:
         super().__init__()
-        self.key = key
+        self.flow = mri.encode()
         self.mri = mri
         self.sid = sid
         self.nslp_id = nslp_id
@@ -78,57 +74,66 @@ class Row(Timed):
             return None
         return self.peer.handle(0 if self.association is None else self.association.number)
 
-    def mri_bytes(self) -> bytes:
-        """Value of the MRI."""
-        return self.key[:-18]
-
 
 class RoutingTable:
-    """All rows, found by key and by flow."""
+    """All rows, by flow and direction, then by session and NSLP.
 
-    __slots__ = ("_by_flow", "_rows")
+    Nearly every flow has one session, and then its row stands there itself: that saves a table of 232 bytes.
+    """
+
+    __slots__ = ("_count", "_flows")
 
     def __init__(self) -> None:
-        self._rows: dict[bytes, Row] = {}
-        self._by_flow: dict[bytes, Row | dict[bytes, Row]] = {}
-        "By the MRI alone, for calls that name no session; nearly every flow has one row, which then needs no table."
+        self._flows: dict[bytes, Row | dict[tuple[bytes, int], Row]] = {}
+        self._count = 0
 
-    def get(self, key: bytes) -> Row | None:
-        """The row of that key."""
-        return self._rows.get(key)
+    def get(self, flow: bytes, sid: bytes, nslp_id: int) -> Row | None:
+        """The row that leads along that MRI (its value as bytes) for that session and NSLP."""
+        there = self._flows.get(flow)
+        if there is None:
+            return None
+        if isinstance(there, dict):
+            return there.get((sid, nslp_id))
+        return there if there.sid == sid and there.nslp_id == nslp_id else None
+
+    def opposite(self, row: Row) -> Row | None:
+        """The row of the same session that leads the other way."""
+        return self.get(row.mri.inverted().encode(), row.sid, row.nslp_id)
 
     def add(self, row: Row) -> None:
-        """Put in a row whose key is not there yet."""
-        self._rows[row.key] = row
-        flow = row.mri_bytes()
-        there = self._by_flow.get(flow)
+        """Put in a row, where there is none yet."""
+        there = self._flows.get(row.flow)
+        self._count += 1
         if there is None:
-            self._by_flow[flow] = row
+            self._flows[row.flow] = row
         elif isinstance(there, dict):
-            there[row.key] = row
+            there[row.sid, row.nslp_id] = row
         else:
-            self._by_flow[flow] = {there.key: there, row.key: row}
+            self._flows[row.flow] = {(there.sid, there.nslp_id): there, (row.sid, row.nslp_id): row}
 
     def remove(self, row: Row) -> None:
         """Take out a row that is there."""
-        del self._rows[row.key]
-        flow = row.mri_bytes()
-        there = self._by_flow[flow]
+        there = self._flows[row.flow]
+        self._count -= 1
         if isinstance(there, dict):
-            del there[row.key]
+            del there[row.sid, row.nslp_id]
             if there:
                 return
-        del self._by_flow[flow]
+        del self._flows[row.flow]
 
-    def of_flow(self, mri: bytes) -> list[Row]:
+    def of_flow(self, flow: bytes) -> list[Row]:
         """All rows of one flow and direction."""
-        there = self._by_flow.get(mri)
+        there = self._flows.get(flow)
         if there is None:
             return []
         return list(there.values()) if isinstance(there, dict) else [there]
 
     def __iter__(self) -> Iterator[Row]:
-        return iter(list(self._rows.values()))
+        for there in list(self._flows.values()):
+            if isinstance(there, dict):
+                yield from list(there.values())
+            else:
+                yield there
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
