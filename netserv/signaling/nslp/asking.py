@@ -111,7 +111,7 @@ class Asks:
             raise LocalProtocolError(f"{self._config.asks_max} requests are under way already; wait for their answers")
         ask = Ask(number, session, data, reliable=reliable, started=now)
         ask.ends_at = now + within_s
-        ask.resend_s = self._config.resend_s
+        ask.resend_s = self._config.resend_s if reliable else self._config.resend_unreliable_s
         ask.inner_of = inner_of
         ask.long = long
         self._of_session.setdefault(session, asks)[number] = ask
@@ -191,7 +191,7 @@ class Asks:
         ask.handle = next(self._handles)
         self._of_handle[ask.handle] = ask
         ask.resend_at = now + ask.resend_s
-        ask.resend_s *= 2
+        ask.resend_s = 2 * ask.resend_s if ask.reliable else self._config.resend_s
         self._wake(ask, min(ask.resend_at, ask.ends_at))
         return [
             message_to(self._config, ask.session[0], ask.session[1], ask.data, reliable=ask.reliable, handle=ask.handle)

@@ -97,7 +97,7 @@ class Exchange:
 
     __slots__ = (
         "answer", "arrival", "data", "ends_at", "handle", "hops", "key", "nobody", "number", "peer", "reliable",
-        "reliable_on", "request", "response", "sent_at", "stage",
+        "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
     )  # fmt: skip
 
     def __init__(self, key: ExchangeKey, request: Request | None, number: bytes, data: bytes, arrival: Arrival) -> None:
@@ -117,6 +117,8 @@ class Exchange:
         "GIST has found no next node; how it knows that follows, or not."
         self.ends_at = 0.0
         self.sent_at = 0.0
+        self.resend_s = 0.0
+        "Until it goes out once more, if it goes by datagrams."
         self.reliable = True
         "As it came; the answer goes back so."
         self.reliable_on = True

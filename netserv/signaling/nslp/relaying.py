@@ -244,7 +244,9 @@ class Relay:
     def _send_on(self, exchange: Exchange, now: float) -> list[NslpEffect]:
         exchange.sent_at = now
         self._counters.sent_on += 1
-        self._due.set(exchange.key, exchange.ends_at)
+        exchange.resend_s = self._config.resend_s if exchange.resend_s else self._config.resend_unreliable_s
+        again_at = exchange.ends_at if exchange.reliable_on else now + exchange.resend_s
+        self._due.set(exchange.key, min(again_at, exchange.ends_at))
         sid, mri = exchange.session
         handle = self.exchanges.numbered(exchange)
         message = message_to(self._config, sid, mri, exchange.data, reliable=exchange.reliable_on, handle=handle)

@@ -22,6 +22,7 @@ from netserv.signaling.gist.service import (
     SendFailure,
     SendMessage,
     SiiHandle,
+    TransferAttributes,
 )
 from netserv.signaling.handler import Answer, Arrival, NodeFacts, RecordingHandler
 from netserv.signaling.nslp.config import NslpConfig
@@ -211,8 +212,6 @@ class Path:
         self.at(when, tell)
 
     def report(self, index: int, handle: int, failure: SendFailure) -> None:
-        from netserv.signaling.gist.service import TransferAttributes
-
         status = MessageStatus(nslp_id=32704, handle=handle, attributes=TransferAttributes(), failure=failure)
         self.perform(index, self.node(index).reported(status, self.now))
 
