@@ -107,7 +107,7 @@ def _round(way: str, hosts: tuple[Host, Host, Host], seconds: float, size: int) 
 
 
 def _sent(text: str, seconds: float) -> float:
-    return json.loads(text)["sent"] / seconds
+    return float(json.loads(text)["sent"]) / seconds
 
 
 def measure(rounds: int, seconds: float, size: int) -> dict[str, dict[str, float]]:

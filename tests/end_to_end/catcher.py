@@ -26,6 +26,8 @@ from netserv.signaling.transport.udp import UdpPort
 
 FAULT = b"FAIL"
 "A caught packet that ends so makes the program fail."
+STOP = b"STOP"
+"One that ends so cancels it."
 
 
 def say(event: str, **values: Any) -> None:
@@ -62,6 +64,8 @@ async def caught(interceptor: Interceptor, arguments: argparse.Namespace) -> Non
         show("caught", found)
         if found.payload.endswith(FAULT):
             raise RuntimeError("as the packet wants it")
+        if found.payload.endswith(STOP):
+            arguments.scope.cancel()
         if arguments.discard:
             await interceptor.discard(found)
         else:
@@ -97,13 +101,10 @@ async def orders(port: UdpPort, topology: KernelTopology) -> None:
                 say("sent", sent=sent, counters=dict(port.counters))
             case "raw":
                 source, destination = ((packed(order[end]), 270) for end in ("source", "destination"))
-                whole = packet.build(
-                    source,
-                    destination,
-                    bytes.fromhex(order["payload"]),
-                    options=bytes.fromhex(order["options"]),
-                    **order["header"],
-                )
+                options, payload = bytes.fromhex(order.get("options", "")), bytes.fromhex(order["payload"])
+                whole = packet.build(source, destination, payload, options=options, **order["header"])
+                if order.get("spoilt"):
+                    whole = whole[:-1] + bytes([whole[-1] ^ 1])
                 with closing(RawSender.open()) as raw:
                     say("sent", sent=raw.send(whole, source[0], destination[0]))
             case "route":
@@ -128,6 +129,12 @@ async def orders(port: UdpPort, topology: KernelTopology) -> None:
 
 
 async def run(arguments: argparse.Namespace) -> None:
+    arguments.scope = trio.CancelScope()
+    with arguments.scope:
+        await run_inside(arguments)
+
+
+async def run_inside(arguments: argparse.Namespace) -> None:
     async with AsyncExitStack() as opened:
         port = opened.enter_context(UdpPort(arguments.port))
         topology = opened.enter_context(KernelTopology())

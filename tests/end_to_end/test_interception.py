@@ -153,6 +153,21 @@ def test_of_the_headers_only_ttl_and_lengths_change(path: Path5, method: str) ->
     assert sorted(row[:3] for row in after) == [("", "18", sent + ADDED), ("18", "", sent + ADDED)]
 
 
+def test_a_broken_datagram_is_not_mended(path: Path5) -> None:
+    node = start(path.node, "nfqueue")
+    header = {"ttl": 20, "tos": 0}
+    for source, destination in ((path.sender_host.ipv4, path.receiver_host.ipv4), ("2001:db8:1::9", "2001:db8:4::2")):
+        path.sender.tell(
+            do="raw", source=source, destination=destination, payload=unique(17), header=header, spoilt=True
+        )
+    path.query(unique(18))
+    path.query(unique(18), path.receiver_host.ipv6)
+    node.wait("caught", 2, payload=unique(18))
+    node.process.terminate()
+    (counters,) = node.wait("counters")
+    assert counters["interceptor"] == {"strange": 2, "caught": 2, "forwarded": 2}
+
+
 @METHODS
 def test_what_is_not_for_this_node_passes_untouched(path: Path5, method: str) -> None:
     node = start(path.node, method, "--append", ADDED)
@@ -175,6 +190,22 @@ def test_what_is_not_for_this_node_passes_untouched(path: Path5, method: str) ->
     path.sender.tell(do="datagram", to=path.receiver_host.ipv4, port=271, payload=marked, ttl=44)
     path.sender.wait("unreachable", quoted=marked)
     assert not node.events("caught")
+
+
+@METHODS
+def test_what_the_node_itself_sends_is_not_caught(path: Path5, method: str) -> None:
+    node = start(path.node, method, talks=True)
+    sent = unique(20 if method == "tproxy" else 21)
+    ends = {path.receiver_host.ipv4: path.sender_host.ipv4, path.receiver_host.ipv6: path.sender_host.ipv6}
+    for receiver, foreign in ends.items():
+        for source in (None, foreign):
+            order = {"ip_ttl": 9, "dscp": 0, "router_alert": True, "source": source}
+            node.tell(do="flow", payload=sent, destination=receiver, **order)
+    received = path.receiver.wait("received", 4, payload=sent)
+    assert {each["ttl"] for each in received} == {8}
+    assert not node.events("caught")
+    assert node.process.stdin is not None
+    node.process.stdin.close()
 
 
 def test_packets_for_the_node_itself_come_to_its_own_port(path: Path5) -> None:
@@ -220,15 +251,15 @@ def test_a_destination_without_a_node_says_port_unreachable_with_the_cookie(path
 
 
 @METHODS
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, "fault"])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, "FAIL", "STOP"])
 def test_every_rule_is_gone_at_the_end(path: Path5, method: str, end: signal.Signals | str) -> None:
     node = start(path.node, method)
     assert "NETSERV-GIST" in path.rules()
     if isinstance(end, str):
-        path.query(unique(11) + b"FAIL".hex())
+        path.query(unique(11) + end.encode().hex())  # an exception of the program, or a cancellation from around it
     else:
         node.process.send_signal(end)
-    assert node.process.wait(PATIENCE_S) == {signal.SIGTERM: 0, signal.SIGINT: 130, "fault": 3}[end]
+    assert node.process.wait(PATIENCE_S) == {signal.SIGTERM: 0, signal.SIGINT: 130, "FAIL": 3, "STOP": 0}[end]
     assert path.rules() == ""
 
 
@@ -280,6 +311,43 @@ def test_auto_takes_tproxy_and_where_that_cannot_work_nfqueue(path: Path5) -> No
     assert any("does not forward IPv4" in each for each in ready["warnings"])
 
 
+def lacking(host: Host, name: str, *words: str) -> dict[str, str]:
+    """An environment in which restoring rules that have one of these words fails, as on a kernel without them."""
+    directory = host.directory / f"without-{name}"
+    directory.mkdir()
+    for program in ("iptables-restore", "ip6tables-restore"):
+        real = host.run("sh", "-c", f"command -v {program}").stdout.strip()
+        patterns = " ".join(f"-e {word}" for word in words)
+        script = f"""#!/bin/sh
+text=$(cat)
+if printf '%s' "{program} $text" | grep -q {patterns}; then echo 'Extension revision 0 not supported' >&2; exit 2; fi
+printf '%s\n' "$text" | {real} "$@"
+"""
+        (directory / program).write_text(script)
+        (directory / program).chmod(0o755)
+    return {"PATH": f"{directory}:{host.environment['PATH']}"}
+
+
+def test_what_a_kernel_does_not_give_is_said_and_the_rest_is_used(path: Path5) -> None:
+    def ready(name: str, *words: str) -> dict[str, Any]:
+        process = path.node.popen(sys.executable, PROGRAM, "auto", env=lacking(path.node, name, *words))
+        process.wait_for('"ready"')
+        process.stop()
+        assert path.rules() == ""
+        return Talker(process).events("ready")[0]
+
+    without6 = ready("six", "^ip6tables")
+    assert (without6["method"], without6["families"]) == ("tproxy", [4])
+    assert "IPv6 is not caught: ip6tables-restore" in without6["warnings"][0]
+    assert ready("tproxy", "TPROXY")["method"] == "nfqueue"
+    refused = path.node.run(
+        sys.executable, PROGRAM, "auto", check=False, env=lacking(path.node, "both", "TPROXY", "NFQUEUE")
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.count("Extension revision 0 not supported") == 2
+    assert path.rules() == ""
+
+
 def test_a_foreign_routing_table_is_left_alone(path: Path5) -> None:
     path.node.run("ip", "route", "add", "unreachable", "192.0.2.0/24", "table", "270")
     try:
@@ -326,3 +394,33 @@ def test_without_privileges_an_end_host_works_and_a_node_is_told_what_it_lacks(p
     assert (found["ttl"], found["dscp"], found["router_alert"]) == (8, 46, True)
     assert process.stdin is not None
     process.stdin.close()
+
+
+def test_a_change_counts_though_nobody_waits_for_it(path: Path5) -> None:
+    script = """if True:
+        import os, sys
+        from netserv.signaling.gist.addresses import address_text, packed
+        from netserv.signaling.transport.topology import KernelTopology
+        with KernelTopology() as topology:
+            for command in sys.argv[1:]:
+                way = topology.outgoing(packed("192.0.2.1"))
+                belongs = topology.may_come_from(packed("192.0.2.0"), 24, way.interface)
+                print(way.next_hop and address_text(way.next_hop), topology.is_own(packed("10.9.9.9")), belongs)
+                os.system(command)
+    """
+    route = "ip route {} 192.0.2.0/25 {}"
+    commands = [
+        route.format("add", "via 10.1.0.9"),
+        "ip address add 10.9.9.9/32 dev lo",
+        route.format("replace", "dev lo"),
+        route.format("del", "dev lo") + "; ip address del 10.9.9.9/32 dev lo",
+        "true",
+    ]
+    said = path.sender_host.run(sys.executable, "-c", script, *commands).stdout.splitlines()
+    assert said == [
+        "10.1.0.1 False True",
+        "10.1.0.9 False True",
+        "10.1.0.9 True True",
+        "None True False",
+        "10.1.0.1 False True",
+    ]

@@ -43,7 +43,6 @@ _PACKET_HEADER: Final = struct.Struct("!IHB")
 _BIND: Final = 1
 _COPY_PACKET: Final = 2
 _FAIL_OPEN: Final = 1
-_CHECKSUM_NOT_READY: Final = 1
 _NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK: Final = 270
 _NO_ENOBUFS: Final = 5
@@ -56,8 +55,7 @@ class Queued(NamedTuple):
     number: int
     interface: int
     data: bytes
-    checksum_ready: bool
-    "False where the sender's kernel leaves the checksum to hardware that is not there."
+    "With its checksum: the kernel makes up for what it leaves to hardware, unless it is asked for whole GSO packets."
 
 
 def configure(queue: int, *parts: bytes) -> bytes:
@@ -99,8 +97,7 @@ def read_packet(body: bytes) -> Queued:
     if len(header) < _PACKET_HEADER.size:
         raise netlink.NetlinkError("a queued packet without its number")
     number, _, _ = _PACKET_HEADER.unpack_from(header)
-    flags = int.from_bytes(found.get(14, b""))
-    return Queued(number, int.from_bytes(found.get(5, b"")), found.get(10, b""), not flags & _CHECKSUM_NOT_READY)
+    return Queued(number, int.from_bytes(found.get(5, b"")), found.get(10, b""))
 
 
 class NfqueueInterceptor:
@@ -205,7 +202,7 @@ class NfqueueInterceptor:
         except packet.PacketError as error:
             self._let_pass(queued.number, str(error))
             return None
-        if queued.checksum_ready and not parts.checksum_right:
+        if not parts.checksum_right:
             self._let_pass(queued.number, "a wrong UDP checksum")
             return None
         if len(self._open_packets) >= self._config.queue_max:  # somebody forgot to decide; the oldest goes on

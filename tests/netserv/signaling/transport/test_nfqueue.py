@@ -11,11 +11,11 @@ from netserv.signaling.transport.nfqueue import ACCEPT, VERDICT, Queued, read_pa
 HEADER = struct.pack("!BBH", 2, 0, 270)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), st.binary(max_size=60), st.integers(0, 7))
-def test_a_queued_packet_is_read(number: int, interface: int, data: bytes, flags: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), st.binary(max_size=60))
+def test_a_queued_packet_is_read(number: int, interface: int, data: bytes) -> None:
     body = HEADER + attribute(1, struct.pack("!IHB", number, 0x0800, 0)) + attribute(5, struct.pack("!I", interface))
-    body += attribute(10, data) + attribute(14, struct.pack("!I", flags))
-    assert read_packet(body) == Queued(number, interface, data, not flags & 1)
+    body += attribute(10, data)
+    assert read_packet(body) == Queued(number, interface, data)
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 2**32 - 1), st.none() | st.binary(max_size=60))

@@ -86,6 +86,20 @@ def test_errors_alone_wake_nobody_for_nothing() -> None:
     run(main)
 
 
+def test_an_error_of_this_machine_itself_wakes_nobody_for_nothing() -> None:
+    async def main() -> None:
+        with UdpPort(0) as here:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(here.receive)
+                await trio.testing.wait_all_tasks_blocked()
+                with pytest.raises(OSError, match="Message too long"):  # it is in the queue only, and fails no call
+                    here._sockets[4].sendto(bytes(65_508), ("127.0.0.1", 9))
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
 def test_many_datagrams_come_in_order() -> None:
     async def main() -> None:
         with UdpPort(0) as here, UdpPort(0) as there:
