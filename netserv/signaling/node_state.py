@@ -21,8 +21,8 @@ from netserv.errors import LocalProtocolError, SystemRefusedError
 
 NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 "One label or more, so that it can stand in a certificate as well."
-IDENTITY_BYTES: Final = 16
-"Of GIST's peer identity: as unlikely to be met twice as a session identifier."
+NAME_DIGITS: Final = 16
+"Hexadecimal ones, of a name that nobody has chosen: 64 bits are not met twice on one path."
 _BEGINS: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _ENDS: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 "RFC 5280 section 4.1.2.5: no well-defined end. It says which key this is, and nothing more."
@@ -34,11 +34,10 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path
     node_id: str
     "In response stacks."
-    identity: bytes
-    "Towards peers; of its key, and so the same on all interfaces."
     certificate: Path
     "Signed by the node's own key."
-    key: Path
+    key_file: Path
+    key: SigningKey
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -85,15 +84,19 @@ def _state(directory: Path, node_id: str | None) -> NodeState:
         key = SigningKey.load_or_create(path)
     except KeyFileError as error:
         raise LocalProtocolError(str(error)) from error
-    digest = hashlib.sha256(key.public_key).digest()
+    otherwise = hashlib.sha256(key.public_key).hexdigest()[:NAME_DIGITS]
     try:
-        name = _name(directory / "node-id", node_id, digest.hex()[:IDENTITY_BYTES])
+        name = _name(directory / "node-id", node_id, otherwise)
         certificate = directory / "certificate.pem"
         _write(certificate, key.certificate(name, begins=_BEGINS, ends=_ENDS))
     except OSError as error:
         raise SystemRefusedError(f"state directory {directory}: {error.strerror}; give another --state-dir") from error
     return NodeState(
-        directory=directory, node_id=name, identity=digest[:IDENTITY_BYTES], certificate=certificate, key=path
+        directory=directory,
+        node_id=name,
+        certificate=certificate,
+        key_file=path,
+        key=key,
     )
 
 

@@ -22,10 +22,18 @@ class Entries:
         node_id: what it is called.
         addresses: its addresses, as text; asked anew each time, since they change.
         key: signs the entries; None: they are not signed.
+        towards: which of them the route to a host has, if that can be asked.
     """
 
-    def __init__(self, node_id: str, addresses: Callable[[], Sequence[str]], key: SigningKey | None) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        addresses: Callable[[], Sequence[str]],
+        key: SigningKey | None,
+        towards: Callable[[PackedAddress], PackedAddress | None] | None = None,
+    ) -> None:
         self.node_id = node_id
+        self._towards = towards
         self._addresses = addresses
         self._key = key
 
@@ -70,7 +78,10 @@ class Entries:
         return entry if self._key is None else signed_entry(entry, request, self._key)
 
     def _facing(self, peer: PackedAddress | None) -> PackedAddress:
-        """The address towards the node before this one: that with most leading bits in common, else the first."""
+        """The address towards the node before this one: as the route says, else most leading bits, else the first."""
+        routed = self._towards(peer) if self._towards is not None and peer is not None else None
+        if routed is not None:
+            return routed
         own = [packed(address) for address in self._addresses()]
         if peer is not None:
             own.sort(key=lambda address: -_common_bits(address, peer))

@@ -68,6 +68,7 @@ class NslpNode:
         rng: for session identifiers; `random.SystemRandom()` outside tests.
         unix_time: the wall clock, in seconds since 1970: when a request expires is said in that time.
         key: signs this node's entries; None: they are not signed.
+        towards: which of its addresses the route to a host has, if that can be asked.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class NslpNode:
         rng: Random,
         unix_time: Callable[[], float],
         key: SigningKey | None = None,
+        towards: Callable[[PackedAddress], PackedAddress | None] | None = None,
     ) -> None:
         read_word(node_id)
         self._config = config
@@ -95,7 +97,7 @@ class NslpNode:
         self._asks = Asks(config, handles)
         self._relay = Relay(
             config=config,
-            entries=Entries(node_id, addresses if callable(addresses) else lambda: addresses, key),
+            entries=Entries(node_id, addresses if callable(addresses) else lambda: addresses, key, towards),
             judge=self._judge,
             back=WayBack(config=config, node_id=node_id, judge=self._judge, asks=self._asks, rng=rng),
             handles=handles,

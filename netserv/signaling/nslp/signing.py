@@ -11,7 +11,7 @@ from netserv.signaling.nslp.responses import Response, StackEntry, entry_signed_
 
 SIGNATURE_BYTES = 64
 
-R = TypeVar("R", Setup, Remove, Probe, Trigger)
+R = TypeVar("R", bound=Setup | Remove | Probe | Trigger)
 
 
 def signed(request: R, key: SigningKey) -> R:

@@ -38,7 +38,7 @@ class AssociationLimits(msgspec.Struct, frozen=True, kw_only=True):
     per_address_max: int = 64
     "Accepted ones of one address, so that one host cannot use up all; hosts behind a NAT share one."
     queue_max: int = 4_194_304
-    "Bytes that wait for one peer: the 4,096 messages that the node lets be under way on one association, of 1 KiB each."
+    "Bytes that wait for one peer: the 4,096 messages that may be under way on an association, of 1 KiB each."
     queues_max: int = 67_108_864
     "Bytes that wait for all of them."
     connect_s: float = 10.0

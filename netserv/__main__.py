@@ -1,0 +1,7 @@
+"""`python -m netserv`."""
+
+import sys
+
+from netserv.cli import main
+
+sys.exit(main())

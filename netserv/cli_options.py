@@ -1,0 +1,214 @@
+"""The command line of `netserv`, taken apart and checked."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dhtboot import cli_completion
+from dhtboot.ids import Address
+from dhtboot.one_line_parser import OneLineParser
+from mdht import metrics_http
+from mdht.errors import LocalProtocolError as MetricsError
+from netserv.signaling.control import DEFAULT_NAME
+from netserv.signaling.control_messages import TIMEOUT_MAX_S
+from netserv.signaling.gist.addresses import GIST_PORT
+from netserv.signaling.node_state import NODE_ID
+
+TIMEOUT_S: Final = 30.0
+"For an answer: the last node of a path needs 7.5 s where ICMP is filtered, and each loss up to 4 s."
+
+_EXAMPLES: Final = """\
+examples:
+  netserv signal daemon --publishers publishers.toml   on each router: catch, answer and pass on what is signalled
+  netserv signal status                                how this router's daemon stands
+  netserv key new alice.pem --user alice               a publisher's key, and the line that routers need of it
+  netserv probe --toward server.example.org            which nodes are on the path there
+  netserv probe --toward 10.3.0.2 --what status,load --key alice.pem --user alice
+  netserv send request.txt --toward 10.3.0.2 --key alice.pem --user alice
+
+exit status: 0 done, 1 failed or nobody answered, 2 wrong usage, 130 stopped by Ctrl-C
+"""
+_DAEMON_EXAMPLES: Final = """\
+examples:
+  netserv signal daemon                                packets are caught in the way this kernel offers
+  netserv signal daemon --interceptor none             an end host, which nothing passes: no rules, but port 270
+  netserv signal daemon --interface eth0 --interface eth1
+  netserv signal daemon --tls --tls-ca peers.pem       encrypted associations with peers whose certificates are known
+
+SIGHUP has it read its publishers and authorised peers again. Ctrl-C and SIGTERM end it, and remove its rules.
+"""
+_ASK_NOTE: Final = """
+It goes through the daemon of this network namespace where one runs, else by a node for this one request, on any free
+port and without privileges.
+"""
+_PROBE_EXAMPLES: Final = f"""\
+examples:
+  netserv probe --toward 10.3.0.2                      names of the nodes, nearest first
+  netserv probe --toward 10.3.0.2 --what status,blocks --key alice.pem --user alice
+  netserv probe NetServ.apps.NetMonitor_1.0.0 --toward 10.3.0.2 --json
+{_ASK_NOTE}"""
+_SEND_EXAMPLES: Final = f"""\
+examples:
+  netserv send setup.txt --toward 10.3.0.2 --key alice.pem --user alice
+  netserv send signed.txt --toward 10.3.0.2 --as-is    nothing is added, nor signed
+  generate | netserv send - --toward 10.3.0.2
+{_ASK_NOTE}"""
+_KEY_EXAMPLES: Final = """\
+examples:
+  netserv key new alice.pem --user alice               then append what it prints to the routers' publishers file
+  netserv key show alice.pem --user alice >> publishers.toml
+"""
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the checked arguments.
+
+    Raises:
+        SystemExit: with status 2 after a usage message, 0 after help.
+    """
+    return whole_parser().parse_args(argv)
+
+
+def whole_parser() -> OneLineParser:
+    """All that the command line may say."""
+    parser = OneLineParser(
+        prog="netserv",
+        description="Signalling along the path of a flow, to the routers that it passes (GIST and the NetServ NSLP).",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    signal = _command(commands, "signal", "the signalling daemon of a router or host")
+    _signal(signal.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    probe = _command(commands, "probe", "ask the nodes on the path to a host how they stand", _PROBE_EXAMPLES)
+    probe.add_argument(
+        "target", metavar="MODULE", nargs="?", help="NAME_VERSION of the module to ask about; the nodes themselves"
+    )
+    probe.add_argument(
+        "--what",
+        type=_items,
+        default=("status",),
+        metavar="LIST",
+        help="comma separated: status, address, capabilities, policy, modules, blocks, load (status)",
+    )
+    probe.add_argument("--node-id", metavar="NAME", type=_node_id, help="only this node is to answer in full")
+    _asking(probe)
+    send = _command(commands, "send", "send a request along the path to a host", _SEND_EXAMPLES)
+    send.add_argument("file", metavar="FILE", help="text of the request, or - for standard input")
+    send.add_argument("--as-is", action="store_true", help="add neither nonce, expiry and flow nor a signature")
+    _asking(send)
+    key = _command(commands, "key", "keys of publishers, who sign requests")
+    _key(key.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    cli_completion.add_command(commands.add_parser, "netserv")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[OneLineParser]", name: str, text: str, examples: str | None = None
+) -> OneLineParser:
+    return commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[:1].upper()}{text[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _signal(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
+    daemon = _command(
+        actions,
+        "daemon",
+        "catch what is signalled along paths through this machine, answer it and pass it on, until stopped",
+        _DAEMON_EXAMPLES,
+    )
+    add = daemon.add_argument
+    add("--interceptor", choices=("auto", "tproxy", "nfqueue", "none"), default="auto", help="how to catch (auto)")
+    add("--interface", action="append", default=[], metavar="IF", help="catch only what comes by it; repeatable (all)")
+    add("--profile", choices=("netserv", "rfc"), default="netserv", help="timing: 7.5 s until nobody is there, or 63.5")
+    add("--port", type=_port, default=GIST_PORT, help=f"UDP and TCP port ({GIST_PORT}, which others' packets go to)")
+    add("--tls", action="store_true", help="offer associations by TLS too")
+    add("--tls-port", type=_port, metavar="PORT", help="TCP port of these; peers are told which (a free one)")
+    add("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM (one that the node's own key has signed)")
+    add("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
+    add("--tls-ca", type=Path, metavar="FILE", help="certificates by which those of peers are verified (any will do)")
+    add("--tls-clients", action="store_true", help="refuse peers that connect without a certificate")
+    add("--authorised-peers", type=Path, metavar="FILE", help="who may have associations (everybody)")
+    add("--publishers", type=Path, metavar="FILE", help="whose requests are accepted; see netserv key (nobody's)")
+    add("--public-probes", action="store_true", help="answer probes that nobody has signed")
+    add("--thesis-mode", action="store_true", help="accept requests without nonce, expiry and flow: replay is possible")
+    add("--sign-entries", action="store_true", help="sign what this node says in answers with its own key")
+    add("--node-id", type=_node_id, metavar="NAME", help="name of this node from now on (made from its key)")
+    add("--state-dir", type=Path, metavar="DIR", help="(~/.local/state/netserv)")
+    add("--control", default=DEFAULT_NAME, metavar="NAME", help=f"control socket, a path or @NAME ({DEFAULT_NAME})")
+    add("--metrics", type=_metrics, metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
+    _common(daemon)
+    status = _command(actions, "status", "show how this machine's daemon stands")
+    status.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
+    status.add_argument("--control", default=DEFAULT_NAME, metavar="NAME", help=f"its socket ({DEFAULT_NAME})")
+    _common(status)
+
+
+def _asking(parser: OneLineParser) -> None:
+    add = parser.add_argument
+    add("--toward", required=True, metavar="HOST", help="name or address of the host that the path leads to")
+    add("--key", type=Path, metavar="FILE", help="sign with this key, as user NAME; see netserv key new")
+    add("--user", metavar="NAME", help="publisher, as routers know it")
+    add("--timeout", type=_timeout, default=TIMEOUT_S, metavar="S", help=f"seconds to wait ({TIMEOUT_S:g})")
+    add("--expires", type=_timeout, default=300.0, metavar="S", help="seconds that the request is valid (300)")
+    add("--datagrams", action="store_true", help="without associations, where the request is short enough")
+    add("--profile", choices=("netserv", "rfc"), default="netserv", help="timing, without a daemon")
+    add("--control", default=DEFAULT_NAME, metavar="NAME", help=f"socket of the daemon to use ({DEFAULT_NAME})")
+    add("--own-node", action="store_true", help="do not use the daemon of this machine")
+    _common(parser)
+
+
+def _key(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
+    for name, text in (("new", "make a key"), ("show", "print the public half of a key, for routers")):
+        parser = _command(actions, name, text, _KEY_EXAMPLES)
+        parser.add_argument("file", type=Path, metavar="FILE", help="PEM")
+        parser.add_argument("--user", metavar="NAME", default="NAME", help="whose it is, for the publishers file")
+        parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _common(parser: OneLineParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for every detail")
+
+
+def _items(text: str) -> tuple[str, ...]:
+    items = tuple(text.split(","))
+    if not all(re.fullmatch(r"[a-z][a-z0-9-]*", item) for item in items):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of words with commas, as status,load")
+    return items
+
+
+def _node_id(text: str) -> str:
+    if not NODE_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: up to 63 letters, digits, and . _ - inside")
+    return text
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1..65535")
+    return int(text)
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds <= TIMEOUT_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 0..{TIMEOUT_MAX_S:g} seconds")
+    return seconds
+
+
+def _metrics(text: str) -> Address:
+    try:
+        return metrics_http.metrics_address(text)
+    except MetricsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
