@@ -13,6 +13,7 @@ from typing import Final
 
 from dhtboot.cli import whole_parser as dhtboot_parser
 from mdht.options import whole_parser as mdht_parser
+from netserv.cli_options import whole_parser as netserv_parser
 from z2z.cli_options import whole_parser as z2z_parser
 
 COMMON_MIN: Final = 5
@@ -28,6 +29,7 @@ NAMES: Final[dict[str, tuple[str, Callable[[], argparse.ArgumentParser]]]] = {
     "z2z": ("carry DNS-SD services from link to link through a DHT", z2z_parser),
     "mdht": ("a store of signed records that peers keep among themselves", mdht_parser),
     "dhtboot": ("overlays that come into being from nothing", dhtboot_parser),
+    "netserv": ("signalling to the routers on the path of a flow", netserv_parser),
 }
 FILES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "z2z": (
@@ -42,6 +44,10 @@ FILES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("/var/lib/mdht/", "state of the system's service"),
     ),
     "dhtboot": (),
+    "netserv": (
+        ("~/.local/state/netserv/", "name, key and certificate of this machine's node; see --state-dir"),
+        ("publishers.toml", 'whose signed requests are accepted: NAME = "PUBLIC KEY", as netserv key prints it'),
+    ),
 }
 
 

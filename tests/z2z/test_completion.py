@@ -14,9 +14,10 @@ import pytest
 
 from dhtboot.cli import main as dhtboot
 from mdht.cli import main as mdht
+from netserv.cli import main as netserv
 from z2z.cli import main as z2z
 
-MAINS = {"z2z": z2z, "mdht": mdht, "dhtboot": dhtboot}
+MAINS = {"z2z": z2z, "mdht": mdht, "dhtboot": dhtboot, "netserv": netserv}
 PATIENCE_S = 20.0
 # What bash does at a Tab (bash(1), Programmable Completion), with the words of the arguments.
 TAB = """\
@@ -61,6 +62,9 @@ def test_bash_completes_options_commands_files_and_interfaces(
         ("mdht", ["status", "--prom"], {"--prometheus"}),
         ("dhtboot", ["li"], {"live"}),
         ("dhtboot", ["serve", "--status"], {"--status-interval"}),
+        ("netserv", ["signal", ""], {"daemon", "status"}),
+        ("netserv", ["signal", "daemon", "--interceptor", "t"], {"tproxy"}),
+        ("netserv", ["probe", "--tow"], {"--toward"}),
     ],
 )
 def test_bash_completes_the_other_commands(
