@@ -36,8 +36,8 @@ class NslpConfig(msgspec.Struct, frozen=True, kw_only=True):
     resend_s: float = 2.0
     "Until a request of our own is sent again, then twice that, and so on: connections are cut, nodes start anew."
     resend_unreliable_s: float = 1.0
-    """The same of datagrams, then every `resend_s`; nodes on the path do so too, or few requests came through many lossy
-    hops."""
+    """The same of datagrams, then every `resend_s`. Nodes on the path do so too, or few requests came
+    through many lossy hops."""
     retry_s: float = 1.0
     "Until a message is sent again that GIST could not deliver; at most one is sent again in that time."
     linger_s: float = 2.0
