@@ -27,11 +27,11 @@ class NslpConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     discovery_s: float = 7.5
     "GIST knows after that time that there is no next node: 0.5 + 1 + 2 + 4 s with the defaults of `GistConfig`."
-    answer_within_s: float = 12.5
-    "More than that is not waited for what comes from further down."
+    answer_within_s: float = 20.0
+    "So long is waited for what comes from further down: on a lossy path two searches in a row take their full time."
     answer_step_s: float = 0.5
     "Less for each GIST hop that the request has come: who is nearer to the requester waits longer."
-    ask_within_s: float = 30.0
+    ask_within_s: float = 40.0
     "Then a request of our own is given up; a TRIGGER, which has two paths to go, after twice that."
     resend_s: float = 2.0
     "Until a request of our own is sent again, then twice that, and so on: connections are cut, nodes start anew."
@@ -78,4 +78,4 @@ class NslpConfig(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def for_discovery(cls, discovery_s: float) -> Self:
         """Settings beside a GIST that searches for so long: 63.5 s with the defaults of RFC 5971."""
-        return cls(discovery_s=discovery_s, answer_within_s=discovery_s + 5.0, ask_within_s=discovery_s + 22.5)
+        return cls(discovery_s=discovery_s, answer_within_s=2 * discovery_s + 5.0, ask_within_s=2 * discovery_s + 25.0)
