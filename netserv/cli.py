@@ -13,7 +13,7 @@ import trio
 from dhtboot import cli_completion
 from mdht.errors import MdhtError
 from mdht.journal import set_up_logging
-from netserv import cli_ask, cli_daemon, cli_key, cli_status
+from netserv import cli_ask, cli_daemon, cli_dump, cli_key, cli_status
 from netserv.cli_options import parse_arguments, whole_parser
 from netserv.errors import NetservError
 
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if argv is None else argv)
     if options.command == "completion":
         return cli_completion.run(options, whole_parser())
+    if options.command == "gist-dump":
+        return cli_dump.run(options)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     set_up_logging("netserv", sys.stderr, levels[min(getattr(options, "verbose", 0), 2)])
     try:

@@ -51,7 +51,8 @@ def config_of(options: argparse.Namespace) -> DaemonConfig:
         catching=options.interceptor,
         interfaces=tuple(options.interface),
         port=options.port,
-        tls=options.tls,
+        tls=options.tls or options.tls_only,
+        tls_only=options.tls_only,
         tls_port=options.tls_port or 0,
         tls_certificate=options.tls_cert,
         tls_key=options.tls_key,
@@ -68,7 +69,8 @@ def config_of(options: argparse.Namespace) -> DaemonConfig:
 
 def ready_line(status: Status) -> str:
     """What the daemon says when it is ready."""
-    ports = f"UDP {status.port}, TCP {status.association_port}"
+    ports = f"UDP {status.port}"
+    ports += f", TCP {status.association_port}" if status.association_port else ""
     ports += f", TLS {status.secure_port}" if status.secure_port else ""
     catching = "catching nothing" if status.catching == "none" else f"catching by {status.catching}"
     return f"node {status.node_id} is ready: {ports}, {catching}, {len(status.publishers)} publishers"

@@ -11,6 +11,7 @@ from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import metrics_http
 from mdht.errors import LocalProtocolError as MetricsError
+from netserv import cli_dump
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.control_messages import TIMEOUT_MAX_S
 from netserv.signaling.gist.addresses import GIST_PORT
@@ -27,6 +28,7 @@ examples:
   netserv probe --toward server.example.org            which nodes are on the path there
   netserv probe --toward 10.3.0.2 --what status,load --key alice.pem --user alice
   netserv send request.txt --toward 10.3.0.2 --key alice.pem --user alice
+  netserv gist-dump path.pcap                          what was signalled, from a capture of tcpdump
 
 exit status: 0 done, 1 failed or nobody answered, 2 wrong usage, 130 stopped by Ctrl-C
 """
@@ -101,6 +103,8 @@ def whole_parser() -> OneLineParser:
     _asking(send)
     key = _command(commands, "key", "keys of publishers, who sign requests")
     _key(key.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    dump = _command(commands, "gist-dump", "print captured signalling in words", cli_dump.EXAMPLES)
+    cli_dump.add_arguments(dump)
     cli_completion.add_command(commands.add_parser, "netserv")
     return parser
 
@@ -130,6 +134,7 @@ def _signal(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
     add("--profile", choices=("netserv", "rfc"), default="netserv", help="timing: 7.5 s until nobody is there, or 63.5")
     add("--port", type=_port, default=GIST_PORT, help=f"UDP and TCP port ({GIST_PORT}, which others' packets go to)")
     add("--tls", action="store_true", help="offer associations by TLS too")
+    add("--tls-only", action="store_true", help="no plain TCP, and no next node without TLS; implies --tls")
     add("--tls-port", type=_port, metavar="PORT", help="TCP port of these; peers are told which (a free one)")
     add("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM (one that the node's own key has signed)")
     add("--tls-key", type=Path, metavar="FILE", help="its key, PEM")

@@ -179,12 +179,12 @@ async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
         topology = opened.enter_context(KernelTopology())
         port = opened.enter_context(UdpPort(config.port, flow_source=config.profile == "rfc"))
         interceptor = await _interceptor(config, port, opened)
-        plain = await _listen(config.port, opened)
+        plain = [] if config.tls_only else await _listen(config.port, opened)
         secure = await _listen(config.tls_port, opened) if tls is not None else []
         settings = msgspec.structs.replace(
             gist_config(config.profile),
             port=port.port,
-            association_port=port_of(plain),
+            association_port=port_of(plain) if plain else None,
             offer_secure=bool(secure),
             secure_port=port_of(secure) if secure else None,
         )
@@ -192,7 +192,12 @@ async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
         identity = rng.randbytes(IDENTITY_BYTES)
         handler = RecordingHandler(files.publishers)
         nslp = NslpNode(
-            config=nslp_config(config.profile, public_probes=config.public_probes, thesis_mode=config.thesis_mode),
+            config=nslp_config(
+                config.profile,
+                public_probes=config.public_probes,
+                thesis_mode=config.thesis_mode,
+                secure=config.tls_only,
+            ),
             node_id=state.node_id,
             addresses=lambda: sorted(map(address_text, topology.own_addresses)),
             handler=handler,
@@ -210,7 +215,7 @@ async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
             now=trio.current_time(),
         )
         driver = await opened.enter_async_context(
-            driving(gist, nslp, port, interceptor, interfaces=interfaces, tls=tls)
+            driving(gist, nslp, port, interceptor, topology=topology, interfaces=interfaces, tls=tls)
         )
         daemon = Daemon(
             config,
@@ -226,9 +231,9 @@ async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
             identity=identity,
         )
         daemon.take(files)
-        driver.associations.accept(plain, secure=False)
-        if secure:
-            driver.associations.accept(secure, secure=True)
+        for listeners, is_secure in ((plain, False), (secure, True)):
+            if listeners:
+                driver.associations.accept(listeners, secure=is_secure)
         await opened.enter_async_context(control_socket(daemon, config.control))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.keep_facts)

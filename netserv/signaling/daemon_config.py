@@ -27,6 +27,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     "UDP and TCP."
     tls: bool = False
     "Offer TLS beside TCP."
+    tls_only: bool = False
+    "No plain TCP, and no next node without TLS."
     tls_port: int = 0
     "0: a free one."
     tls_certificate: Path | None = None
@@ -51,6 +53,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
             self.tls_certificate or self.tls_authorities or self.tls_port or self.tls_clients_must_show
         ):
             raise LocalProtocolError("certificates and ports of TLS are of no use without --tls")
+        if self.tls_only and not self.tls:
+            raise LocalProtocolError("TLS only, and no TLS: nobody could be associated with")
         if self.catching != "none" and self.port != GIST_PORT:
             raise LocalProtocolError(
                 f"packets that pass are for port {GIST_PORT}: another --port needs --interceptor none"

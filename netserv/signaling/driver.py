@@ -37,6 +37,7 @@ from netserv.signaling.nslp.responses import Response
 from netserv.signaling.transport.intercept import Interceptor
 from netserv.signaling.transport.tcp import AssociationLimits, Associations
 from netserv.signaling.transport.tls import TlsContexts
+from netserv.signaling.transport.topology import KernelTopology
 from netserv.signaling.transport.udp import UdpPort
 
 log = logging.getLogger(__name__)
@@ -274,16 +275,30 @@ async def driving(
     port: UdpPort,
     interceptor: Interceptor | None = None,
     *,
+    topology: KernelTopology | None = None,
     interfaces: frozenset[int] = frozenset(),
     limits: AssociationLimits = _LIMITS,
     tls: TlsContexts | None = None,
 ) -> AsyncIterator[Driver]:
-    """Run both nodes while the context lasts; its end closes all associations."""
+    """Run both nodes while the context lasts; its end closes all associations.
+
+    Args:
+        gist: the GIST node.
+        nslp: its application.
+        port: of this node.
+        interceptor: None on a host that nothing passes.
+        topology: that the GIST node asks; it keeps its answers only while somebody follows the kernel's changes.
+        interfaces: indices of those whose packets in transit are treated; none: all.
+        limits: of associations.
+        tls: their certificates, if any.
+    """
     async with trio.open_nursery() as nursery:
         driver = Driver(gist, nslp, port, interceptor, interfaces=interfaces, nursery=nursery, limits=limits, tls=tls)
         nursery.start_soon(driver.receive)
         nursery.start_soon(driver.hear_unreachables)
         nursery.start_soon(driver.keep_time)
+        if topology is not None:
+            nursery.start_soon(_follow, topology)
         if interceptor is not None:
             nursery.start_soon(driver.intercept, interceptor)
         try:
@@ -291,3 +306,8 @@ async def driving(
         finally:
             await driver.stop()
             nursery.cancel_scope.cancel()
+
+
+async def _follow(topology: KernelTopology) -> None:
+    while True:
+        await topology.changed()

@@ -14,6 +14,7 @@ from netserv.signaling.gist.config import NSLP_NETSERV
 from netserv.signaling.gist.node import GistNode
 from netserv.signaling.nslp.node import NslpNode
 from netserv.signaling.profiles import IDENTITY_BYTES, Profile, gist_config, nslp_config
+from netserv.signaling.transport.tls import without_certificate
 from netserv.signaling.transport.topology import KernelTopology
 from netserv.signaling.transport.udp import UdpPort
 
@@ -32,9 +33,13 @@ async def own_node(profile: Profile = "netserv") -> AsyncIterator[Driver]:
     nslp = NslpNode(config=nslp_config(profile), node_id=NAME, addresses=(), handler=None, rng=rng, unix_time=time.time)
     with KernelTopology() as topology, UdpPort(0) as port:
         gist = GistNode(
-            # Its own source is what the flow's source is, whatever the profile.
             config=msgspec.structs.replace(
-                gist_config(profile), port=port.port, own_source=True, router_alert=False, association_port=None
+                gist_config(profile),
+                port=port.port,
+                own_source=True,  # which is the flow's, whatever the profile
+                router_alert=False,
+                association_port=None,
+                offer_secure=True,  # taken where the first node has it
             ),
             identity=rng.randbytes(IDENTITY_BYTES),
             topology=topology,
@@ -42,5 +47,5 @@ async def own_node(profile: Profile = "netserv") -> AsyncIterator[Driver]:
             rng=rng,
             now=trio.current_time(),
         )
-        async with driving(gist, nslp, port) as driver:
+        async with driving(gist, nslp, port, topology=topology, tls=without_certificate()) as driver:
             yield driver

@@ -20,8 +20,13 @@ def gist_config(profile: Profile) -> GistConfig:
     return GistConfig.rfc() if profile == "rfc" else GistConfig()
 
 
-def nslp_config(profile: Profile, *, public_probes: bool = False, thesis_mode: bool = False) -> NslpConfig:
+def nslp_config(
+    profile: Profile, *, public_probes: bool = False, thesis_mode: bool = False, secure: bool = False
+) -> NslpConfig:
     """Settings of the NSLP beside it."""
     return msgspec.structs.replace(
-        NslpConfig.for_discovery(_DISCOVERY_S[profile]), public_probes=public_probes, thesis_mode=thesis_mode
+        NslpConfig.for_discovery(_DISCOVERY_S[profile]),
+        public_probes=public_probes,
+        thesis_mode=thesis_mode,
+        secure=secure,
     )

@@ -56,6 +56,14 @@ def contexts(files: TlsFiles) -> TlsContexts:
     return TlsContexts(server, client)
 
 
+def without_certificate() -> TlsContexts:
+    """For a node that only opens associations, shows nothing, and judges nobody: it is protected from listeners."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for context in (server, client):
+        _set_rules(context)
+    return TlsContexts(server, client)
+
+
 def names_of(connection: ssl.SSLObject | Any) -> tuple[str, ...]:
     """The names that the other end has proved: its domains if an authority vouches for them, then its fingerprint.
 
@@ -91,3 +99,10 @@ def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
         where = f"{files.certificate} with key {files.key}" if path == files.certificate else path
         raise LocalProtocolError(f"TLS: {where}: {error.strerror or error}") from error
     return context
+
+
+def _set_rules(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # the highest common one is chosen: 1.3 with our own kind
+    context.check_hostname = False  # peers are found by their place on a path; authorised ones have a list of names
+    context.verify_mode = ssl.CERT_NONE
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # so that a peer's own certificate may be among authorities
