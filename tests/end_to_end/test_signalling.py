@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from netserv.signaling.asking import Signer, prepared
+from netserv.signaling.gist.addresses import packed
+from netserv.signaling.key_files import load_key
+from netserv.signaling.nslp.requests import Remove, encode
+from netserv.signaling.nslp.values import Flow, ModuleRef
 from tests.end_to_end.sites import command, json_lines, laboratory
 from tools.netlab import Host, Process
 from tools.netlab_chain import chain
@@ -134,6 +139,43 @@ def test_a_request_of_a_file_is_signed_and_sent(path: Path) -> None:
         path.sender.program("netserv"), "send", "-", "--toward", path.receiver.ipv4, "--json", *SIGNED, stdin=text
     )
     assert nodes(json.loads(done.stdout)) == [("node1", 404), ("node2", 404)]
+
+
+def test_a_trigger_is_answered_along_the_reverse_path(path: Path) -> None:
+    inner = "PROBE * NETSERV/0.1\nprobe:status\n\n"
+    before = [path.status(number)["counters"]["nslp"] for number in (0, 1)]
+    done = path.sender.run(
+        path.sender.program("netserv"), "send", "-", "--toward", path.receiver.ipv4, "--json", *SIGNED,
+        stdin=f"TRIGGER * NETSERV/0.1\n\n{inner}",
+    )  # fmt: skip
+    reply = json.loads(done.stdout)
+    # The way back begins at node 2, and its last node is node 1: the sender has nothing at the port of GIST.
+    assert nodes(reply) == [("node2", 200), ("node1", 200)]
+    assert [node["last_by"] for node in reply["nodes"]] == [None, "icmp"]
+    assert all("status" in node["lines"] for node in reply["nodes"])
+    after = [path.status(number)["counters"]["nslp"] for number in (0, 1)]
+    assert [new["triggers"] - old["triggers"] for new, old in zip(after, before, strict=True)] == [0, 1]
+
+
+def test_a_request_sent_again_by_whoever_has_heard_it_does_nothing(path: Path) -> None:
+    (path.sender.directory / "heard.txt").write_bytes(_signed_remove(path))
+    before = path.status(0)["counters"]["nslp"]
+    words = ("netserv", "send", "heard.txt", "--toward", path.receiver.ipv4, "--as-is", "--json")
+    replies = [json_lines(command(path.sender, *words).stdout)[0] for _ in range(2)]
+    assert [nodes(reply) for reply in replies] == [[("node1", 404), ("node2", 404)]] * 2
+    after = path.status(0)["counters"]["nslp"]
+    assert after["handled"] - before["handled"] == 1
+    assert after["seen_before"] - before["seen_before"] == 1
+    # The same along another path: it was signed for this one.
+    path.sender.run(path.sender.program("netserv"), "send", "heard.txt", "--toward", path.behind.ipv4, "--as-is")
+    assert path.status(0)["counters"]["nslp"]["handled"] == after["handled"]
+
+
+def _signed_remove(path: Path) -> bytes:
+    flow = Flow(packed(path.sender.ipv4), packed(path.receiver.ipv4))
+    remove = Remove(target=ModuleRef("NetServ.apps.NetMonitor", "1.0.0"), user="alice")
+    signer = Signer("alice", load_key(path.sender.directory / "alice.pem"))
+    return encode(prepared(remove, flow, signer))
 
 
 def test_a_daemon_of_the_sender_is_used_and_is_no_node_of_the_path(path: Path) -> None:
