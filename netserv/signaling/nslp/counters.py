@@ -32,6 +32,8 @@ class NslpCounters(msgspec.Struct, kw_only=True):
     "That belong to nothing here."
     strays: int = 0
     "Requests against the flow, responses with it."
+    unvalidated: int = 0
+    "Without routing state between this node and the one before it."
     alone: int = 0
     "Answered without anything from further down."
     triggers: int = 0

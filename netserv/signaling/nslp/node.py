@@ -114,6 +114,10 @@ class NslpNode:
         """A message has come."""
         if not message.data:
             return []
+        if not message.state_validated:
+            # Whoever sent it has shown nowhere that he receives at his address, and there is no way to answer him.
+            self.counters.unvalidated += 1
+            return []
         is_response = responses.is_response(message.data)
         if is_response != (message.mri.direction == Direction.UPSTREAM):
             self.counters.strays += 1

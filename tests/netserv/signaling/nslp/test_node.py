@@ -281,6 +281,22 @@ def test_what_runs_against_the_direction_of_its_kind_is_dropped() -> None:
     assert node.received(RecvMessage(nslp_id=32704, sid=bytes(16), mri=mri, data=b""), 0.0) == []
 
 
+def test_what_came_without_a_handshake_is_dropped() -> None:
+    handler = Accepting()
+    node = Path(handler).node(1)
+    message = RecvMessage(
+        nslp_id=32704,
+        sid=bytes(16),
+        mri=flow_mri(SENDER, RECEIVER),
+        data=padded(encode(setup())),
+        state_validated=False,
+    )
+    assert node.received(message, 0.0) == []
+    assert node.counters.unvalidated == 1
+    assert handler.acted == []
+    assert node.status().waiting == 0
+
+
 def test_a_node_peers_with_every_session_an_end_host_only_with_its_own() -> None:
     path = Path(Accepting())
     query = RecvMessage(nslp_id=32704, sid=bytes(16), mri=flow_mri(SENDER, RECEIVER), data=b"")
