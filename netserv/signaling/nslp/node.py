@@ -180,8 +180,7 @@ class NslpNode:
             NslpError: the text is no request.
             LocalProtocolError: it is under way already, too many are, or it is too long for datagrams.
         """
-        text = request if isinstance(request, bytes) else requests.encode(request)
-        value = requests.decode(text)
+        value = requests.decode(request if isinstance(request, bytes) else requests.encode(request))
         text = requests.encode(value)
         if not reliable and len(text) > self._config.unreliable_bytes_max:
             most = self._config.unreliable_bytes_max
@@ -192,9 +191,8 @@ class NslpNode:
         long = not isinstance(value, Trigger) and value.long_session
         session = (sid or self._rng.randbytes(SID_BYTES), flow_mri(source, destination))
         number = requests.request_id(value, text)
-        effects = self._asks.begin(
-            padded(text), number, session, reliable=reliable, within_s=within_s, now=now, long=long
-        )
+        begin = self._asks.begin
+        effects = begin(padded(text), number, session, reliable=reliable, within_s=within_s, now=now, long=long)
         self.counters.asked += 1
         return effects
 
