@@ -42,7 +42,7 @@ def status_text(status: Status) -> str:
         ("profile", status.profile),
         ("publishers", ", ".join(status.publishers) or "none: give --publishers"),
         ("probes", "of everybody" if status.public_probes else "signed ones only"),
-        ("sessions", str(status.sessions)),
+        ("routing", f"{status.sessions} rows of state, of the two directions of sessions"),
         ("peers", str(status.peers)),
         ("associations", str(status.associations)),
         ("asking", f"{status.asking} requests of this machine"),

@@ -152,8 +152,8 @@ async def send(text: bytes, flow: Flow, way: Way = _WAY) -> Reply:
             answer = await ControlClient(way.control).ask(ask)
             response = responses.decode(answer.text)
             return Reply(flow=flow, response=response, elapsed_s=answer.elapsed_s, by_daemon=True)
-        except NoDaemonError as error:
-            log.info("%s; using a node of our own", error)
+        except NoDaemonError:
+            log.info("no daemon at %s that may be used: a node of our own asks", way.control)
     async with own_node(way.profile) as node:
         begun = trio.current_time()
         response = await node.ask(

@@ -208,3 +208,19 @@ def test_a_daemon_that_is_ended_leaves_no_rule(path: Path) -> None:
     assert "NETSERV" not in rules(host)
     assert "lookup 270" not in rules(host)
     assert nodes(path.probe(*SIGNED)) == [("node2", 200)]
+
+
+def test_two_nodes_that_insist_on_tls_have_it() -> None:
+    with laboratory() as lab:
+        sender, first, second, receiver = chain(lab, "sender", "node1", "node2", "receiver")
+        for host in (first, second):
+            (host.directory / "publishers.toml").write_text("")
+        running = daemon(first, "--tls-only", "--public-probes"), daemon(second, "--tls-only", "--public-probes")
+        path = Path(sender, (first, second), running, second, receiver)
+        assert nodes(path.probe()) == [("node1", 200), ("node2", 200)]
+        ports = path.status(0)["association_port"], path.status(0)["secure_port"]
+        assert ports[0] is None
+        associations = path.status(0)["gist"]["associations"]
+        assert [each["secure"] for each in associations if each["opened_by_us"]] == [True]
+        assert not first.run("sh", "-c", "ss -Htln 'sport = :270'").stdout
+        assert [each.stop() for each in running] == [0, 0]
