@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -184,8 +185,21 @@ def test_a_daemon_of_the_sender_is_used_and_is_no_node_of_the_path(path: Path) -
     own.wait_for("is ready")
     reply = path.probe(*SIGNED)
     assert reply["by_daemon"]
-    assert nodes(reply)[-2:] == [("node1", 200), ("node2", 200)]
+    assert nodes(reply) == [("node1", 200), ("node2", 200)]
     assert own.stop() == 0
+
+
+def test_a_program_asks_as_the_command_does(path: Path) -> None:
+    program = (
+        "import trio\n"
+        "from pathlib import Path\n"
+        "from netserv.signaling.asking import Signer, probe\n"
+        "from netserv.signaling.key_files import load_key\n"
+        "signer = Signer('alice', load_key(Path('alice.pem')))\n"
+        f"reply = trio.run(lambda: probe({path.receiver.ipv4!r}, items=('load',), signer=signer))\n"
+        "for each in reply.response.nearest_first(): print(each.node_id, each.code, len(each.lines))\n"
+    )
+    assert path.sender.run(sys.executable, "-c", program).stdout == "node1 200 1\nnode2 200 1\n"
 
 
 def test_nobody_on_the_path_is_a_failure_in_one_line(path: Path) -> None:

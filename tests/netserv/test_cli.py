@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from netserv.cli import main
+from netserv.errors import NetservError
+from netserv.signaling.control_client import ControlClient
+from netserv.signaling.control_messages import Ask
+from netserv.signaling.gist.addresses import packed
+from netserv.signaling.nslp.requests import Probe, encode
 
 PATIENCE_S = 20.0
 
@@ -146,6 +152,21 @@ class TestDaemon:
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("netserv: ")
         assert daemon.status(capsys)["counters"]["nslp"]["asked"] == 1
+
+    @pytest.mark.parametrize(
+        ("source", "destination", "said"),
+        [
+            ("203.0.113.9", "127.0.0.1", "203.0.113.9 is no address of this machine"),
+            (None, "127.0.0.1", "this node is the destination"),
+        ],
+    )
+    def test_a_flow_begins_at_an_address_of_this_machine(
+        self, daemon: RunningDaemon, source: str | None, destination: str, said: str
+    ) -> None:
+        text = encode(Probe(items=("status",), nonce=bytes(16)))
+        ask = Ask(text=text, destination=packed(destination), source=None if source is None else packed(source))
+        with pytest.raises(NetservError, match=said):
+            trio.run(ControlClient(daemon.control).ask, ask)
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

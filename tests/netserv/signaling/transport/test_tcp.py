@@ -7,6 +7,8 @@ import msgspec
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
+from trio.testing import MockClock
 
 from mdht.signing import SigningKey
 from netserv.errors import SystemRefusedError
@@ -110,7 +112,7 @@ async def test_bytes_pass_both_ways_in_order() -> None:
 
 
 async def test_closing_sends_what_is_queued_and_the_peer_is_told() -> None:
-    async with two() as (a, b):
+    async with two(AssociationLimits(linger_s=1_000.0)) as (a, b):
         await connected(a, b)
         a.associations.send(1, bytes(200_000))
         a.associations.close(1)
@@ -150,11 +152,14 @@ async def test_a_peer_that_does_not_read_loses_its_association_and_no_memory_gro
         node.associations.open(1, (LOOPBACK, listener.socket.getsockname()[1]), secure=False)
         stream = await listener.accept()
         await node.told_of("opened", 1)
+        sent = 0
         with trio.fail_after(10):
             while len(node.associations):
                 node.associations.send(1, bytes(50_000))
+                sent += 50_000
                 await trio.lowlevel.checkpoint()
         assert "does not read what is sent to it" in node.reason(1)
+        assert sent < 30_000_000  # the kernel's buffers of both ends take some
         assert node.associations.counters["queues_full"] >= 1
         await stream.aclose()
         nursery.cancel_scope.cancel()
@@ -183,12 +188,33 @@ async def trio_listener() -> trio.SocketListener:
     return listener
 
 
-async def test_a_connection_on_which_nothing_comes_is_closed() -> None:
-    async with two(AssociationLimits(first_data_s=0.05)) as (a, b):
+@pytest.fixture
+def clock() -> MockClock:
+    """A clock that stands still until it is moved: sockets take their own time."""
+    return MockClock()
+
+
+async def test_a_connection_on_which_nothing_comes_is_closed(clock: MockClock) -> None:
+    async with two() as (a, b):
         await connected(a, b)
+        clock.jump(LIMITS.first_data_s - 0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(b.associations) == 1
+        clock.jump(0.2)
         await b.told_of("closed", 2)
         await a.told_of("closed", 1)
         assert (b.reason(2), a.reason(1)) == ("nothing came on it", "closed by the peer")
+
+
+async def test_a_connection_on_which_something_came_may_be_quiet(clock: MockClock) -> None:
+    async with two() as (a, b):
+        await connected(a, b)
+        a.associations.send(1, b"confirm")
+        await b.until(lambda: b.bytes.get(2) == b"confirm")
+        clock.jump(10_000.0)
+        await trio.testing.wait_all_tasks_blocked()
+        a.associations.send(1, b" and data")
+        await b.until(lambda: b.bytes.get(2) == b"confirm and data")
 
 
 @pytest.mark.parametrize("limits", [AssociationLimits(associations_max=1), AssociationLimits(per_address_max=1)])
@@ -281,12 +307,21 @@ async def test_a_client_without_the_wanted_certificate_is_refused(tmp_path: Path
 
 
 async def test_a_peer_s_own_certificate_may_be_its_authority(tmp_path: Path) -> None:
-    files = {name: own(tmp_path, name) for name in ("a", "b")}
-    pinned = [
+    await pinned({name: own(tmp_path, name) for name in ("a", "b")})
+
+
+async def test_so_it_may_where_an_authority_has_signed_it(tmp_path: Path) -> None:
+    authority = Authority.made(tmp_path)
+    await pinned({name: authority.node(name) for name in ("a", "b")})
+
+
+async def pinned(files: dict[str, TlsFiles]) -> None:
+    """See that a and b take each other's certificate for the only authority."""
+    tls = [
         contexts(msgspec.structs.replace(files[name], authorities=files[other].certificate))
         for name, other in (("a", "b"), ("b", "a"))
     ]
-    async with two(tls=(pinned[0], pinned[1])) as (a, b):
+    async with two(tls=(tls[0], tls[1])) as (a, b):
         await connected(a, b, secure=True)
         assert (a.names[1][0], b.names[2][0]) == ("b", "a")
 
