@@ -39,6 +39,7 @@ async def run(options: argparse.Namespace) -> int:
     signer = _signer(options)
     text = await trio.to_thread.run_sync(_text, options.file) if options.command == "send" else b""
     flow = await flow_to(options.toward)
+    around = getattr(options, "around", None)
     if options.command == "probe" or not options.as_is:
         request = _probe(options) if options.command == "probe" else read_request(text, options.user)
         whole = prepared(request, flow, signer, expires_s=options.expires)
@@ -55,13 +56,14 @@ async def run(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.encode(reply_fields(options.toward, reply)).decode())
     else:
-        print("\n".join(reply_lines(options.toward, reply)))
+        where = f"on the path to {options.toward}" if around is None else f"around: {around}"
+        print("\n".join(reply_lines(where, reply)))
     return 0
 
 
 def _probe(options: argparse.Namespace) -> Request:
     target = None if options.target in {None, "*"} else ModuleRef.read(options.target)
-    return Probe(target=target, items=options.what, node_id=options.node_id)
+    return Probe(target=target, items=options.what, node_id=options.node_id, around=options.around)
 
 
 def _signer(options: argparse.Namespace) -> Signer | None:
@@ -138,11 +140,16 @@ def _entry_fields(entry: StackEntry) -> dict[str, Any]:
     }
 
 
-def reply_lines(toward: str, reply: Reply) -> Iterator[str]:
-    """A reply for people; the nearest node on top."""
+def reply_lines(where: str, reply: Reply) -> Iterator[str]:
+    """A reply for people; the nearest node on top.
+
+    Args:
+        where: the nodes are.
+        reply: their answer.
+    """
     stack = reply.response.nearest_first()
     nodes = _counted(len(stack) + reply.response.truncated, "node")
-    yield f"{nodes} on the path to {toward}, answered in {reply.elapsed_s * 1000:.1f} ms"
+    yield f"{nodes} {where}, answered in {reply.elapsed_s * 1000:.1f} ms"
     if reply.response.truncated:
         yield f"the nearest {reply.response.truncated} of them found no room in the answer"
     width = max((len(entry.node_id) for entry in stack), default=0)

@@ -50,6 +50,7 @@ def config_of(options: argparse.Namespace) -> DaemonConfig:
         profile=options.profile,
         catching=options.interceptor,
         interfaces=tuple(options.interface),
+        neighbours=tuple(options.neighbour),
         port=options.port,
         tls=options.tls or options.tls_only,
         tls_only=options.tls_only,

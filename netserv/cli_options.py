@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,10 @@ from mdht.errors import LocalProtocolError as MetricsError
 from netserv import cli_dump
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.control_messages import TIMEOUT_MAX_S
-from netserv.signaling.gist.addresses import GIST_PORT
+from netserv.signaling.gist.addresses import GIST_PORT, PackedAddress, packed
+from netserv.signaling.gist.objects.mri import RADIUS_MAX, Area
 from netserv.signaling.node_state import NODE_ID
+from netserv.signaling.nslp.values import Around
 
 TIMEOUT_S: Final = 30.0
 "For an answer: the last node of a path needs 7.5 s where ICMP is filtered, and each loss up to 4 s."
@@ -45,11 +48,17 @@ _ASK_NOTE: Final = """
 It goes through the daemon of this network namespace where one runs, else by a node for this one request, on any free
 port and without privileges.
 """
+_AREAS: Final = {
+    Area.BUBBLE: "of this machine",
+    Area.BALLOON: "of the host",
+    Area.HOSE: "of the path, and those on it",
+}
 _PROBE_EXAMPLES: Final = f"""\
 examples:
   netserv probe --toward 10.3.0.2                      names of the nodes, nearest first
   netserv probe --toward 10.3.0.2 --what status,blocks --key alice.pem --user alice
   netserv probe NetServ.apps.NetMonitor_1.0.0 --toward 10.3.0.2 --json
+  netserv probe --bubble 3 --toward 10.3.0.2           the nodes within 3 hops of here, beginning on the way there
 {_ASK_NOTE}"""
 _SEND_EXAMPLES: Final = f"""\
 examples:
@@ -96,6 +105,15 @@ def whole_parser() -> OneLineParser:
         help="comma separated: status, address, capabilities, policy, modules, blocks, load (status)",
     )
     probe.add_argument("--node-id", metavar="NAME", type=_node_id, help="only this node is to answer in full")
+    place = probe.add_mutually_exclusive_group()
+    for area, text in _AREAS.items():
+        place.add_argument(
+            f"--{area.name.lower()}",
+            dest="around",
+            type=partial(_around, area),
+            metavar="HOPS",
+            help=f"ask the nodes within so many IP hops {text}, not those on the path",
+        )
     _asking(probe)
     send = _command(commands, "send", "send a request along the path to a host", _SEND_EXAMPLES)
     send.add_argument("file", metavar="FILE", help="text of the request, or - for standard input")
@@ -131,6 +149,14 @@ def _signal(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
     add = daemon.add_argument
     add("--interceptor", choices=("auto", "tproxy", "nfqueue", "none"), default="auto", help="how to catch (auto)")
     add("--interface", action="append", default=[], metavar="IF", help="catch only what comes by it; repeatable (all)")
+    add(
+        "--neighbour",
+        type=_address,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a node to tell what is for the nodes around a place; repeatable (those that signalling has met)",
+    )
     add("--profile", choices=("netserv", "rfc"), default="netserv", help="timing: 7.5 s until nobody is there, or 63.5")
     add("--port", type=_port, default=GIST_PORT, help=f"UDP and TCP port ({GIST_PORT}, which others' packets go to)")
     add("--tls", action="store_true", help="offer associations by TLS too")
@@ -194,6 +220,19 @@ def _node_id(text: str) -> str:
     if not NODE_ID.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r}: up to 63 letters, digits, and . _ - inside")
     return text
+
+
+def _address(text: str) -> PackedAddress:
+    try:
+        return packed(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
+
+
+def _around(area: Area, text: str) -> Around:
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= RADIUS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1..{RADIUS_MAX} IP hops")
+    return Around(area, int(text))
 
 
 def _port(text: str) -> int:

@@ -25,7 +25,7 @@ from netserv.signaling.nslp import responses
 from netserv.signaling.nslp.requests import Probe, Remove, Request, Setup, Trigger, encode
 from netserv.signaling.nslp.responses import Response
 from netserv.signaling.nslp.signing import signed
-from netserv.signaling.nslp.values import NONCE_BYTES, Flow, ModuleRef
+from netserv.signaling.nslp.values import NONCE_BYTES, Around, Flow, ModuleRef
 from netserv.signaling.own_node import own_node
 from netserv.signaling.profiles import Profile
 
@@ -168,6 +168,7 @@ async def probe(
     items: tuple[str, ...] = ("status",),
     target: ModuleRef | None = None,
     node_id: str | None = None,
+    around: Around | None = None,
     signer: Signer | None = None,
     way: Way = _WAY,
 ) -> Reply:
@@ -178,6 +179,7 @@ async def probe(
         items: what is asked for: `status`, `address`, `capabilities`, `policy`, `modules`, `blocks`, `load`.
         target: None: the nodes themselves.
         node_id: only this one is to answer in full.
+        around: ask the nodes around a place of the flow instead of those on the path.
         signer: None: a public probe, which nodes may refuse.
         way: how it travels.
 
@@ -185,5 +187,5 @@ async def probe(
         NetservError: nobody is on the path, or no answer came in time.
     """
     flow = await flow_to(host)
-    request = Probe(target=target, items=items, node_id=node_id)
+    request = Probe(target=target, items=items, node_id=node_id, around=around)
     return await send(encode(prepared(request, flow, signer)), flow, way)

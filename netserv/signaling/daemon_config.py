@@ -7,7 +7,7 @@ import msgspec
 
 from netserv.errors import LocalProtocolError
 from netserv.signaling.control import DEFAULT_NAME
-from netserv.signaling.gist.addresses import GIST_PORT
+from netserv.signaling.gist.addresses import GIST_PORT, PackedAddress
 from netserv.signaling.profiles import Profile
 
 Catching: TypeAlias = Literal["auto", "tproxy", "nfqueue", "none"]
@@ -23,6 +23,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     catching: Catching = "auto"
     interfaces: tuple[str, ...] = ()
     "Only what comes by these is treated, other packets go their way; none: all."
+    neighbours: tuple[PackedAddress, ...] = ()
+    "Nodes that are told of off-path requests beside those that this one has had to do with."
     port: int = GIST_PORT
     "UDP and TCP."
     tls: bool = False

@@ -134,6 +134,8 @@ def make_nodes(config: DaemonConfig, state: NodeState, machine: Machine, handler
         unix_time=time.time,
         key=state.key if config.sign_entries else None,
         towards=partial(_own_towards, topology),
+        neighbours=lambda: config.neighbours,
+        hops_to=partial(_hops_to, topology),
     )
     identity = rng.randbytes(IDENTITY_BYTES)
     gist = GistNode(
@@ -150,6 +152,12 @@ def make_nodes(config: DaemonConfig, state: NodeState, machine: Machine, handler
 def _own_towards(topology: KernelTopology, host: PackedAddress) -> PackedAddress | None:
     way = topology.outgoing(host)
     return None if way is None else way.address
+
+
+def _hops_to(topology: KernelTopology, host: PackedAddress) -> int:
+    """1 on a link of this machine, else 2: how many routers are behind the next one the kernel does not know."""
+    way = topology.outgoing(host)
+    return 1 if way is not None and way.next_hop is None else 2
 
 
 def _tls(config: DaemonConfig, state: NodeState) -> TlsContexts | None:

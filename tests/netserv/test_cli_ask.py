@@ -26,7 +26,7 @@ REPLY = Reply(
 
 
 def test_people_read_the_nearest_node_on_top() -> None:
-    assert list(reply_lines("server", REPLY)) == [
+    assert list(reply_lines("on the path to server", REPLY)) == [
         "2 nodes on the path to server, answered in 12.3 ms",
         "  1  near      10.2.0.2  1 hop  200",
         "     load: 0.1",
@@ -36,7 +36,7 @@ def test_people_read_the_nearest_node_on_top() -> None:
 
 def test_a_stack_that_had_no_room_says_so() -> None:
     reply = msgspec.structs.replace(REPLY, response=msgspec.structs.replace(REPLY.response, stack=(FAR,), truncated=2))
-    lines = list(reply_lines("server", reply))
+    lines = list(reply_lines("on the path to server", reply))
     assert lines[:2] == [
         "3 nodes on the path to server, answered in 12.3 ms",
         "the nearest 2 of them found no room in the answer",

@@ -68,7 +68,7 @@ class Answering:
         row = commons.table.get(mri.encode(), query.sid, query.nslp_id)
         distance = distance_to(nli, packet)
         end = far_end(query.mri)
-        final = not packet.in_transit or (end is not None and commons.topology.is_own(end))
+        final = not packet.in_transit or (commons.topology.is_own(end))
         peering = application.peering(_asking(query, packet, hops, distance, to_endpoint=final), now)
         full = row is None and len(commons.table) >= commons.config.sessions_max
         if full:

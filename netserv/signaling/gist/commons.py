@@ -9,7 +9,7 @@ from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.cookies import ResponderCookies
 from netserv.signaling.gist.counters import GistCounters
 from netserv.signaling.gist.effects import Deliver, Effect, Notify, Outgoing, Report, Topology
-from netserv.signaling.gist.objects.mri import Direction, LooseEndMri, Mri, PathCoupledMri
+from netserv.signaling.gist.objects.mri import Direction, Mri, PathCoupledMri
 from netserv.signaling.gist.objects.nli import Nli
 from netserv.signaling.gist.peers import Peers
 from netserv.signaling.gist.rate import SourceLimits, TokenBucket
@@ -164,11 +164,9 @@ class Commons:
                 self.notify(row, NotificationKind.ROUTING_STATUS_CHANGE, status=status, sii=sii)
 
 
-def far_end(mri: Mri) -> PackedAddress | None:
-    """Where a message of that direction is going in the end; None where the method has no such place."""
-    if isinstance(mri, PathCoupledMri | LooseEndMri):
-        return mri.destination if mri.direction is Direction.DOWNSTREAM else mri.source
-    return None
+def far_end(mri: Mri) -> PackedAddress:
+    """Where a message of that direction is going in the end."""
+    return mri.destination if mri.direction is Direction.DOWNSTREAM else mri.source
 
 
 def q_mode_destination(mri: Mri, *, upstream: bool) -> PackedAddress | None:
@@ -178,9 +176,6 @@ def q_mode_destination(mri: Mri, *, upstream: bool) -> PackedAddress | None:
         mri: with the direction to look in.
         upstream: Queries against a flow are wanted.
     """
-    if isinstance(mri, PathCoupledMri | LooseEndMri):
-        if mri.direction is Direction.DOWNSTREAM:
-            return mri.destination
-        if upstream and isinstance(mri, PathCoupledMri):
-            return mri.source
-    return None
+    if mri.direction is Direction.DOWNSTREAM:
+        return mri.destination
+    return mri.source if upstream and isinstance(mri, PathCoupledMri) else None

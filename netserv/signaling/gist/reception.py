@@ -176,7 +176,7 @@ class Reception:
                     ip_ttl=packet.ip_ttl,
                     hops=hops,
                     interface=packet.interface,
-                    to_flow_endpoint=end is not None and commons.topology.is_own(end),
+                    to_flow_endpoint=commons.topology.is_own(end),
                     explicitly_routed=message.explicitly_routed,
                     state_validated=False,
                 )
@@ -273,7 +273,7 @@ class Reception:
                     attributes=TransferAttributes(reliable=True, secure=association.secure),
                     sii=SiiHandle(association.peer_identity, association.peer_address, 0, 0, association.number),
                     hops=hops,
-                    to_flow_endpoint=end is not None and commons.topology.is_own(end),
+                    to_flow_endpoint=commons.topology.is_own(end),
                     routability_checked=True,
                     explicitly_routed=True,
                     state_validated=False,
@@ -321,7 +321,7 @@ class Reception:
                 ip_distance=row.distance,
                 hops=hops,
                 interface=row.interface,
-                to_flow_endpoint=end is not None and self._commons.topology.is_own(end),
+                to_flow_endpoint=self._commons.topology.is_own(end),
                 routability_checked=True,
             )
         )

@@ -52,7 +52,7 @@ class Requests:
             self._transmission.send_explicitly(message, message.sii, now)
             return
         end = far_end(message.mri)
-        if end is not None and self._commons.topology.is_own(end):
+        if self._commons.topology.is_own(end):
             # Section 4.3.3, and 4.3.4: behind the end of the flow is nobody.
             self._commons.report(message, SendFailure.OWN_DESTINATION)
             self._last_node(message)

@@ -22,21 +22,19 @@ def check_flow(commons: Commons, mri: Mri, packet: Caught) -> None:
     Raises:
         GistError: it cannot.
     """
-    if isinstance(mri, LooseEndMri):
-        if mri.direction is Direction.UPSTREAM:
-            raise _value("a loose end has no way upstream", mri, ValueFault.INVALID_COMBINATION)
-    elif not isinstance(mri, PathCoupledMri):
-        raise _value("this routing method has no path to look along", mri, ValueFault.NOT_SUPPORTED)
+    if not isinstance(mri, PathCoupledMri) and mri.direction is Direction.UPSTREAM:
+        raise _value("this routing method has no way upstream", mri, ValueFault.INVALID_COMBINATION)
     if len(mri.source) != len(packet.source[0]):
         commons.counters.wrong_ip_version += 1
         raise _routing("the flow has another IP version than the packet", mri, RoutingFault.IP_VERSION)
     if isinstance(mri, LooseEndMri):
         return
+    prefix = mri.source_prefix if isinstance(mri, PathCoupledMri) else 8 * len(mri.source)
     if mri.direction is Direction.UPSTREAM:
         if packet.ip_ttl < UPSTREAM_IP_TTL_MIN:
             commons.counters.wrong_ip_ttl += 1
             raise GistError("it came more than one IP hop against the flow", code=ErrorCode.INVALID_IP_TTL)
-    elif packet.interface and not commons.topology.may_come_from(mri.source, mri.source_prefix, packet.interface):
+    elif packet.interface and not commons.topology.may_come_from(mri.source, prefix, packet.interface):
         commons.counters.ingress_refused += 1
         raise _routing("the flow cannot come by this interface", mri, RoutingFault.INGRESS_FILTER)
 

@@ -38,6 +38,8 @@ class NslpConfig(msgspec.Struct, frozen=True, kw_only=True):
     resend_unreliable_s: float = 1.0
     """The same of datagrams, then every `resend_s`. Nodes on the path do so too, or few requests came
     through many lossy hops."""
+    around_s: float = 20.0
+    "So much longer where nodes around a place are to answer: each of them waits 15 s for those that it has told."
     retry_s: float = 1.0
     "Until a message is sent again that GIST could not deliver; at most one is sent again in that time."
     linger_s: float = 2.0
@@ -55,6 +57,8 @@ class NslpConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Answers, of 16 KiB each at most."
     long_sessions_max: int = 65_536
     "Sessions declared long; what is more is short. Each takes about 400 bytes beside what GIST keeps of it."
+    around_max: int = 256
+    "Off-path requests that this node has begun to tell, and waits for."
     asks_max: int = 1_024
     "Requests of our own under way."
     triggers_max: int = 64

@@ -57,27 +57,31 @@ class Entries:
             last_by: how this node knows that it is the last one, if it is.
             bytes_max: of the text.
         """
+        entry = self.entry(answer, response.request, peer=peer, distance=distance, last_by=last_by)
+        grown = pushed(response, entry, bytes_max=bytes_max)
+        if answer.lines and grown.truncated and not response.truncated:
+            text = joined(answer.text, "what was probed finds no room on the stack")
+            short = msgspec.structs.replace(answer, lines=(), text=text)
+            entry = self.entry(short, response.request, peer=peer, distance=distance, last_by=last_by)
+            grown = pushed(response, entry, bytes_max=bytes_max)
+        return grown
+
+    def entry(
+        self, answer: Answer, request: bytes, *, peer: PackedAddress | None, distance: int, last_by: LastBy | None
+    ) -> StackEntry:
+        """This node's entry, signed if it signs; the arguments are those of `push`, and the request's id."""
         entry = StackEntry(
             node_id=self.node_id,
-            address=self._facing(peer),
+            address=self.facing(peer),
             hops=max(distance, 0),
             code=answer.code,
             text=answer.text,
             last_by=last_by,
             lines=answer.lines,
         )
-        grown = pushed(response, self._signed(entry, response.request), bytes_max=bytes_max)
-        if answer.lines and grown.truncated and not response.truncated:
-            short = msgspec.structs.replace(
-                entry, lines=(), text=joined(answer.text, "what was probed finds no room on the stack")
-            )
-            grown = pushed(response, self._signed(short, response.request), bytes_max=bytes_max)
-        return grown
-
-    def _signed(self, entry: StackEntry, request: bytes) -> StackEntry:
         return entry if self._key is None else signed_entry(entry, request, self._key)
 
-    def _facing(self, peer: PackedAddress | None) -> PackedAddress:
+    def facing(self, peer: PackedAddress | None) -> PackedAddress:
         """The address towards the node before this one: as the route says, else most leading bits, else the first."""
         routed = self._towards(peer) if self._towards is not None and peer is not None else None
         if routed is not None:

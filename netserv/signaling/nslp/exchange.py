@@ -6,8 +6,10 @@ from typing import Final, TypeAlias
 
 from netserv.signaling.gist.addresses import PackedAddress
 from netserv.signaling.gist.objects.mri import Mri
+from netserv.signaling.gist.service import LastBy
 from netserv.signaling.nslp.handling import Answer, Arrival
 from netserv.signaling.nslp.requests import Request
+from netserv.signaling.nslp.responses import Response, StackEntry
 
 SessionKey: TypeAlias = tuple[bytes, Mri]
 "SID, and MRI with the direction of the flow."
@@ -21,7 +23,7 @@ class Stage(Enum):
     WAITING = "waiting"
     "Sent on; the answer from further down is awaited."
     TURNING = "turning"
-    "A TRIGGER whose inner request is under way."
+    "A TRIGGER whose inner request is under way; or an off-path request that nodes around still answer."
     ANSWERED = "answered"
     "Kept for whoever sends it again."
     FORGOTTEN = "forgotten"
@@ -34,9 +36,10 @@ class Input(Enum):
     RESPONSE = "a response"
     LAST_NODE = "nobody is behind"
     TURN_BACK = "nobody is behind, and it is a TRIGGER"
+    SPREAD = "the path has answered, nodes around have not"
     FAILED = "could not be delivered"
     FAILED_FOR_GOOD = "can not be delivered"
-    OUTCOME = "outcome of the inner request"
+    OUTCOME = "outcome of the inner request, or of the nodes around"
     DEADLINE = "time is up"
 
 
@@ -61,6 +64,7 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], tuple[Stage, Action]]] = {
     (Stage.WAITING, Input.RESPONSE): (Stage.ANSWERED, Action.PASS_ON),
     (Stage.WAITING, Input.LAST_NODE): (Stage.ANSWERED, Action.TURN),
     (Stage.WAITING, Input.TURN_BACK): (Stage.TURNING, Action.OPEN),
+    (Stage.WAITING, Input.SPREAD): (Stage.TURNING, Action.NOTHING),
     (Stage.WAITING, Input.FAILED): (Stage.WAITING, Action.WAIT),
     (Stage.WAITING, Input.FAILED_FOR_GOOD): (Stage.ANSWERED, Action.ALONE),
     (Stage.WAITING, Input.DEADLINE): (Stage.ANSWERED, Action.ALONE),
@@ -68,6 +72,7 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], tuple[Stage, Action]]] = {
     (Stage.TURNING, Input.RESPONSE): (Stage.TURNING, Action.COUNT),
     (Stage.TURNING, Input.LAST_NODE): (Stage.TURNING, Action.NOTHING),
     (Stage.TURNING, Input.TURN_BACK): (Stage.TURNING, Action.NOTHING),
+    (Stage.TURNING, Input.SPREAD): (Stage.TURNING, Action.NOTHING),
     (Stage.TURNING, Input.FAILED): (Stage.TURNING, Action.NOTHING),
     (Stage.TURNING, Input.FAILED_FOR_GOOD): (Stage.TURNING, Action.NOTHING),
     (Stage.TURNING, Input.OUTCOME): (Stage.ANSWERED, Action.TELL),
@@ -76,6 +81,7 @@ TRANSITIONS: Final[Mapping[tuple[Stage, Input], tuple[Stage, Action]]] = {
     (Stage.ANSWERED, Input.RESPONSE): (Stage.ANSWERED, Action.COUNT),
     (Stage.ANSWERED, Input.LAST_NODE): (Stage.ANSWERED, Action.NOTHING),
     (Stage.ANSWERED, Input.TURN_BACK): (Stage.ANSWERED, Action.NOTHING),
+    (Stage.ANSWERED, Input.SPREAD): (Stage.ANSWERED, Action.NOTHING),
     (Stage.ANSWERED, Input.FAILED): (Stage.ANSWERED, Action.NOTHING),
     (Stage.ANSWERED, Input.FAILED_FOR_GOOD): (Stage.ANSWERED, Action.NOTHING),
     (Stage.ANSWERED, Input.OUTCOME): (Stage.ANSWERED, Action.COUNT),
@@ -96,7 +102,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer", "arrival", "data", "ends_at", "handle", "hops", "key", "nobody", "number", "peer", "reliable",
+        "answer", "around", "arrival", "below", "data", "ends_at", "gathering", "handle", "hops", "key", "nobody", "number", "peer", "reliable",
         "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
     )  # fmt: skip
 
@@ -111,6 +117,12 @@ class Exchange:
         "Of this node; None where it puts no entry on the stack."
         self.response = b""
         "What was sent up, once it was."
+        self.gathering = False
+        "Nodes around have not all answered."
+        self.around: tuple[StackEntry, ...] = ()
+        "What they have."
+        self.below: tuple[Response, LastBy | None] | None = None
+        "What the path has answered meanwhile, and how this node knows that it is the last one."
         self.handle: int | None = None
         "Of what GIST is to deliver further down."
         self.nobody = False

@@ -58,6 +58,7 @@ RULES: Final[Mapping[str, HeaderRule]] = {
     "ttl": _rule("ttl_s", "S", values.read_ttl, mandatory="S"),
     "url": _rule("url", "S", values.read_url, mandatory="S"),
     "digest": _rule("digest", "S", values.read_digest, values.write_digest, mandatory="S"),
+    "around": _rule("around", "SRP", values.read_around),
     "session": _rule("long_session", "SRP", values.read_session, _write_session),
     "password": _rule("password", "S", values.read_password),
     "user": _rule("user", "SRPT", values.read_word, mandatory="SR"),

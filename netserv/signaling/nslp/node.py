@@ -9,7 +9,7 @@ import msgspec
 from mdht.signing import SigningKey
 from netserv.errors import LocalProtocolError
 from netserv.signaling.gist.addresses import PackedAddress
-from netserv.signaling.gist.objects.mri import Direction, PathCoupledMri
+from netserv.signaling.gist.objects.mri import Area, Direction, OffPathMri, PathCoupledMri
 from netserv.signaling.gist.service import (
     LastBy,
     MessageStatus,
@@ -20,8 +20,10 @@ from netserv.signaling.gist.service import (
     RoutingStatus,
 )
 from netserv.signaling.nslp import requests, responses
+from netserv.signaling.nslp.acquaintances import Acquaintances
+from netserv.signaling.nslp.around import Surroundings, around_of, merged
 from netserv.signaling.nslp.asking import Asks, Settled
-from netserv.signaling.nslp.codes import NslpError
+from netserv.signaling.nslp.codes import Code, NslpError
 from netserv.signaling.nslp.config import NslpConfig
 from netserv.signaling.nslp.counters import NslpCounters
 from netserv.signaling.nslp.effects import Abandoned, Answered, NslpEffect, SetStateLifetime
@@ -32,7 +34,7 @@ from netserv.signaling.nslp.judging import Judge
 from netserv.signaling.nslp.relaying import Relay
 from netserv.signaling.nslp.requests import Request, Trigger
 from netserv.signaling.nslp.routing import downstream
-from netserv.signaling.nslp.text import padded
+from netserv.signaling.nslp.text import RESPONSE_BYTES_MAX, padded
 from netserv.signaling.nslp.triggering import SID_BYTES, WayBack
 from netserv.signaling.nslp.values import read_word
 
@@ -69,6 +71,8 @@ class NslpNode:
         unix_time: the wall clock, in seconds since 1970: when a request expires is said in that time.
         key: signs this node's entries; None: they are not signed.
         towards: which of its addresses the route to a host has, if that can be asked.
+        neighbours: further nodes that off-path requests are told, by their addresses.
+        hops_to: IP hops from here to a host, as far as they are known; 1 where it is on a link of this node.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class NslpNode:
         unix_time: Callable[[], float],
         key: SigningKey | None = None,
         towards: Callable[[PackedAddress], PackedAddress | None] | None = None,
+        neighbours: Callable[[], Sequence[PackedAddress]] = tuple,
+        hops_to: Callable[[PackedAddress], int] = lambda _host: 1,
     ) -> None:
         read_word(node_id)
         self._config = config
@@ -95,11 +101,22 @@ class NslpNode:
                 config=config, node_id=node_id, handler=handler, unix_time=unix_time, counters=self.counters
             )
         self._asks = Asks(config, handles)
+        self._acquaintances = Acquaintances(neighbours)
+        entries = Entries(node_id, addresses if callable(addresses) else lambda: addresses, key, towards)
+        self._surroundings = Surroundings(
+            config=config,
+            entries=entries,
+            judge=self._judge,
+            acquaintances=self._acquaintances,
+            counters=self.counters,
+        )
         self._relay = Relay(
             config=config,
-            entries=Entries(node_id, addresses if callable(addresses) else lambda: addresses, key, towards),
+            entries=entries,
             judge=self._judge,
             back=WayBack(config=config, node_id=node_id, judge=self._judge, asks=self._asks, rng=rng),
+            surroundings=self._surroundings,
+            hops_to=hops_to,
             handles=handles,
             counters=self.counters,
         )
@@ -107,7 +124,12 @@ class NslpNode:
     # What GIST says.
 
     def peering(self, query: RecvMessage, now: float) -> Peering:  # noqa: ARG002 - of the interface
-        """Be the next node of every NetServ session that passes; an end host only of those that end there."""
+        """Be the next node of every NetServ session that passes; an end host only of those that end there.
+
+        What neighbours tell each other off the path is for the one alone that it is addressed to.
+        """
+        if isinstance(query.mri, OffPathMri):
+            return Peering(peer=query.to_flow_endpoint)
         return Peering(peer=self._has_handler or query.to_flow_endpoint)
 
     def received(self, message: RecvMessage, now: float) -> list[NslpEffect]:
@@ -118,28 +140,36 @@ class NslpNode:
             # Whoever sent it has shown nowhere that he receives at his address, and there is no way to answer him.
             self.counters.unvalidated += 1
             return []
+        self._acquaintances.heard(message.sii, now)
+        if isinstance(message.mri, OffPathMri):
+            return self._drained(self._surroundings.received(message, now), now)
         is_response = responses.is_response(message.data)
         if is_response != (message.mri.direction == Direction.UPSTREAM):
             self.counters.strays += 1
             return []
         if is_response:
             return self._response((message.sid, downstream(message.mri)), message.data, now)
-        return self._relay.request(message, now)
+        return self._drained(self._relay.request(message, now), now)
 
     def reported(self, status: MessageStatus, now: float) -> list[NslpEffect]:
         """GIST has sent a message, or could not."""
         effects, settled = self._asks.reported(status.handle, status.failure, now)
-        return effects + self._settle(settled, now) + self._relay.reported(status.handle, status.failure, now)
+        effects += self._settle(settled, now) + self._relay.reported(status.handle, status.failure, now)
+        return self._drained(effects, now)
 
     def notified(self, notification: NetworkNotification, now: float) -> list[NslpEffect]:
         """Something has happened on a path."""
         session = (notification.sid, downstream(notification.mri))
         if notification.mri.direction != Direction.DOWNSTREAM:
             return []  # the way back: whoever asked asks again, and the answer is still here
+        if isinstance(notification.mri, OffPathMri):
+            if notification.kind is not NotificationKind.LAST_NODE:
+                return []  # a neighbour that starts anew is asked again
+            return self._drained(self._surroundings.unreachable(notification.sid, notification.mri, now), now)
         if notification.kind is NotificationKind.LAST_NODE:
             last_by = notification.last_by or LastBy.TIMEOUT
             effects = self._settle(self._asks.last_node(session, last_by), now)
-            return effects + self._relay.last_node(session, last_by, now)
+            return self._drained(effects + self._relay.last_node(session, last_by, now), now)
         if notification.kind in _LOST or notification.status is RoutingStatus.BAD:
             self._relay.trouble(session, now)
             self._asks.trouble(session, now)
@@ -148,11 +178,12 @@ class NslpNode:
     def tick(self, now: float) -> list[NslpEffect]:
         """Do what is due."""
         effects, settled = self._asks.tick(now)
-        return effects + self._settle(settled, now) + self._relay.tick(now)
+        effects += self._settle(settled, now) + self._relay.tick(now) + self._surroundings.tick(now)
+        return self._drained(effects, now)
 
     def next_deadline(self) -> float:
         """When to call `tick`; `math.inf` for never."""
-        return min(self._asks.next_deadline(), self._relay.next_deadline())
+        return min(self._asks.next_deadline(), self._relay.next_deadline(), self._surroundings.next_deadline())
 
     # What our own side wants.
 
@@ -187,14 +218,17 @@ class NslpNode:
             raise LocalProtocolError(
                 f"{len(text)} bytes do not fit a datagram, which has room for {most}: ask reliably"
             )
-        within_s = self._config.ask_within_s * (2 if isinstance(value, Trigger) else 1)
-        long = not isinstance(value, Trigger) and value.long_session
-        session = (sid or self._rng.randbytes(SID_BYTES), flow_mri(source, destination))
         number = requests.request_id(value, text)
-        begin = self._asks.begin
-        effects = begin(padded(text), number, session, reliable=reliable, within_s=within_s, now=now, long=long)
+        session = (sid or self._rng.randbytes(SID_BYTES), flow_mri(source, destination))
+        around = around_of(value)
         self.counters.asked += 1
-        return effects
+        if around is not None and around.area is Area.BUBBLE and self._judge is not None:
+            # This machine is a node itself, and knows others: it is the middle of the bubble.
+            return self._drained(self._surroundings.begin(session[0], value, around.radius, number, now), now)
+        within_s = self._config.ask_within_s * (2 if isinstance(value, Trigger) else 1)
+        within_s += self._config.around_s if around is not None else 0.0
+        begin, long = self._asks.begin, not isinstance(value, Trigger) and value.long_session
+        return begin(padded(text), number, session, reliable=reliable, within_s=within_s, now=now, long=long)
 
     def release(self, sid: bytes, *, source: PackedAddress, destination: PackedAddress) -> list[NslpEffect]:
         """End a session that was declared long."""
@@ -226,6 +260,18 @@ class NslpNode:
             if ask is not None:
                 return self._settle([Settled(ask, response)], now)
         return self._relay.response(session, data, response, now)
+
+    def _drained(self, effects: list[NslpEffect], now: float) -> list[NslpEffect]:
+        """With what comes of the off-path requests that all nodes around have answered."""
+        for found in self._surroundings.take_found():
+            if isinstance(found.whose, tuple):
+                effects += self._relay.gathered(found, now)
+                continue
+            self.counters.answered += 1
+            blank = responses.Response(target=found.target, request=found.whose, code=Code.OK)
+            response = merged(blank, found.entries, bytes_max=RESPONSE_BYTES_MAX)
+            effects.append(Answered(nonce=found.whose, response=response))
+        return effects
 
     def _settle(self, settled: Sequence[Settled], now: float) -> list[NslpEffect]:
         """Tell whoever asked, and let GIST forget the way."""

@@ -5,13 +5,17 @@ A request is sent on at once and unchanged, whatever this node says to it: that 
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
+from netserv.errors import LocalProtocolError
+from netserv.signaling.gist.addresses import PackedAddress
 from netserv.signaling.gist.messages import HOPS_DEFAULT
+from netserv.signaling.gist.objects.mri import Area
 from netserv.signaling.gist.service import LastBy, RecvMessage, SendFailure, SendMessage
+from netserv.signaling.nslp.around import Found, Surroundings, around_of, merged
 from netserv.signaling.nslp.asking import NOTIFICATION_WITHIN_S, TRANSIENT, Settled, message_to
 from netserv.signaling.nslp.codes import Code, NslpError
 from netserv.signaling.nslp.config import NslpConfig
@@ -42,6 +46,8 @@ class Relay:
         entries: of this node.
         judge: what this node says; None on a host that is no node: it only answers where a flow ends.
         back: opens the flow of a TRIGGER.
+        surroundings: tells off-path requests.
+        hops_to: IP hops from here to a host, as far as they are known.
         handles: numbers for what GIST is to report about.
         counters: of the node.
     """
@@ -53,6 +59,8 @@ class Relay:
         entries: Entries,
         judge: Judge | None,
         back: WayBack,
+        surroundings: Surroundings,
+        hops_to: Callable[[PackedAddress], int],
         handles: Iterator[int],
         counters: NslpCounters,
     ) -> None:
@@ -60,6 +68,8 @@ class Relay:
         self._entries = entries
         self._judge = judge
         self._back = back
+        self._surroundings = surroundings
+        self._hops_to = hops_to
         self._counters = counters
         self._due: Deadlines[ExchangeKey] = Deadlines()
         # Requests that were only sent on, one of a session: to say so when they are answered.
@@ -91,12 +101,15 @@ class Relay:
         exchange = self.exchanges.find(session, response.request)
         if exchange is None:
             return self._unasked(session, response)
+        if exchange.gathering and exchange.stage is Stage.WAITING:
+            last_by = None if response.stack or response.truncated else LastBy.ENDPOINT
+            return self._hold(exchange, response, last_by)
         action = exchange.step(Input.RESPONSE)
         if action is not Action.PASS_ON:
             self._counters.late += 1
             return []
         self._counters.responses += 1
-        if exchange.answer is None:  # a TRIGGER: the nodes on its way only relay
+        if exchange.answer is None:  # a TRIGGER or a balloon: the nodes on its way only relay
             return self._answer(exchange, data, now)
         # The flow's end may be a host that puts no entry of its own: then this node is the last one.
         last_by = None if response.stack or response.truncated else LastBy.ENDPOINT
@@ -155,6 +168,18 @@ class Relay:
         exchange.arrival = msgspec.structs.replace(exchange.arrival, distance=0)
         return self._answer(exchange, self._own(exchange, response, settled.last_by), now)
 
+    def gathered(self, found: Found, now: float) -> list[NslpEffect]:
+        """The nodes around have answered."""
+        exchange = self.exchanges.get(found.whose) if isinstance(found.whose, tuple) else None
+        if exchange is None or not exchange.is_open:
+            self._counters.late += 1
+            return []
+        exchange.gathering, exchange.around = False, found.entries
+        if exchange.stage is Stage.WAITING or exchange.step(Input.OUTCOME) is not Action.TELL:
+            return []
+        response, last_by = exchange.below or (self._blank(exchange), None)
+        return self._answer(exchange, self._own(exchange, response, last_by), now)
+
     def tick(self, now: float) -> list[NslpEffect]:
         """Do what is due."""
         effects: list[NslpEffect] = []
@@ -196,16 +221,44 @@ class Relay:
         ends_here = arrival.to_flow_endpoint or (
             isinstance(request, Trigger) and request.node_id == self._entries.node_id
         )
-        effects = [] if ends_here else self._send_on(exchange, now)
-        if request is not None and not isinstance(request, Trigger) and self._judge is not None:
-            verdict = self._judge.judge(request, arrival, now)
-            exchange.answer = verdict.answer
-            if verdict.authentic and _is_long(request):
-                effects += self.sessions.lengthen(exchange.session)
-        self._counters.refused += exchange.answer is not None and exchange.answer.code >= Code.BAD_REQUEST
-        if ends_here:
+        around = around_of(request) if self._judge is not None else None
+        area = None if around is None else around.area
+        # A bubble is around the sender, so the path behind this node is none of its business.
+        turns = ends_here or area is Area.BUBBLE
+        effects = [] if turns else self._send_on(exchange, now)
+        if request is not None and not isinstance(request, Trigger) and area is not Area.BALLOON:
+            # The hop from the sender counts; around a path, what is on it has the whole radius.
+            left = 0 if around is None else around.radius - (arrival.distance + 1 if area is Area.BUBBLE else 0)
+            effects += self._act(exchange, request, left, now)
+        if turns:
             effects += self._turn(exchange, LastBy.ENDPOINT if arrival.to_flow_endpoint else None, now)
+        self._counters.refused += exchange.answer is not None and exchange.answer.code >= Code.BAD_REQUEST
         return effects
+
+    def _act(self, exchange: Exchange, request: Setup | Remove | Probe, left: int, now: float) -> list[NslpEffect]:
+        """Have this node say what it says, and tell the nodes within `left` IP hops; beyond the radius it is nothing."""
+        if self._judge is None or left < 0:
+            return []
+        verdict = self._judge.judge(request, exchange.arrival, now)
+        exchange.answer = verdict.answer
+        effects = self.sessions.lengthen(exchange.session) if verdict.authentic and _is_long(request) else []
+        if not verdict.authentic or left == 0:
+            return effects
+        try:
+            effects += self._surroundings.begin(exchange.session[0], request, left, exchange.key, now)
+        except LocalProtocolError as error:
+            text = joined(exchange.answer.text, f"nodes around are not told: {error}")
+            exchange.answer = msgspec.structs.replace(exchange.answer, text=text)
+        else:
+            exchange.gathering = True
+        return effects
+
+    def _hold(self, exchange: Exchange, response: Response, last_by: LastBy | None) -> list[NslpEffect]:
+        """The path has answered; wait for the nodes around."""
+        exchange.step(Input.SPREAD)
+        exchange.below = response, last_by
+        self._due.set(exchange.key, exchange.ends_at)
+        return []
 
     def _again(self, exchange: Exchange, now: float) -> list[NslpEffect]:
         self._counters.repeated += 1
@@ -281,10 +334,17 @@ class Relay:
                 self._due.set(exchange.key, exchange.ends_at)
                 self._counters.triggers += 1
                 return self._back.send(exchange, exchange.request.inner, now)
+        effects: list[NslpEffect] = []
+        around = around_of(exchange.request)
+        if around is not None and around.area is Area.BALLOON and isinstance(exchange.request, Setup | Remove | Probe):
+            to_end = 0 if exchange.arrival.to_flow_endpoint else self._hops_to(exchange.session[1].destination)
+            effects = self._act(exchange, exchange.request, around.radius - to_end, now)
+        if exchange.gathering and exchange.stage is Stage.WAITING:
+            return effects + self._hold(exchange, self._blank(exchange), last_by)
         if exchange.step(Input.LAST_NODE) is not Action.TURN:
-            return []
+            return effects
         self._counters.turned += 1
-        return self._answer(exchange, self._own(exchange, self._blank(exchange), last_by), now)
+        return effects + self._answer(exchange, self._own(exchange, self._blank(exchange), last_by), now)
 
     def _alone(self, exchanges: Iterable[Exchange], what: Input, why: str, now: float) -> list[NslpEffect]:
         effects: list[NslpEffect] = []
@@ -293,7 +353,8 @@ class Relay:
                 self._counters.alone += 1
                 answer = exchange.answer or Answer(code=Code.ERROR)
                 exchange.answer = msgspec.structs.replace(answer, text=joined(answer.text, why))
-                effects += self._answer(exchange, self._own(exchange, self._blank(exchange), None), now)
+                below, last_by = exchange.below or (self._blank(exchange), None)
+                effects += self._answer(exchange, self._own(exchange, below, last_by), now)
         return effects
 
     def _answer(self, exchange: Exchange, data: bytes, now: float) -> list[NslpEffect]:
@@ -312,6 +373,8 @@ class Relay:
 
     def _own(self, exchange: Exchange, response: Response, last_by: LastBy | None) -> bytes:
         """A response with this node's entry, as it is sent."""
+        bytes_max = RESPONSE_BYTES_MAX if exchange.reliable else self._config.unreliable_bytes_max
+        response = merged(response, exchange.around, bytes_max=bytes_max)
         if exchange.answer is not None:
             response = self._entries.push(
                 response,
@@ -319,7 +382,7 @@ class Relay:
                 peer=exchange.peer,
                 distance=exchange.arrival.distance,
                 last_by=last_by,
-                bytes_max=RESPONSE_BYTES_MAX if exchange.reliable else self._config.unreliable_bytes_max,
+                bytes_max=bytes_max,
             )
             self._counters.truncated += response.truncated > 0
         return padded(encode(response))
@@ -337,6 +400,8 @@ class Relay:
         come = HOPS_DEFAULT - exchange.hops if 0 < exchange.hops <= HOPS_DEFAULT else 0
         patience_s = self._config.answer_within_s - come * self._config.answer_step_s
         patience_s = max(patience_s, self._config.discovery_s + DISCOVERY_MARGIN_S)
+        if around_of(exchange.request) is not None:
+            patience_s += self._config.around_s
         return patience_s + self._config.answer_within_s if isinstance(exchange.request, Trigger) else patience_s
 
 

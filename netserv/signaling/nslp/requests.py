@@ -22,7 +22,7 @@ from netserv.signaling.nslp.text import (
     unpadded,
     write_block,
 )
-from netserv.signaling.nslp.values import Dependency, Flow, ModuleRef, Prefix, Property
+from netserv.signaling.nslp.values import Around, Dependency, Flow, ModuleRef, Prefix, Property
 
 THE_NODE: Final = "*"
 "Target of a PROBE that asks about the node, not a module."
@@ -53,6 +53,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str | None = None
     "Only this node acts."
     properties: tuple[Property, ...] = ()
+    around: Around | None = None
+    "For the nodes around a place of the flow; None: for those on its path."
     long_session: bool = False
     "The routing state is to stay, for further requests in this session."
     password: str | None = None
@@ -81,6 +83,7 @@ class Remove(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     notification: str | None = None
     node_id: str | None = None
+    around: Around | None = None
     long_session: bool = False
     nonce: bytes | None = None
     expires: int | None = None
@@ -103,6 +106,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     "None: a public probe, which nodes may refuse."
     node_id: str | None = None
+    around: Around | None = None
     long_session: bool = False
     nonce: bytes | None = None
     expires: int | None = None

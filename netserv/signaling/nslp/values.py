@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from netserv.signaling.gist.addresses import PackedAddress, address_text
+from netserv.signaling.gist.objects.mri import RADIUS_MAX, Area
 from netserv.signaling.nslp.codes import NslpError
 from netserv.signaling.nslp.text import check_printable, shown
 
@@ -75,6 +76,21 @@ class Dependency(msgspec.Struct, frozen=True, gc=False):
         return self.name if self.least_version is None else f"{self.name}>={self.least_version}"
 
 
+class Around(msgspec.Struct, frozen=True, gc=False):
+    """For the nodes around a place of the flow, not for those on its path (thesis 7.5.2), `bubble 3`."""
+
+    area: Area
+    radius: int
+    "IP hops, 1 to 15."
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.radius <= RADIUS_MAX:
+            raise NslpError(f"around: a radius has 1 to {RADIUS_MAX} IP hops")
+
+    def __str__(self) -> str:
+        return f"{self.area.name.lower()} {self.radius}"
+
+
 class Flow(msgspec.Struct, frozen=True, gc=False):
     """From where to where a request travels, `src>dst`."""
 
@@ -91,6 +107,15 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     def swapped(self) -> "Flow":
         """The other way."""
         return Flow(self.destination, self.source)
+
+
+def read_around(text: str) -> Around:
+    """`bubble`, `balloon` or `hose`, and a number of IP hops."""
+    word, _, radius = text.partition(" ")
+    area = next((area for area in Area if area.name.lower() == word), None)
+    if area is None or _DIGITS.fullmatch(radius) is None:
+        raise NslpError(f"around: {shown(text)} is not bubble, balloon or hose with a number of hops")
+    return Around(area, int(radius))
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

@@ -22,6 +22,8 @@ from netserv.signaling.epidemic import (
 )
 
 SID = b"s" * 16
+CONFIG = EpidemicConfig(first_pause_s=0.2, longest_pause_s=1.0, tries_max=10)
+"Over datagrams, of which some are lost: ten questions in 8.4 s."
 
 
 def address(number: int) -> bytes:
@@ -34,7 +36,7 @@ class World:
     def __init__(self, links: dict[tuple[int, int], int], rng: Random, loss: float = 0.0) -> None:
         self.length = {**links, **{(b, a): length for (a, b), length in links.items()}}
         self.numbers = sorted({number for pair in links for number in pair})
-        self.nodes = {number: Epidemic[int](EpidemicConfig()) for number in self.numbers}
+        self.nodes = {number: Epidemic[int](CONFIG) for number in self.numbers}
         self.rng, self.loss = rng, loss
         self.acts: list[int] = []
         self.gathered: Gathered[int] | None = None
