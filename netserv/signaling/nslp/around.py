@@ -52,9 +52,9 @@ class _Told(msgspec.Struct):
     """A request that this node was told, or has begun."""
 
     request: Request
-    mri: dict[PackedAddress, OffPathMri] = {}  # noqa: RUF012 - msgspec copies it for each
+    mri: dict[PackedAddress, OffPathMri] = {}
     "By teller: the routing state on which it is answered."
-    asked: dict[PackedAddress, OffPathMri] = {}  # noqa: RUF012
+    asked: dict[PackedAddress, OffPathMri] = {}
     "By neighbour."
     whose: Whose | None = None
     hops: int = 0
@@ -109,10 +109,10 @@ class Surroundings:
             return self._answered(message.sid, mri, message.data, now)
         try:
             request = decode(message.data)
-            place = around_of(request)
-            if place is None or mri.radius > place.radius:
-                raise NslpError("a neighbour tells further than its publisher has signed")
         except NslpError:
+            request = None
+        place = around_of(request)
+        if request is None or place is None or mri.radius > place.radius:  # further than its publisher has signed
             self._counters.malformed += 1
             return []
         sid = message.sid
@@ -205,9 +205,7 @@ class Surroundings:
             last_by=None,
         )
         neighbours = self._acquaintances.all(now)
-        return self.epidemic.acted(
-            sid, self._entries.node_id, entry, neighbours, now, spread=verdict.authentic
-        )
+        return self.epidemic.acted(sid, self._entries.node_id, entry, neighbours, now, spread=verdict.authentic)
 
     def _ask(self, sid: bytes, neighbour: PackedAddress, data: bytes, budget: int, now: float) -> list[NslpEffect]:
         told, own = self._told[sid], self._entries.facing(neighbour)

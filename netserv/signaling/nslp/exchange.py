@@ -102,8 +102,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer", "around", "arrival", "below", "data", "ends_at", "gathering", "handle", "hops", "key", "nobody", "number", "peer", "reliable",
-        "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
+        "answer", "around", "arrival", "below", "data", "ends_at", "gathering", "handle", "hops", "key", "nobody",
+        "number", "peer", "reliable", "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
     )  # fmt: skip
 
     def __init__(self, key: ExchangeKey, request: Request | None, number: bytes, data: bytes, arrival: Arrival) -> None:

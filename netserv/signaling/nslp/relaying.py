@@ -236,7 +236,7 @@ class Relay:
         return effects
 
     def _act(self, exchange: Exchange, request: Setup | Remove | Probe, left: int, now: float) -> list[NslpEffect]:
-        """Have this node say what it says, and tell the nodes within `left` IP hops; beyond the radius it is nothing."""
+        """Have this node say what it says, and tell the nodes within `left` IP hops; beyond the radius, nothing."""
         if self._judge is None or left < 0:
             return []
         verdict = self._judge.judge(request, exchange.arrival, now)

@@ -80,6 +80,7 @@ class Path:
             key = keys[number - 1] if keys else None
             self.nodes.append(self._node(f"n{number}", f"10.0.{number}.1", handler, key))
         self.nodes.append(self._node("receiver", "10.9.0.1", receiver) if receiver else None)
+        self.length = len(self.nodes)
         self.addresses = [SENDER, *(packed(f"10.0.{n}.1") for n in range(1, len(handlers) + 1)), RECEIVER]
         self.filtering: Callable[[int, int, SendMessage], int] = lambda _source, _target, _message: 1
         self.sent: list[tuple[int, SendMessage]] = []
@@ -163,7 +164,7 @@ class Path:
     def _deliver(self, index: int, message: SendMessage) -> None:
         ahead = message.mri.destination == RECEIVER
         step = 1 if ahead == (message.mri.direction == Direction.DOWNSTREAM) else -1
-        end = len(self.nodes) if step > 0 else -1
+        end = self.length if step > 0 else -1
         target = next((place for place in range(index + step, end, step) if self.nodes[place]), None)
         if target is None:
             self._nobody(index, message)
