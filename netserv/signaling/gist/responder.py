@@ -69,7 +69,6 @@ class Responder:
         row = RespondingRow(mri, sid, nslp_id)
         row.expires_at = now + commons.validity_s()
         commons.table.add(row)
-        self.half_open += 1
         self._step(row, Input.QUERY, now, reply)
 
     def proved(self, mri: Mri, row: RespondingRow | None, proof: Proof, now: float) -> RespondingRow | None:
@@ -151,8 +150,7 @@ class Responder:
             return Action.NONE
         before = row.state
         row.state, action = step
-        if before is State.AWAITING_CONFIRM and row.state is not before:
-            self.half_open -= 1
+        self.half_open += (row.state is State.AWAITING_CONFIRM) - (before is State.AWAITING_CONFIRM)
         match action:
             case Action.RESPOND | Action.REFRESH:
                 self._respond(row, subject, now, again=action is Action.RESPOND)

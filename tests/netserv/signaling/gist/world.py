@@ -164,13 +164,15 @@ class Host:
     accepted: itertools.count = field(default_factory=lambda: itertools.count(2, 2))
     sent: list[Packet] = field(default_factory=list)
     "Datagrams of the node itself."
+    gateway: Link | None = None
+    "The way to addresses that nobody has."
     foreign: set[bytes] = field(default_factory=set)
     "Sources that the ingress filter refuses."
 
     # What the topology of the kernel is for the node.
 
     def outgoing(self, destination: bytes) -> Outgoing | None:
-        link = self.world.way(self, destination)
+        link = self.world.way(self, destination) or self.gateway
         if link is None:
             return None
         return Outgoing(interface=self.links.index(link) + 1, address=self.address, mtu=link.mtu)
