@@ -9,7 +9,7 @@ from netserv.signaling.gist.complaints import Complaints, simple
 from netserv.signaling.gist.cookies import CookieFacts
 from netserv.signaling.gist.effects import Caught, Outgoing, SendDatagram
 from netserv.signaling.gist.errors import ErrorCode, GistError, TypeFault, ValueFault
-from netserv.signaling.gist.forwarding import forward
+from netserv.signaling.gist.forwarding import forward, pass_on
 from netserv.signaling.gist.messages import Confirm, Query, Response
 from netserv.signaling.gist.objects.mri import Direction
 from netserv.signaling.gist.objects.nli import Nli
@@ -19,7 +19,14 @@ from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.responder import Proof, Reply, Responder, stamp_of
 from netserv.signaling.gist.responding import RespondingRow, State
 from netserv.signaling.gist.routing_state import Row
-from netserv.signaling.gist.service import Application, RecvMessage, RoutingStatus, SiiHandle, TransferAttributes
+from netserv.signaling.gist.service import (
+    Application,
+    RecvMessage,
+    RoutingStatus,
+    SendMessage,
+    SiiHandle,
+    TransferAttributes,
+)
 from netserv.signaling.gist.tlv import ObjectType, wrong_type
 from netserv.signaling.gist.validation import check_query
 from netserv.signaling.gist.wire import MAGIC, encode, mri_from
@@ -68,7 +75,11 @@ class Answering:
         row = commons.table.get(mri.encode(), query.sid, query.nslp_id)
         distance = distance_to(nli, packet)
         end = far_end(query.mri)
-        final = not packet.in_transit or (commons.topology.is_own(end))
+        if query.mri.direction is Direction.DOWNSTREAM and end != packet.destination[0]:
+            # Section 5.8.1.2: a Query goes where its flow goes. This one is none, or a router has changed it.
+            self._misdirected(query, packet, now)
+            return
+        final = not packet.in_transit or commons.topology.is_own(end)
         peering = application.peering(_asking(query, packet, hops, distance, to_endpoint=final), now)
         full = row is None and len(commons.table) >= commons.config.sessions_max
         if full:
@@ -81,6 +92,14 @@ class Answering:
             return
         commons.counters.queries_answered += 1
         self._answer(query, packet, row, distance, peering.payload, way, now)
+
+    def _misdirected(self, query: Query, packet: Caught, now: float) -> None:
+        if packet.in_transit:
+            pass_on(self._commons, packet)
+            return
+        self._commons.counters.wrong_encapsulation += 1
+        error = simple("it was not sent to the end of its flow", ErrorCode.INCORRECT_ENCAPSULATION)
+        self._complaints.about_packet(packet, error, now, nli=query.nli, nat=query.nat)
 
     def _answer(
         self,
@@ -201,16 +220,20 @@ class Answering:
         queried = confirm.mri if facts.translated_mri is None else mri_from(facts.translated_mri)
         mri = queried.inverted()
         row = self._commons.table.get(mri.encode(), confirm.sid, confirm.nslp_id)
+        waiting: list[SendMessage] = []
         if isinstance(row, QueryingRow):
             # Section 5.8.1.3: what came along the flow is right; against it, only where there is nothing better.
             if queried.direction is Direction.UPSTREAM:
                 self._commons.counters.old_confirms += 1
                 return
-            self._querier.displaced(row, now)
+            waiting = self._querier.displaced(row, now)
             row = None
         responding = row if isinstance(row, RespondingRow) else None
         proof = Proof(confirm, facts, association, address)
         installed = self._responder.proved(mri, responding, proof, now)
+        if installed is not None:
+            for message in waiting:
+                self._responder.send(installed, message, now)
         if installed is not None and confirm.nslp_data is not None:
             self._deliver(installed, confirm, packet)
 
@@ -269,7 +292,7 @@ class Answering:
                 self._associations.refuse(association, now)
                 return False
             hold_s = confirm.stack_configuration.hold_time_ms / 1000.0
-            self._associations.name_peer(association, confirm.nli.peer_identity, address, hold_s)
+            self._associations.name_peer(association, confirm.nli.peer_identity, address, hold_s, now)
         elif (association.peer_identity, association.peer_address) != (confirm.nli.peer_identity, address):
             commons.counters.incorrectly_delivered += 1
             error = simple("this association is another node's", ErrorCode.INCORRECTLY_DELIVERED_MESSAGE)

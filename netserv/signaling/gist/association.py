@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from netserv.signaling.gist.addresses import PackedAddress
+from netserv.signaling.gist.rate import TokenBucket
 from netserv.signaling.gist.service import SendMessage
 from netserv.signaling.gist.timers import Timed
 from netserv.signaling.gist.wire import StreamCutter
@@ -95,9 +96,10 @@ class Association(Timed):
         state: only `associations.py` assigns it.
         peer_identity: with `peer_address` from the peer's NLI; empty before a Confirm told it.
         confirmed: a valid Confirm has gone over it.
-        rows: those that lead over it.
+        rows: those that lead over it, in the order in which they came.
         backlog: encoded messages that wait for the connection.
-        under_way: messages that the peer is not known to have, oldest first, each with its row.
+        under_way: messages that the peer is not known to have, oldest first, each with its row if it has one.
+        errors: how many Errors may be sent on it; None before the first.
         probe_id: Hello-ID that a reply is awaited for; 0 for none.
         probe_covers: how many of `under_way` are known to be there once it has come.
         probe_until: the peer counts as gone then, s.
@@ -112,6 +114,7 @@ class Association(Timed):
         "confirmed",
         "cutter",
         "deadline",
+        "errors",
         "heard_at",
         "hello_at",
         "number",
@@ -139,10 +142,10 @@ class Association(Timed):
         self.peer_address: PackedAddress = b""
         self.peer_hold_s = math.inf
         self.confirmed = False
-        self.rows: set[Row] = set()
+        self.rows: dict[Row, None] = {}
         self.backlog: list[bytes] = []
         self.backlog_bytes = 0
-        self.under_way: deque[tuple[Row, SendMessage]] = deque()
+        self.under_way: deque[tuple[Row | None, SendMessage]] = deque()
         self.probe_id = 0
         self.probe_covers = 0
         self.probe_at = math.inf
@@ -151,6 +154,7 @@ class Association(Timed):
         self.heard_at = now
         self.deadline = math.inf
         self.cutter = cutter
+        self.errors: TokenBucket | None = None
 
     @property
     def usable(self) -> bool:

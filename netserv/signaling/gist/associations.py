@@ -1,6 +1,7 @@
 """Runs the messaging associations: opens, re-uses, keeps, closes them (RFC 5971 sections 4.4.3, 4.4.5, 6.4)."""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ UNDER_WAY_PROBE: Final = 512
 PER_PEER_MAX: Final = 4
 "Associations with one peer that are found for re-use: two securities, each opened by either side."
 
+Origin = tuple[Row | None, SendMessage]
+"Whose message it is."
 Lost = Callable[[Row, bool, float], None]
 "Called for each row of an association that is gone: the row, whether it never was there, and the time."
 
@@ -73,7 +76,7 @@ class Associations:
             return None
         association = self._new(self._next, secure=secure, ours=True, now=now)
         self._next += 2
-        self.name_peer(association, identity, address, peer_hold_s)
+        self.name_peer(association, identity, address, peer_hold_s, now)
         self._commons.out.append(OpenAssociation(association=association.number, to=(address, port), secure=secure))
         association.deadline = now + SETUP_S
         self._schedule(association)
@@ -102,7 +105,9 @@ class Associations:
         if association is not None:
             self._step(association, Input.CONNECTED, now)
 
-    def name_peer(self, association: Association, identity: bytes, address: PackedAddress, hold_s: float) -> None:
+    def name_peer(
+        self, association: Association, identity: bytes, address: PackedAddress, hold_s: float, now: float
+    ) -> None:
         """The peer's NLI and hold time, of the first handshake on the association."""
         if not association.ours and not association.confirmed:
             self._half_open -= 1
@@ -113,6 +118,9 @@ class Associations:
         same = self._by_peer.setdefault((identity, address), [])
         if len(same) < PER_PEER_MAX:
             same.append(association)
+        if association.state is State.CONNECTED:
+            association.hello_at = now + self._hello_pause(association)
+        self._schedule(association)
 
     def _new(self, number: int, *, secure: bool, ours: bool, now: float) -> Association:
         cutter = StreamCutter(self._commons.config.stream_message_max)
@@ -123,7 +131,12 @@ class Associations:
     # What goes over it.
 
     def send(
-        self, association: Association, message: Message, now: float, *, of: tuple[Row, SendMessage] | None = None
+        self,
+        association: Association,
+        message: Message,
+        now: float,
+        *,
+        of: Origin | None = None,
     ) -> bool:
         """Send a message, or keep it until the connection is there; False: refused, over a limit.
 
@@ -131,7 +144,7 @@ class Associations:
             association: one that has not ended.
             message: of any kind.
             now: the time, s.
-            of: row and NSLP's message, where somebody wants to hear of a failure.
+            of: the NSLP's message and its row if it has one, where somebody wants to hear of a failure.
         """
         if of is not None:
             waiting = len(of[1].data) if association.state is State.AWAITING_CONNECTION else 0
@@ -149,6 +162,15 @@ class Associations:
             self._probe(association, now)
         self._schedule(association)
         return True
+
+    def not_taken(self, association: Association, row: Row) -> None:
+        """The peer has refused messages of a session: those that it is not known to have count as lost."""
+        failing = [entry for entry in association.under_way if entry[0] is row]
+        if association.probe_id:
+            covered = list(association.under_way)[: association.probe_covers]
+            association.probe_covers -= sum(entry[0] is row for entry in covered)
+        association.under_way = deque(entry for entry in association.under_way if entry[0] is not row)
+        self._fail(failing)
 
     def heard(self, association: Association, now: float) -> None:
         """A message other than MA-Hello has come."""
@@ -309,17 +331,21 @@ class Associations:
                 del self._by_peer[(association.peer_identity, association.peer_address)]
         self._commons.queued_bytes -= association.backlog_bytes
         association.backlog, association.backlog_bytes = [], 0
-        told: set[Row] = set()
-        for row, message in association.under_way:
-            self._commons.report(message, SendFailure.TRANSPORT)
-            if row not in told:
-                told.add(row)
-                self._commons.notify(row, NotificationKind.COMMUNICATION_FAILURE, sii=row.handle())
+        self._fail(list(association.under_way))
         association.under_way.clear()
-        rows, association.rows = association.rows, set()
+        rows, association.rows = association.rows, {}
         for row in rows:
             row.association = None
             self._lost(row, refused, now)
+
+    def _fail(self, under_way: list[Origin]) -> None:
+        """Report messages that may not have arrived, and tell each session that it has lost some (section 4.1.2)."""
+        told: set[Row] = set()
+        for row, message in under_way:
+            self._commons.report(message, SendFailure.TRANSPORT)
+            if row is not None and row not in told:
+                told.add(row)
+                self._commons.notify(row, NotificationKind.COMMUNICATION_FAILURE, sii=row.handle())
 
     def close_all(self) -> None:
         """Close everything, for the end of the node."""

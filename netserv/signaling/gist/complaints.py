@@ -14,11 +14,15 @@ from netserv.signaling.gist.messages import Error
 from netserv.signaling.gist.objects.nat_traversal import NatTraversal
 from netserv.signaling.gist.objects.nli import Nli, decode_nli
 from netserv.signaling.gist.outbox import Outbox
+from netserv.signaling.gist.rate import TokenBucket
 from netserv.signaling.gist.tlv import ObjectType, find
 from netserv.signaling.gist.wire import MAGIC, MessageType, encode, error_about
 
 AMPLIFICATION_MAX: Final = 3
 "No answer has more than so many times the bytes of what it answers: the address may be somebody else's."
+
+ON_ASSOCIATION: Final = 20.0
+"On an association may be so many times more Errors a second than in datagrams: the peer is where it says."
 
 _SOURCE_FLAG: Final = 0x80
 _TYPE: Final = 0x7F
@@ -79,8 +83,12 @@ class Complaints:
         """Answer a message on an association with an Error on it."""
         if _is_error(data) or not association.usable:
             return
-        if not self._commons.error_limits.take(association.number, now):
+        if association.errors is None:
+            association.errors = TokenBucket(ON_ASSOCIATION * self._commons.config.errors_per_s, now)
+        if not association.errors.take(now):
+            # The peer may not believe that what was refused has arrived, and so it is told by the connection's end.
             self._commons.counters.errors_held_back += 1
+            self._associations.refuse(association, now)
             return
         self._commons.counters.errors_sent += 1
         self._associations.send(association, Error(error=error_about(data, error, d_mode=False)), now)

@@ -1,9 +1,11 @@
 """What others say of our messages: Errors (RFC 5971 sections 4.4.6, 5.6), and ICMP port unreachable (thesis 6.1.1)."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from netserv.signaling.gist.addresses import PackedAddress
 from netserv.signaling.gist.association import Association
+from netserv.signaling.gist.associations import Associations
 from netserv.signaling.gist.commons import Commons, q_mode_destination
 from netserv.signaling.gist.effects import Caught
 from netserv.signaling.gist.errors import ErrorCode, GistError
@@ -12,13 +14,14 @@ from netserv.signaling.gist.querier import Querier
 from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.responder import Responder
 from netserv.signaling.gist.responding import RespondingRow
+from netserv.signaling.gist.routing_state import Row
 from netserv.signaling.gist.service import LastBy, SendFailure
 from netserv.signaling.gist.tlv import ObjectType, find
 from netserv.signaling.gist.wire import MAGIC, MessageType, header_of
 
 _FORGOTTEN: Final = (ErrorCode.NO_ROUTING_STATE, ErrorCode.INCORRECTLY_DELIVERED_MESSAGE)
 "The peer has no row for what it got, or another one: the handshake is to be done again."
-_OF_QUERIES: Final = {
+_OF_QUERIES: Final[Mapping[int, SendFailure]] = {
     ErrorCode.HOP_LIMIT_EXCEEDED: SendFailure.HOPS,
     ErrorCode.MESSAGE_TOO_LARGE: SendFailure.TOO_LARGE,
     ErrorCode.UNKNOWN_NSLPID: SendFailure.NO_STATE,
@@ -33,10 +36,11 @@ _OF_QUERIES: Final = {
 class ErrorReception:
     """Acts on what is heard of our messages; nothing of it is ever answered."""
 
-    __slots__ = ("_commons", "_querier", "_responder")
+    __slots__ = ("_associations", "_commons", "_querier", "_responder")
 
-    def __init__(self, commons: Commons, querier: Querier, responder: Responder) -> None:
+    def __init__(self, commons: Commons, associations: Associations, querier: Querier, responder: Responder) -> None:
         self._commons = commons
+        self._associations = associations
         self._querier = querier
         self._responder = responder
 
@@ -62,28 +66,34 @@ class ErrorReception:
         if row is None:
             commons.counters.unexpected += 1
         elif error.code in _FORGOTTEN:
-            peer = row.peer
-            from_peer = (
-                association is not None and association is row.association
-                if packet is None
-                else peer is not None and packet.source[0] == peer.address
-            )
-            if not from_peer:
-                commons.counters.unexpected += 1
-            elif isinstance(row, QueryingRow):
-                self._querier.forgotten(row, now)
-            elif isinstance(row, RespondingRow):
-                self._responder.forgotten(row, now)
+            self._forgotten(row, packet, association, now)
         elif isinstance(row, QueryingRow) and header.kind == MessageType.QUERY:
-            if error.code == ErrorCode.ENDPOINT_FOUND:
-                self._querier.nobody(row, LastBy.ENDPOINT, now)
-            else:
-                failure = _OF_QUERIES.get(ErrorCode(error.code)) if error.code in _CODES else None
-                if failure is not None:
-                    self._querier.refused(row, failure, now)
+            self._of_query(row, error.code, now)
         elif isinstance(row, QueryingRow) and header.kind == MessageType.CONFIRM:
             # Whatever it did not like: without a Confirm there is no state at the peer.
             self._querier.forgotten(row, now)
+
+    def _forgotten(self, row: Row, packet: Caught | None, association: Association | None, now: float) -> None:
+        """A peer that has no state of that session: look for it anew, or let it go (section 4.4.6)."""
+        if association is not None:
+            from_peer = association is row.association
+        else:
+            from_peer = packet is not None and row.peer is not None and packet.source[0] == row.peer.address
+        if not from_peer:
+            self._commons.counters.unexpected += 1
+            return
+        if association is not None:
+            self._associations.not_taken(association, row)
+        if isinstance(row, QueryingRow):
+            self._querier.forgotten(row, now)
+        elif isinstance(row, RespondingRow):
+            self._responder.forgotten(row, now)
+
+    def _of_query(self, row: QueryingRow, code: int, now: float) -> None:
+        if code == ErrorCode.ENDPOINT_FOUND:
+            self._querier.nobody(row, LastBy.ENDPOINT, now)
+        elif code in _OF_QUERIES:
+            self._querier.refused(row, _OF_QUERIES[code], now)
 
     def unreachable(self, destination: PackedAddress, quoted: bytes, now: float) -> None:
         """A destination has no program on the GIST port: our Query has found nobody on its way.
@@ -109,6 +119,3 @@ class ErrorReception:
             commons.counters.unexpected += 1
             return
         self._querier.nobody(row, LastBy.ICMP, now)
-
-
-_CODES: Final = frozenset(map(int, ErrorCode))

@@ -66,7 +66,7 @@ class GistNode:
         responder = self._responder = Responder(commons, outbox, transmission)
         complaints = Complaints(commons, outbox, associations)
         answering = Answering(commons, outbox, associations, complaints, querier, responder)
-        errors = self._errors = ErrorReception(commons, querier, responder)
+        errors = self._errors = ErrorReception(commons, associations, querier, responder)
         self._reception = Reception(commons, associations, complaints, answering, querier, responder, errors, now)
         self._requests = Requests(commons, outbox, transmission, querier, responder)
 

@@ -116,9 +116,13 @@ class Querier:
         """The association of the row is gone, or was not had."""
         self._step(row, Input.ASSOCIATION_REFUSED if refused else Input.ASSOCIATION_LOST, now, SendFailure.TRANSPORT)
 
-    def displaced(self, row: QueryingRow, now: float) -> None:
-        """The responder's machine takes over the key."""
+    def displaced(self, row: QueryingRow, now: float) -> list[SendMessage]:
+        """A responding row takes the place of this one; what waits in it is for that."""
+        waiting = []
+        while row.queue is not None:
+            waiting.append(backlog.pop(self._commons, row))
         self._step(row, Input.DISPLACED, now)
+        return waiting
 
     # Time.
 
@@ -253,7 +257,7 @@ class Querier:
             commons.peers.release(peer)
             row.peer = None
         if row.association is not None:
-            row.association.rows.discard(row)
+            row.association.rows.pop(row, None)
             row.association = None
         commons.table.remove(row)
         commons.timers.cancel(row)

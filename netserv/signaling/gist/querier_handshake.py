@@ -198,10 +198,10 @@ class Handshake:
     def _use(self, row: QueryingRow, association: Association | None) -> None:
         if row.association is not association:
             if row.association is not None:
-                row.association.rows.discard(row)
+                row.association.rows.pop(row, None)
             row.association = association
         if association is not None:
-            association.rows.add(row)
+            association.rows[row] = None
             row.had_association = True
 
     def _confirm(

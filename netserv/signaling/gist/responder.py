@@ -210,10 +210,10 @@ class Responder:
         row.pending, row.next_at = None, math.inf
         row.expires_at = now + commons.validity_s()
         if row.association is not proof.association and row.association is not None:
-            row.association.rows.discard(row)
+            row.association.rows.pop(row, None)
         row.association = proof.association
         if proof.association is not None:
-            proof.association.rows.add(row)
+            proof.association.rows[row] = None
             row.had_association = True
         commons.counters.handshakes_as_responder += 1
         commons.set_status(row, RoutingStatus.GOOD)
@@ -240,7 +240,7 @@ class Responder:
             commons.peers.release(peer)
             row.peer = None
         if row.association is not None:
-            row.association.rows.discard(row)
+            row.association.rows.pop(row, None)
             row.association = None
         commons.table.remove(row)
         commons.timers.cancel(row)

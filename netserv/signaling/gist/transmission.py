@@ -75,8 +75,7 @@ class Transmission:
                 self._commons.report(message, SendFailure.SECURITY if secure else SendFailure.TRANSPORT)
                 return
         if association is not None:
-            self._associations.send(association, self._outbox.data(message, None, explicitly_routed=True), now)
-            self._commons.report(message, None, TransferAttributes(reliable=True, secure=association.secure))
+            self._on(association, None, message, now)
             return
         port = self._commons.config.port if sii.port == GIST_PORT else GIST_PORT
         if self._outbox.data_to(message, sii, port, now, distance=0, e=True):
@@ -89,10 +88,12 @@ class Transmission:
         while row.queue is not None and not self.waits(row, row.queue[0][0]):
             self.send(row, backlog.pop(self._commons, row), source_port, now)
 
-    def _on(self, association: Association, row: Row, message: SendMessage, now: float) -> None:
+    def _on(self, association: Association, row: Row | None, message: SendMessage, now: float) -> None:
         tracked = message.attributes.reliable or message.handle is not None
         of = (row, message) if tracked else None
-        if self._associations.send(association, self._outbox.data(message, None), now, of=of):
+        if self._associations.send(
+            association, self._outbox.data(message, None, explicitly_routed=row is None), now, of=of
+        ):
             self._commons.report(message, None, TransferAttributes(reliable=True, secure=association.secure))
         else:
             self._commons.report(message, SendFailure.RATE_LIMITED)

@@ -47,6 +47,10 @@ def check_query(commons: Commons, query: Query, packet: Caught) -> None:
     """
     check_nat(commons, query, packet)
     check_flow(commons, query.mri, packet)
+    if len(query.nli.address) != len(query.mri.source):
+        info = (object_value(framed(ObjectType.NLI, query.nli.encode()), 6),)
+        text = "the NLI has another IP version than the flow"
+        raise GistError(text, code=ErrorCode.OBJECT_VALUE_ERROR, subcode=ValueFault.NOT_SUPPORTED, info=info)
 
 
 def check_nat(commons: Commons, message: Query | Data, packet: Caught) -> None:

@@ -678,3 +678,11 @@ def test_both_flags_of_the_source_are_used_in_the_rfc_profile():
     assert [packet.source[0] == second.address for packet in second.sent] == [False, True, False, True]
     assert all(packet.router_alert for packet in second.sent)
     assert isinstance(decode(second.sent[0].payload[4:]), Query)
+
+
+def test_a_query_that_does_not_go_where_its_flow_goes_is_none():
+    single = Single()
+    query = single.query(mri=flow("10.0.0.1", "10.0.9.9"))
+    (effect,) = single.caught(query, in_transit=True)
+    assert isinstance(effect, Forward)
+    assert said_about(single, query).code == ErrorCode.INCORRECT_ENCAPSULATION

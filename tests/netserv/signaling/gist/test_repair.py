@@ -212,3 +212,43 @@ def test_an_old_confirm_that_comes_late_does_not_bring_the_old_peer_back():
     (row,) = receiver.node.status(world.now).rows
     assert row.peer == "10.0.2.1"
     assert receiver.node.counters.old_confirms == 1
+
+
+def test_reliable_messages_that_the_peer_refuses_are_reported_and_the_session_is_made_anew():
+    world, sender, second, _ = line()
+    sender.send(message(FLOW, b"one", handle=1))
+    world.run(5.0)
+    second.perform(second.node.set_state_lifetime(32704, FLOW.inverted(), SID, 0.0, world.now))
+    sender.send(message(FLOW, b"refused", handle=2))
+    world.run(1.0)
+    assert [(status.handle, status.failure) for status in sender.nslp.failures()] == [(2, SendFailure.TRANSPORT)]
+    sender.send(message(FLOW, b"two", handle=3))
+    world.run(5.0)
+    assert second.nslp.data() == [b"one", b"two"]
+    assert len(sender.nslp.failures()) == 1
+
+
+def test_a_silent_association_lives_as_long_as_its_sessions():
+    world, sender, second, _ = line(config=GistConfig(validity_s=4000.0))
+    sender.send(message(FLOW, b"one"))
+    world.run(1.0)
+    long_lived(sender, world)
+    world.run(1500.0)
+    assert sender.node.counters.restarts == 0
+    assert sender.node.counters.hellos_sent > 50
+    second.send(message(FLOW.inverted(), b"still there"))
+    world.run(1.0)
+    assert sender.nslp.data() == [b"still there"]
+
+
+def test_what_waits_to_go_against_the_flow_goes_by_the_state_that_comes_along_it():
+    world, sender, second, _ = line(config=GistConfig(upstream_queries=True))
+    sender.kill()
+    sender.icmp = False
+    second.send(message(FLOW.inverted(), b"waits", attributes=DATAGRAM))
+    world.run(1.0)
+    sender.start()
+    sender.send(message(FLOW, b"down", attributes=DATAGRAM))
+    world.run(0.2)
+    assert sender.nslp.data() == [b"waits"]
+    assert second.nslp.data() == [b"down"]
