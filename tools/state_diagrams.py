@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from dhtboot import bootstrap_client
 from dhtboot.chord import join as chord_join
 from dhtboot.kademlia import join
+from netserv.signaling.gist import association, querying, responding
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 
@@ -38,6 +39,11 @@ MACHINES: Final[Mapping[str, Machine]] = {
         bootstrap_client.Phase.IDLE,
         bootstrap_client.TRANSITIONS,
         bootstrap_client.ClientAction.NONE,
+    ),
+    "querying node": Machine("gist.md", querying.State.NEW, querying.TRANSITIONS, querying.Action.NONE),
+    "responding node": Machine("gist.md", responding.State.NEW, responding.TRANSITIONS, responding.Action.NONE),
+    "messaging association": Machine(
+        "gist.md", association.State.AWAITING_CONNECTION, association.TRANSITIONS, association.Action.NONE
     ),
 }
 
