@@ -33,8 +33,8 @@ class Ask:
     """A request of our own, under way."""
 
     __slots__ = (
-        "data", "ends_at", "failure", "handle", "inner_of", "long", "nobody", "number", "reliable", "resend_at",
-        "resend_s", "session", "started",
+        "data", "delivered", "ends_at", "failure", "handle", "inner_of", "long", "nobody", "number", "reliable",
+        "resend_at", "resend_s", "session", "started",
     )  # fmt: skip
 
     def __init__(self, number: bytes, session: SessionKey, data: bytes, *, reliable: bool, started: float) -> None:
@@ -51,6 +51,8 @@ class Ask:
         self.long = False
         self.inner_of: ExchangeKey | None = None
         "The TRIGGER that has it sent."
+        self.delivered = False
+        "GIST has sent it to a next node, as far as it knows."
         self.nobody = False
         self.failure: SendFailure | None = None
         "The last one."
@@ -139,7 +141,10 @@ class Asks:
     def reported(self, handle: int, failure: SendFailure | None, now: float) -> tuple[list[NslpEffect], list[Settled]]:
         """GIST has sent one of them, or could not."""
         ask = self._of_handle.get(handle)
-        if ask is None or failure is None:
+        if ask is None:
+            return [], []
+        ask.delivered = failure is None
+        if failure is None:
             return [], []
         ask.failure = failure
         if failure is SendFailure.NO_NEXT_NODE:
@@ -154,18 +159,24 @@ class Asks:
             return [], [Settled(ask, reason=f"GIST could not send it: {failure.value}")]
         return [], []
 
-    def last_node(self, session: SessionKey, last_by: LastBy) -> list[Settled]:
-        """GIST knows that no node is on the path."""
-        return [
-            Settled(ask, reason=f"no NetServ node is on the path: {HOW_LAST[last_by]}", last_by=last_by)
-            for ask in self.of_session(session)
-        ]
+    def last_node(self, session: SessionKey, last_by: LastBy, now: float) -> list[Settled]:
+        """GIST knows that no node is on the path.
+
+        What was delivered had one, which is gone or cannot be heard: GIST has to look for another one.
+        """
+        settled = []
+        for ask in self.of_session(session):
+            if ask.delivered:
+                self._soon(ask, now)
+            else:
+                settled.append(_unheard(ask, last_by))
+        return settled
 
     def trouble(self, session: SessionKey, now: float) -> None:
         """The way to the next node is gone: send again soon."""
         for ask in self.of_session(session):
             if not ask.nobody:
-                self._wake(ask, min(now + self._config.retry_s, ask.resend_at, ask.ends_at))
+                self._soon(ask, now)
 
     def tick(self, now: float) -> tuple[list[NslpEffect], list[Settled]]:
         """Send again what has no answer yet, give up what has had its time."""
@@ -174,7 +185,7 @@ class Asks:
         for session, number in self._due.due(now):
             ask = self._of_session[session][number]
             if ask.nobody:
-                settled += [one for one in self.last_node(session, LastBy.TIMEOUT) if one.ask is ask]
+                settled.append(_unheard(ask, LastBy.TIMEOUT))
             elif now >= ask.ends_at:
                 last = f"; GIST said last: {ask.failure.value}" if ask.failure is not None else ""
                 settled.append(Settled(ask, reason=f"no answer within {now - ask.started:.0f} s{last}"))
@@ -190,6 +201,7 @@ class Asks:
         self._of_handle.pop(ask.handle, None)
         ask.handle = next(self._handles)
         self._of_handle[ask.handle] = ask
+        ask.delivered = False
         ask.resend_at = now + ask.resend_s
         ask.resend_s = 2 * ask.resend_s if ask.reliable else self._config.resend_s
         self._wake(ask, min(ask.resend_at, ask.ends_at))
@@ -197,8 +209,15 @@ class Asks:
             message_to(self._config, ask.session[0], ask.session[1], ask.data, reliable=ask.reliable, handle=ask.handle)
         ]
 
+    def _soon(self, ask: Ask, now: float) -> None:
+        self._wake(ask, min(now + self._config.retry_s, ask.resend_at, ask.ends_at))
+
     def _wake(self, ask: Ask, at: float) -> None:
         self._due.set((ask.session, ask.number), at)
+
+
+def _unheard(ask: Ask, last_by: LastBy) -> Settled:
+    return Settled(ask, reason=f"no NetServ node is on the path: {HOW_LAST[last_by]}", last_by=last_by)
 
 
 def message_to(

@@ -102,8 +102,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer", "around", "arrival", "below", "data", "ends_at", "gathering", "handle", "hops", "key", "nobody",
-        "number", "peer", "reliable", "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
+        "answer", "around", "arrival", "below", "data", "delivered", "ends_at", "gathering", "handle", "hops", "key",
+        "nobody", "number", "peer", "reliable", "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
     )  # fmt: skip
 
     def __init__(self, key: ExchangeKey, request: Request | None, number: bytes, data: bytes, arrival: Arrival) -> None:
@@ -125,6 +125,8 @@ class Exchange:
         "What the path has answered meanwhile, and how this node knows that it is the last one."
         self.handle: int | None = None
         "Of what GIST is to deliver further down."
+        self.delivered = False
+        "GIST has sent it to a next node, as far as it knows."
         self.nobody = False
         "GIST has found no next node; how it knows that follows, or not."
         self.ends_at = 0.0

@@ -168,7 +168,7 @@ class NslpNode:
             return self._drained(self._surroundings.unreachable(notification.sid, notification.mri, now), now)
         if notification.kind is NotificationKind.LAST_NODE:
             last_by = notification.last_by or LastBy.TIMEOUT
-            effects = self._settle(self._asks.last_node(session, last_by), now)
+            effects = self._settle(self._asks.last_node(session, last_by, now), now)
             return self._drained(effects + self._relay.last_node(session, last_by, now), now)
         if notification.kind in _LOST or notification.status is RoutingStatus.BAD:
             self._relay.trouble(session, now)

@@ -116,10 +116,12 @@ class Relay:
         return self._answer(exchange, self._own(exchange, response, last_by), now)
 
     def last_node(self, session: SessionKey, last_by: LastBy, now: float) -> list[NslpEffect]:
-        """GIST knows that nobody is behind this node."""
+        """GIST knows that nobody is behind this node: what a next node has got already may be lost with it."""
         effects: list[NslpEffect] = []
         for exchange in self.exchanges.of_session(session):
-            if exchange.is_open:
+            if exchange.delivered and exchange.is_open:
+                self._retry_later(exchange, now)
+            elif exchange.is_open:
                 effects += self._turn(exchange, last_by, now)
         passed = self._overloaded.pop(session, None)
         if passed is not None:
@@ -129,7 +131,10 @@ class Relay:
     def reported(self, handle: int, failure: SendFailure | None, now: float) -> list[NslpEffect]:
         """GIST has sent a request on, or could not."""
         exchange = self.exchanges.of_handle(handle)
-        if exchange is None or failure is None:
+        if exchange is None:
+            return []
+        exchange.delivered = failure is None
+        if failure is None:
             return []
         if failure is SendFailure.OWN_DESTINATION:
             return self._turn(exchange, LastBy.ENDPOINT, now)
@@ -295,7 +300,7 @@ class Relay:
         return [self._upwards(exchange, self._own(exchange, response, None))]
 
     def _send_on(self, exchange: Exchange, now: float) -> list[NslpEffect]:
-        exchange.sent_at = now
+        exchange.sent_at, exchange.delivered = now, False
         self._counters.sent_on += 1
         exchange.resend_s = self._config.resend_s if exchange.resend_s else self._config.resend_unreliable_s
         again_at = exchange.ends_at if exchange.reliable_on else now + exchange.resend_s
