@@ -19,6 +19,7 @@ import trio
 
 from netserv.signaling.gist.addresses import Endpoint, PackedAddress, address_text, endpoint_text, packed
 from netserv.signaling.transport.authorised_peers import EVERYBODY, AuthorisedPeers, allowed
+from netserv.signaling.transport.tcp_options import retry_soon
 from netserv.signaling.transport.tls import TlsContexts, names_of
 
 log = logging.getLogger(__name__)
@@ -187,6 +188,7 @@ class Associations:
     async def _accept(self, stream: trio.SocketStream, *, secure: bool) -> None:
         try:
             peer = _endpoint(stream.socket.getpeername())
+            retry_soon(stream.socket)
         except OSError:  # it has left already
             await trio.aclose_forcefully(stream)
             return
@@ -224,6 +226,7 @@ class Associations:
         address, port = association.peer
         family = socket.AF_INET6 if len(address) == 16 else socket.AF_INET
         sock = trio.socket.socket(family, socket.SOCK_STREAM)
+        retry_soon(sock)
         try:
             with trio.fail_after(self._limits.connect_s):
                 if source is not None:
