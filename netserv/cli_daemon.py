@@ -48,6 +48,7 @@ def config_of(options: argparse.Namespace) -> DaemonConfig:
         state_dir=options.state_dir or default_state_dir(os.environ),
         node_id=options.node_id,
         profile=options.profile,
+        validity_s=options.validity,
         catching=options.interceptor,
         interfaces=tuple(options.interface),
         neighbours=tuple(options.neighbour),

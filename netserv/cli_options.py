@@ -22,6 +22,8 @@ from netserv.signaling.nslp.values import Around
 
 TIMEOUT_S: Final = 30.0
 "For an answer: the last node of a path needs 7.5 s where ICMP is filtered, and each loss up to 4 s."
+VALIDITY_MAX_S: Final = 3_600.0
+"A node that has gone is missed after an hour at the latest."
 
 _EXAMPLES: Final = """\
 examples:
@@ -158,6 +160,7 @@ def _signal(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
         help="a node to tell what is for the nodes around a place; repeatable (those that signalling has met)",
     )
     add("--profile", choices=("netserv", "rfc"), default="netserv", help="timing: 7.5 s until nobody is there, or 63.5")
+    add("--validity", type=_validity, default=30.0, metavar="S", help="seconds that state lives without a refresh (30)")
     add("--port", type=_port, default=GIST_PORT, help=f"UDP and TCP port ({GIST_PORT}, which others' packets go to)")
     add("--tls", action="store_true", help="offer associations by TLS too")
     add("--tls-only", action="store_true", help="no plain TCP, and no next node without TLS; implies --tls")
@@ -249,6 +252,12 @@ def _timeout(text: str) -> float:
     if not 0.0 < seconds <= TIMEOUT_MAX_S:
         raise argparse.ArgumentTypeError(f"{text!r} is not within 0..{TIMEOUT_MAX_S:g} seconds")
     return seconds
+
+
+def _validity(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text) or not 1.0 <= float(text) <= VALIDITY_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1..{VALIDITY_MAX_S:g} seconds")
+    return float(text)
 
 
 def _metrics(text: str) -> Address:

@@ -37,6 +37,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag_field="request", tag="a
     reliable: bool = True
     "By associations; else by datagrams where the message is short enough."
     timeout_s: Annotated[float, msgspec.Meta(gt=0.0, le=TIMEOUT_MAX_S)] = 60.0
+    sid: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)] | None = None
+    "Session of several requests; None: one for this request."
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag_field="request", tag="status"):

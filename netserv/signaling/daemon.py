@@ -79,6 +79,7 @@ class Daemon:
             destination=request.destination,
             reliable=request.reliable,
             timeout_s=request.timeout_s,
+            sid=request.sid,
         )
         return Answer(text=responses.encode(response), elapsed_s=trio.current_time() - begun)
 

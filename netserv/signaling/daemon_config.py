@@ -20,6 +20,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str | None = None
     "None: the one of the state directory."
     profile: Profile = "netserv"
+    validity_s: float = 30.0
+    "That routing state lives without a refresh, which comes after a half to three quarters of it."
     catching: Catching = "auto"
     interfaces: tuple[str, ...] = ()
     "Only what comes by these is treated, other packets go their way; none: all."

@@ -115,6 +115,7 @@ def make_nodes(config: DaemonConfig, state: NodeState, machine: Machine, handler
     settings = msgspec.structs.replace(
         gist_config(config.profile),
         port=machine.port.port,
+        validity_s=config.validity_s,
         association_port=port_of(machine.plain) if machine.plain else None,
         offer_secure=bool(machine.secure),
         secure_port=port_of(machine.secure) if machine.secure else None,

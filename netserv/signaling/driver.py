@@ -106,7 +106,14 @@ class Driver:
         return len(self._asking)
 
     async def ask(
-        self, text: bytes, *, source: PackedAddress, destination: PackedAddress, reliable: bool, timeout_s: float
+        self,
+        text: bytes,
+        *,
+        source: PackedAddress,
+        destination: PackedAddress,
+        reliable: bool,
+        timeout_s: float,
+        sid: bytes | None = None,
     ) -> Response:
         """Send a request along the path to a host, and wait for what the nodes on it say.
 
@@ -116,6 +123,7 @@ class Driver:
             destination: of the host.
             reliable: by associations.
             timeout_s: how long to wait.
+            sid: session of several requests, 16 random bytes; None: one for this request.
 
         Raises:
             NetservError: the text is no request, nobody is on the path, or no answer came.
@@ -129,7 +137,9 @@ class Driver:
         asked = self._asking[number] = _Asked()
         try:
             now = trio.current_time()
-            wanted = self._nslp.ask(request, source=source, destination=destination, reliable=reliable, now=now)
+            wanted = self._nslp.ask(
+                request, source=source, destination=destination, reliable=reliable, now=now, sid=sid
+            )
             self._work(self._wanted(wanted, now), now)
             with trio.move_on_after(timeout_s):
                 await asked.done.wait()

@@ -11,6 +11,8 @@ from netserv.cli_options import parse_arguments
         ("signal stop", "invalid choice: 'stop'"),
         ("signal daemon --port 0", "'0' is not within 1..65535"),
         ("signal daemon --interceptor bpf", "invalid choice: 'bpf'"),
+        ("signal daemon --validity 0.5", "'0.5' is not within 1..3600 seconds"),
+        ("signal daemon --validity inf", "'inf' is not within 1..3600 seconds"),
         ("signal daemon --node-id a/b", "'a/b': up to 63 letters"),
         ("signal daemon --metrics nowhere", "'nowhere' is neither a port"),
         ("probe", "required: --toward"),

@@ -121,7 +121,9 @@ class Cores:
     def notified(self, notification: NetworkNotification, now: float) -> list[Any]:
         return self._answer("notified", notification.kind)
 
-    def ask(self, request: Any, *, source: bytes, destination: bytes, reliable: bool, now: float) -> list[Any]:
+    def ask(
+        self, request: Any, *, source: bytes, destination: bytes, reliable: bool, now: float, sid: bytes | None
+    ) -> list[Any]:
         return self._answer("ask", source, destination, reliable)
 
     async def until(self, condition: Any) -> None:
