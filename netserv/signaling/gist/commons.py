@@ -9,6 +9,7 @@ from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.cookies import ResponderCookies
 from netserv.signaling.gist.counters import GistCounters
 from netserv.signaling.gist.effects import Deliver, Effect, Notify, Outgoing, Report, Topology
+from netserv.signaling.gist.ends import Ends
 from netserv.signaling.gist.objects.mri import Direction, Mri, PathCoupledMri
 from netserv.signaling.gist.objects.nli import Nli
 from netserv.signaling.gist.peers import Peers
@@ -51,6 +52,7 @@ class Commons:
         "cookies",
         "counters",
         "datagrams",
+        "ends",
         "error_limits",
         "identity",
         "out",
@@ -81,6 +83,7 @@ class Commons:
         self.table = RoutingTable()
         self.timers = Timers()
         self.peers = Peers()
+        self.ends = Ends()
         self.stacks = Stacks(config)
         self.cookies = ResponderCookies(rng, now)
         self.datagrams = TokenBucket(config.datagrams_per_s, now)

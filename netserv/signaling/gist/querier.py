@@ -187,7 +187,7 @@ class Querier:
             case Action.HEAR:
                 row.inactive_at = now + row.lifetime_s
             case Action.GIVE_UP:
-                self._give_up(row, subject)
+                self._give_up(row, subject, now)
             case Action.FAIL:
                 self._end(row, subject)
             case Action.END:
@@ -241,7 +241,8 @@ class Querier:
 
     # The end.
 
-    def _give_up(self, row: QueryingRow, last_by: LastBy) -> None:
+    def _give_up(self, row: QueryingRow, last_by: LastBy, now: float) -> None:
+        self._commons.ends.note(row.flow, row.nslp_id, last_by, now)
         self._commons.counters.last_node += 1
         self._commons.notify(row, NotificationKind.LAST_NODE, last_by=last_by)
         self._end(row, SendFailure.NO_NEXT_NODE)

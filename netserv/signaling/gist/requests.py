@@ -55,7 +55,7 @@ class Requests:
         if self._commons.topology.is_own(end):
             # Section 4.3.3, and 4.3.4: behind the end of the flow is nobody.
             self._commons.report(message, SendFailure.OWN_DESTINATION)
-            self._last_node(message)
+            self._last_node(message, LastBy.ENDPOINT)
             return
         row = self._commons.table.get(message.mri.encode(), message.sid, message.nslp_id)
         attributes = message.attributes
@@ -96,6 +96,7 @@ class Requests:
             check_words(payload, ObjectType.NSLP_DATA)
             if len(payload) > PAYLOAD_MAX:
                 raise LocalProtocolError(f"a payload for Queries has {PAYLOAD_MAX} bytes at most")
+        self._commons.ends.forget(mri.encode())
         for row in self._rows(nslp_id, mri, None):
             if isinstance(row, QueryingRow):
                 # Section 7.1.3: at once too where the way here is known to be right.
@@ -116,10 +117,14 @@ class Requests:
         """There is no row: look for the next node, if that can be done in this direction."""
         commons = self._commons
         destination = q_mode_destination(message.mri, upstream=commons.config.upstream_queries)
+        last_by = commons.ends.known(message.mri.encode(), message.nslp_id, now)
         if destination is None:
             commons.report(message, SendFailure.NO_STATE)
         elif commons.topology.outgoing(destination) is None:
             commons.report(message, SendFailure.UNREACHABLE)
+        elif last_by is not None:
+            commons.report(message, SendFailure.NO_NEXT_NODE)
+            self._last_node(message, last_by)
         elif message.attributes.secure and not commons.stacks.can_secure():
             commons.report(message, SendFailure.SECURITY)
         elif len(commons.table) >= commons.config.sessions_max:
@@ -146,10 +151,10 @@ class Requests:
             self._outbox.along_flow(self._outbox.data(message, way, q_mode=True), ip_ttl)
             commons.report(message, None, TransferAttributes(q_mode=True, no_state=True))
 
-    def _last_node(self, message: SendMessage) -> None:
+    def _last_node(self, message: SendMessage, last_by: LastBy) -> None:
         self._commons.counters.last_node += 1
         self._commons.notify_flow(
-            message.nslp_id, message.sid, message.mri, NotificationKind.LAST_NODE, last_by=LastBy.ENDPOINT
+            message.nslp_id, message.sid, message.mri, NotificationKind.LAST_NODE, last_by=last_by
         )
 
 
