@@ -21,20 +21,19 @@ def publisher(sender: Host, *nodes: Host) -> None:
 
 def daemon(host: Host, *arguments: str) -> Process:
     """Start one and wait until it is ready."""
-    words = (
-        "signal",
-        "daemon",
-        "--node-id",
-        host.name,
-        "--publishers",
-        "publishers.toml",
-        "--control",
-        "control",
-        "-v",
-    )
-    process = host.popen(host.program("netserv"), *words, *arguments)
-    process.wait_for("is ready")
-    return process
+    return daemons(host, arguments=arguments)[host.name]
+
+
+def daemons(*hosts: Host, arguments: tuple[str, ...] = ()) -> dict[str, Process]:
+    """Start one on each host and wait until all are ready."""
+    known = ("--publishers", "publishers.toml", "--control", "control", "-v", *arguments)
+    started = {
+        host.name: host.popen(host.program("netserv"), "signal", "daemon", "--node-id", host.name, *known)
+        for host in hosts
+    }
+    for process in started.values():
+        process.wait_for("is ready")
+    return started
 
 
 def status(host: Host) -> Status:
