@@ -62,7 +62,9 @@ async def _loop(interceptor: Interceptor) -> None:
 async def _node(method: str) -> None:
     async with AsyncExitStack() as opened:
         port = opened.enter_context(UdpPort())
-        interceptor = await opened.enter_async_context(intercepting(Method(method), InterceptConfig(), port))
+        interceptor = await opened.enter_async_context(
+            intercepting(Method(method), InterceptConfig(newcomers_per_s=0), port)
+        )
         nursery = await opened.enter_async_context(trio.open_nursery())
         nursery.start_soon(_loop, interceptor)
         before = time.process_time()

@@ -42,7 +42,7 @@ _PMTUDISC_DO: Final = 2
 _INT: Final = struct.Struct("=i")
 _PKTINFO4: Final = struct.Struct("=i4s4s")
 _PKTINFO6: Final = struct.Struct("=16si")
-RECEIVE_BUFFER_BYTES: Final = 4 << 20
+RECEIVE_BUFFER_BYTES: Final = 1 << 20
 "The kernel's default of 208 KiB loses bursts of a few hundred packets."
 ANCILLARY_BYTES: Final = 1_024
 "Room for all of it: below 300 bytes with the longest IPv4 options, and a hop-by-hop header of up to 500."

@@ -12,6 +12,8 @@ from netserv.signaling.gist.effects import Caught
 
 NSLPS_MAX: Final = 10
 "Values that one `u32` match of iptables compares with; a node hosts one application, or a few."
+RATE_MAX: Final = 10_000
+"A second, which is the most that the match `limit` of iptables knows."
 _OWN_TABLES: Final = frozenset({253, 254, 255})
 
 
@@ -28,6 +30,10 @@ class InterceptConfig(msgspec.Struct, frozen=True, kw_only=True):
     "nfqueue: the number of the queue."
     queue_max: int = 4_096
     "nfqueue: packets that wait for their verdict; of 512 bytes each they are 2 MB. More pass by unseen."
+    newcomers_per_s: int = 1_500
+    "Packets of any source that the kernel lets through; 0: all. A core treats some 5,000 Queries a second."
+    known_per_s: int = 4_500
+    "More of sources that have sent before in the last seconds."
 
     def __post_init__(self) -> None:
         if not 0 < len(self.nslp_ids) <= NSLPS_MAX:
@@ -38,6 +44,8 @@ class InterceptConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise LocalProtocolError("a mark has 32 bits and is not 0, the number of a queue has 16")
         if not 0 < self.table < 32_766 or self.table in _OWN_TABLES:
             raise LocalProtocolError("a routing table of ours is 1 to 32,765, without 253 to 255, which Linux uses")
+        if not 0 <= self.newcomers_per_s <= RATE_MAX or not 0 < self.known_per_s <= RATE_MAX:
+            raise LocalProtocolError(f"the kernel lets through 1 to {RATE_MAX} packets a second")
         if not 0 < self.queue_max <= 65_536:
             raise LocalProtocolError("1 to 65,536 packets wait for their verdict")
 

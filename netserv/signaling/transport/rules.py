@@ -22,11 +22,15 @@ import msgspec
 
 from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.addresses import GIST_PORT
+from netserv.signaling.transport.admission import admitted
 from netserv.signaling.transport.intercept import InterceptConfig
 
 log = logging.getLogger(__name__)
 
 CHAIN: Final = "NETSERV-GIST"
+"What passes and is caught."
+GUARD: Final = "NETSERV-GUARD"
+"What is for this node itself."
 LOCK: Final = "\0netserv.gist.intercept"
 "Name of the abstract Unix socket that says who catches in this network namespace."
 MAGIC: Final = "0x4E04BDA5"
@@ -38,6 +42,7 @@ _JUMP: Final = (
     f"! -i lo -p udp -m udp --dport {GIST_PORT}"
     " -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL"  # own addresses have a socket of their own
 )
+_ARRIVAL: Final = f"! -i lo -p udp -m udp --dport {GIST_PORT} -m addrtype --dst-type LOCAL"
 _RECORD: Final = re.compile(r"netserv gist (\w+) pid (\d+) table (\d+) mark (0x[0-9a-f]+)")
 _PROC_NET: Final = Path("/proc/sys/net")
 
@@ -52,6 +57,10 @@ class FamilyRules(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     rules: tuple[str, ...]
     "Of the chain, in the words of iptables-restore."
+    limited: tuple[str, ...]
+    "The same with limits for floods, which not every kernel knows."
+    guard: tuple[str, ...]
+    "The limits for what comes to this node itself."
     routed: bool
     "Whether caught packets need the routing rule that brings them to this machine."
 
@@ -104,11 +113,18 @@ def nfqueue_rules(version: int, config: InterceptConfig, *, pid: int) -> FamilyR
 
 def _family(version: int, config: InterceptConfig, method: str, gate: str, target: str, pid: int) -> FamilyRules:
     record = f"netserv gist {method} pid {pid} table {config.table} mark {config.mark:#x}"
-    rules = (
-        f'-p udp -m u32 --u32 "{test}" {gate}-m comment --comment "{record}" -j {target}'
-        for test in u32_tests(version, config.nslp_ids)
+    tests = [f'-p udp -m u32 --u32 "{test}" {gate}' for test in u32_tests(version, config.nslp_ids)]
+    end = f'-m comment --comment "{record}" -j {target}'
+    limits = tuple(admitted(version, config, "passing")) if config.newcomers_per_s else ()
+    limited = [f"{test}{rest}" for test in tests for rest in (*(f"{limit}{end}" for limit in limits), "-j DROP")]
+    guard = (*(f"{limit}-j RETURN" for limit in admitted(version, config, "own")), "-j DROP")
+    return FamilyRules(
+        version=version,
+        rules=tuple(f"{test}{end}" for test in tests),
+        limited=tuple(limited) if limits else (),
+        guard=guard if limits else (),
+        routed=method == "tproxy",
     )
-    return FamilyRules(version=version, rules=tuple(rules), routed=method == "tproxy")
 
 
 def read_record(listing: str) -> Record | None:
@@ -175,7 +191,9 @@ def install(families: Sequence[FamilyRules], config: InterceptConfig) -> dict[in
 
 def _install(family: FamilyRules, config: InterceptConfig) -> None:
     # The chain comes first, since it carries the record, and the jump last: no packet meets half of the rules.
-    _restore(family.version, f":{CHAIN} - [0:0]", *(f"-A {CHAIN} {rule}" for rule in family.rules))
+    limited = _restore_limited(family)
+    if not limited:
+        _restore(family.version, f":{CHAIN} - [0:0]", *(f"-A {CHAIN} {rule}" for rule in family.rules))
     if family.routed:
         if taken := _ip(family.version, "route", "show", "table", str(config.table), check=False).strip():
             raise SystemRefusedError(
@@ -183,7 +201,22 @@ def _install(family: FamilyRules, config: InterceptConfig) -> None:
             )
         _ip(family.version, *_rule("add", config.table, config.mark))
         _ip(family.version, *_route("add", config.table))
-    _restore(family.version, f"-I PREROUTING {_JUMP} -j {CHAIN}")
+    guard = [f"-I INPUT {_ARRIVAL} -j {GUARD}"] if limited else []
+    _restore(family.version, f"-I PREROUTING {_JUMP} -j {CHAIN}", *guard)
+
+
+def _restore_limited(family: FamilyRules) -> bool:
+    """Put both chains with their limits in place; False where that is not wanted, or the kernel does not know them."""
+    if not family.limited:
+        return False
+    caught = [f"-A {CHAIN} {rule}" for rule in family.limited]
+    own = [f"-A {GUARD} {rule}" for rule in family.guard]
+    try:
+        _restore(family.version, f":{CHAIN} - [0:0]", f":{GUARD} - [0:0]", *caught, *own)
+    except SystemRefusedError as error:
+        log.info("floods of IPv%d are not held back by the kernel: %s", family.version, error)
+        return False
+    return True
 
 
 def remove(versions: Sequence[int], config: InterceptConfig) -> None:
@@ -197,15 +230,17 @@ def remove(versions: Sequence[int], config: InterceptConfig) -> None:
         except SystemRefusedError as error:
             log.debug("no rules of IPv%d to remove: %s", version, error)
             continue
-        jumps = [line.replace("-A ", "-D ", 1) for line in listing.splitlines() if line.endswith(f"-j {CHAIN}")]
+        ours = (f"-j {CHAIN}", f"-j {GUARD}")
+        jumps = [line.replace("-A ", "-D ", 1) for line in listing.splitlines() if line.endswith(ours)]
         if jumps:
             _attempt(_restore, version, *jumps)
         record = read_record(listing)
         _attempt(_unroute, version, config.table, config.mark)
         if record is not None and (record.table, record.mark) != (config.table, config.mark):
             _attempt(_unroute, version, record.table, record.mark)
-        if f"-N {CHAIN}" in listing.splitlines():
-            _attempt(_restore, version, f"-F {CHAIN}", f"-X {CHAIN}")
+        for chain in (CHAIN, GUARD):
+            if f"-N {chain}" in listing.splitlines():
+                _attempt(_restore, version, f"-F {chain}", f"-X {chain}")
 
 
 def _attempt(step: Callable[..., object], version: int, *arguments: str | int) -> None:
