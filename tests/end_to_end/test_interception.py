@@ -272,6 +272,7 @@ def test_what_a_kernel_does_not_give_is_said_and_the_rest_is_used(path: Path5) -
     assert (without6["method"], without6["families"]) == ("tproxy", [4])
     assert "IPv6 is not caught: ip6tables-restore" in without6["warnings"][0]
     assert ready("tproxy", "TPROXY")["method"] == "nfqueue"
+    assert ready("limits", "hashlimit")["method"] == "tproxy"
     refused = path.node.run(
         sys.executable, PROGRAM, "auto", check=False, env=lacking(path.node, "both", "TPROXY", "NFQUEUE")
     )
