@@ -111,7 +111,7 @@ class Answering:
         way: Outgoing,
         now: float,
     ) -> None:
-        reuse = self._association_for(query)
+        reuse = self._association_for(query, row)
         known = isinstance(row, RespondingRow) and _is_known(row, query, packet, reuse)
         offer = query.stack_proposal is not None and reuse is None and not known
         proposal, configuration = (
@@ -157,17 +157,24 @@ class Answering:
         elif reply.payload:
             self._commons.out.append(SendDatagram(reply.payload, reply.to, reply.source_port, IP_TTL))
 
-    def _association_for(self, query: Query) -> Association | None:
-        """One to re-use for the rest of the handshake (sections 4.4.3, 5.7.1)."""
+    def _association_for(self, query: Query, row: Row | None) -> Association | None:
+        """One to re-use for the rest of the handshake (sections 4.4.3, 5.7.1).
+
+        That of the session first: its messages may be under way on it, and two would not keep their order.
+        """
         if query.stack_proposal is None:
             return None
-        nli, stacks = query.nli, self._commons.stacks
-        for secure in (True, False):
-            found = self._associations.with_peer(nli.peer_identity, nli.address, secure=secure)
+        nli = query.nli
+        old = None if row is None else row.association
+        candidates = [old] + [
+            self._associations.with_peer(nli.peer_identity, nli.address, secure=secure) for secure in (True, False)
+        ]
+        for found in candidates:
             if (
                 found is not None
+                and (found.peer_identity, found.peer_address) == (nli.peer_identity, nli.address)
                 and found.state is not AssociationState.AWAITING_CONNECTION
-                and stacks.may_reuse(query.stack_proposal, secure=found.secure)
+                and self._commons.stacks.may_reuse(query.stack_proposal, secure=found.secure)
             ):
                 return found
         return None

@@ -13,7 +13,7 @@ SECRET_LIFE_S: Final = 30.0
 """A cookie is good for 30 to 60 seconds: an association is to be set up within 30 (section 5.7.1), and a Confirm that
 somebody recorded is worth nothing soon after. The independent implementation has 300."""
 
-_CLEAR: Final = struct.Struct("!4sIIHBB")
+_CLEAR: Final = struct.Struct("!4sQIHBB")
 _MAC_SIZE: Final = 16
 _PROPOSAL_SENT: Final = 1
 _TRANSLATED: Final = 2
@@ -28,7 +28,7 @@ class CookieFacts(NamedTuple):
     distance: int
     "IP hops from the peer; 0 where that is not known."
     stamp: int
-    "Milliseconds of this node's clock, modulo 2^32: a row does not go back to what an older handshake said."
+    "Microseconds of this node's clock: a row does not go back to what an older handshake said."
     proposal_sent: bool = False
     "The Response had a Stack-Proposal, which the Confirm has to repeat where it comes on an association."
     translated_mri: bytes | None = None

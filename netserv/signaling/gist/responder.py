@@ -88,7 +88,7 @@ class Responder:
             self._commons.table.add(row)
             self._step(row, Input.CONFIRM, now, proof)
             return row
-        fresh = row.state is State.AWAITING_CONFIRM or _is_later(proof.facts.stamp, row.stamp)
+        fresh = row.state is State.AWAITING_CONFIRM or proof.facts.stamp > row.stamp
         if not fresh:
             self._commons.counters.old_confirms += 1
         self._step(row, Input.CONFIRM if fresh else Input.CONFIRM_AGAIN, now, proof)
@@ -248,9 +248,4 @@ class Responder:
 
 def stamp_of(now: float) -> int:
     """A time as it goes into cookies."""
-    return int(now * 1000.0) & 0xFFFFFFFF
-
-
-def _is_later(stamp: int, than: int) -> bool:
-    """Whether the first is the later one; cookies live for a minute, so that the wrap after 49 days does no harm."""
-    return 0 < (stamp - than) & 0xFFFFFFFF < 1 << 31
+    return int(now * 1e6) & 0xFFFF_FFFF_FFFF_FFFF

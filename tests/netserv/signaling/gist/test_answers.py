@@ -378,6 +378,35 @@ def test_a_query_of_a_peer_with_an_association_is_answered_on_it():
     assert single.node.status(single.now).associations[0].rows == 2
 
 
+def test_a_session_of_datagrams_that_wants_an_association_proves_itself_on_it():
+    single, number = with_association()
+    single.caught(single.confirm(answer(single.caught(single.query(sid=b"T" * 16), in_transit=True))))
+    single.world.now += 0.0001
+    proposal, configuration = STACKS.offer(secure=False)
+    query = single.query(sid=b"T" * 16, stack_proposal=proposal, stack_configuration=configuration)
+    response = on_association(single.caught(query, in_transit=True))
+    assert response.wants_confirm
+    single.node.association_data(number, encode(single.confirm(response)), single.now)
+    assert single.node.status(single.now).associations[0].rows == 2
+
+
+def test_a_confirm_of_another_node_on_an_association_is_refused():
+    single, number = with_association()
+    other = Nli(peer_identity=b"other", address=PEER, ip_ttl=64, validity_ms=1)
+    response = answer(single.caught(single.query(sid=b"T" * 16, nli=other), in_transit=True))
+    effects = single.node.association_data(number, encode(single.confirm(response, nli=other)), single.now)
+    assert on_association(effects).error.code == ErrorCode.INCORRECTLY_DELIVERED_MESSAGE
+    assert single.sessions() == {"responding established": 1}
+
+
+def test_an_association_that_was_accepted_says_hello_before_the_peer_counts_it_as_dead():
+    single, _ = with_association()
+    single.world.run(14.9)
+    assert single.node.counters.hellos_sent == 0
+    single.world.run(7.7)
+    assert single.node.counters.hellos_sent == 1
+
+
 @pytest.mark.parametrize("other", ["identity", "address"])
 def test_an_association_is_not_reused_for_a_peer_that_only_half_matches(other):
     single, _ = with_association()

@@ -5,6 +5,7 @@ import pytest
 from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.objects.mri import Direction
 from netserv.signaling.gist.service import LastBy, NotificationKind, RoutingStatus, SendFailure, TransferAttributes
+from netserv.signaling.gist.stacks import Stacks
 from tests.netserv.signaling.gist.world import RELIABLE, SECURE, flow, line, message
 
 FLOW = flow("10.0.0.1", "10.0.9.1")
@@ -123,6 +124,8 @@ def test_every_query_has_a_new_cookie_and_a_late_answer_to_the_first_counts():
     world, sender, second, _ = line()
     world.links[0].delay_s = 0.4  # the answer comes after the first repetition
     sender.send(message(FLOW, b"slow", handle=1))
+    world.run(0.81)  # the answer to the second one takes until 1.3 s
+    assert sender.node.status(world.now).sessions == {"querying established": 1}
     world.run(3.0)
     assert second.nslp.data() == [b"slow"]
     queries = [packet.payload for packet in sender.sent if len(packet.payload) > 100]
@@ -165,3 +168,37 @@ def test_messages_sent_before_the_way_is_known_arrive_in_their_order():
         sender.send(message(FLOW, b"%02d" % number))
     world.run(1.0)
     assert second.nslp.data() == [b"%02d" % number for number in range(30)]
+
+
+def test_a_session_moves_to_tls_when_a_message_wants_it_and_what_is_under_way_has_arrived():
+    secure = GistConfig(offer_secure=True, secure_port=271)
+    world, sender, second, _ = line(config=secure)
+    second.node._commons.stacks = Stacks(GistConfig())
+    sender.send(message(FLOW, b"0"))
+    world.run(0.5)
+    second.node._commons.stacks = Stacks(secure)
+    sender.send(message(FLOW, b"1"))
+    sender.send(message(FLOW, b"2", attributes=SECURE))
+    sender.send(message(FLOW, b"3"))
+    world.run(0.5)
+    assert second.nslp.data() == [b"0", b"1"]  # an MA-Hello has to show that the second one is there
+    sender.send(message(FLOW, b"4"))
+    world.run(5.0)
+    assert second.nslp.data() == [b"0", b"1", b"2", b"3", b"4"]
+    assert [one.attributes.secure for one in second.nslp.received] == [False, False, True, True, True]
+
+
+def test_a_session_keeps_its_association_when_the_peer_gets_a_better_one():
+    secure = GistConfig(offer_secure=True, secure_port=271)
+    world, sender, second, _ = line(config=secure)
+    second.node._commons.stacks = Stacks(GistConfig())
+    sender.send(message(FLOW, b"by TCP"))
+    world.run(0.5)
+    sender.perform(sender.node.set_state_lifetime(32704, FLOW, None, 1e6, world.now))
+    second.node._commons.stacks = Stacks(secure)
+    sender.send(message(FLOW, b"by TLS", sid=b"T" * 16, attributes=SECURE))
+    world.run(60.0)
+    sender.send(message(FLOW, b"by TCP"))
+    world.run(0.5)
+    assert second.nslp.data() == [b"by TCP", b"by TLS", b"by TCP"]
+    assert [one.attributes.secure for one in second.nslp.received] == [False, True, False]

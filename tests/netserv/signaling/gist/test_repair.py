@@ -252,3 +252,14 @@ def test_what_waits_to_go_against_the_flow_goes_by_the_state_that_comes_along_it
     world.run(0.2)
     assert sender.nslp.data() == [b"waits"]
     assert second.nslp.data() == [b"down"]
+
+
+def test_a_reliable_message_that_comes_while_a_refresh_of_datagrams_runs_waits_for_its_association():
+    world, sender, second, _ = line()
+    sender.send(message(FLOW, b"one", attributes=DATAGRAM))
+    world.run(1.0)
+    effects = sender.node.invalidate_routing_state(32704, FLOW, RoutingStatus.TENTATIVE, urgent=True, now=world.now)
+    sender.perform(effects)
+    sender.send(message(FLOW, b"two"))
+    world.run(1.0)
+    assert [one.attributes.reliable for one in second.nslp.received] == [False, True]
