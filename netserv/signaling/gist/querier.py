@@ -92,7 +92,7 @@ class Querier:
         if failure is not None:
             # No association can be had: the way is known all the same, for what needs none.
             backlog.fail(self._commons, row, failure, self._transmission.needs_association)
-            row.needs = 0
+            row.needs = row.offered = 0
             self._handshake.take(row, response, None, now, ip_ttl=ip_ttl)
         self._step(row, Input.RESPONSE, now, response)
 
@@ -219,17 +219,19 @@ class Querier:
             row.needs = max(row.needs, 2 if message.attributes.secure else 1)
 
     def _first_query(self, row: QueryingRow, now: float) -> None:
+        self._begin(row)
+        self._query(row, now)
+
+    def _begin(self, row: QueryingRow) -> None:
         row.cookies = b""
         row.sent = 0
+        row.offered = row.needs
         row.pause_s = self._commons.config.first_timeout_s
-        self._query(row, now)
 
     def _query_soon(self, row: QueryingRow, now: float) -> None:
         self._commons.counters.restarts += 1
         self._commons.set_status(row, RoutingStatus.TENTATIVE)
-        row.cookies = b""
-        row.sent = 0
-        row.pause_s = self._commons.config.first_timeout_s
+        self._begin(row)
         # Four seconds for as many Queries as may leave in one.
         spread_s = 0.0 if row.queue else 4.0 * len(self._commons.table) / self._commons.config.datagrams_per_s
         row.held, row.next_at = True, now + self._commons.rng.uniform(0.0, spread_s)

@@ -55,7 +55,7 @@ class Handshake:
         direction = row.mri.direction
         ip_ttl = self._outbox.ip_ttl(None, direction, q_mode=True)
         downstream = direction is Direction.DOWNSTREAM
-        proposal, configuration = commons.stacks.offer(secure=row.needs == _SECURE) if row.needs else (None, None)
+        proposal, configuration = commons.stacks.offer(secure=row.offered == _SECURE) if row.offered else (None, None)
         self._outbox.along_flow(
             Query(
                 nslp_id=row.nslp_id,
@@ -94,7 +94,7 @@ class Handshake:
         nli = response.nli
         association: Association | None = None
         opened = False
-        if row.needs:
+        if row.offered:
             found = self._association(row, response, came_on, now)
             if isinstance(found, SendFailure):
                 return found
@@ -149,13 +149,13 @@ class Handshake:
     def _must_wait(self, row: QueryingRow) -> bool:
         """Section 4.4.5: no other association for a session while messages on the one it has may be under way."""
         old = row.association
-        return old is not None and row.needs == _SECURE and not old.secure and bool(old.under_way)
+        return old is not None and row.offered == _SECURE and not old.secure and bool(old.under_way)
 
     def _association(
         self, row: QueryingRow, response: Response, came_on: Association | None, now: float
     ) -> tuple[Association, bool] | SendFailure:
         """The one to use and whether it is new: on which the Response came, else one with that peer, else a new one."""
-        nli, secure = response.nli, row.needs == _SECURE
+        nli, secure = response.nli, row.offered == _SECURE
         refusal = SendFailure.SECURITY if secure else SendFailure.TRANSPORT
         if came_on is not None:
             return (came_on, False) if came_on.secure or not secure else refusal

@@ -141,12 +141,13 @@ class QueryingRow(Row):
         held: that Query could not be sent when it was due, and is no repetition.
         sent: Queries of this handshake.
         needs: 1 for messages that need an association, 2 for one with TLS; it stays, for what may come back.
+        offered: what of that the handshake that runs asks for: messages that came after its first Query may need more.
         payload: of the NSLP, for the Queries of the next handshake.
         follows: there is, or was, a row upstream for the same session; it is not refreshed without that.
         hops: GIST hops of its Queries.
     """
 
-    __slots__ = ("cookies", "follows", "held", "hops", "needs", "next_at", "pause_s", "payload", "sent")
+    __slots__ = ("cookies", "follows", "held", "hops", "needs", "next_at", "offered", "pause_s", "payload", "sent")
 
     state: State
 
@@ -158,6 +159,7 @@ class QueryingRow(Row):
         self.held = False
         self.sent = 0
         self.needs = 0
+        self.offered = 0
         self.payload: bytes | None = None
         self.follows = False
         self.hops = hops

@@ -1,12 +1,12 @@
 """Any order of events: tables stay bounded and true to each other, and no reliable message is lost in silence."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from netserv.signaling.gist.config import NSLP_NETSERV, GistConfig
 from netserv.signaling.gist.service import RoutingStatus, TransferAttributes
-from tests.netserv.signaling.gist.world import SECURE, World, flow, message
+from tests.netserv.signaling.gist.world import SECURE, World, flow, line, message
 
 FLOWS = [flow("10.0.0.1", "10.0.9.1"), flow("10.0.0.1", "10.0.9.1", port=81)]
 SIDS = [b"S" * 16, b"T" * 16]
@@ -142,3 +142,45 @@ Path.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestPath = Path.TestCase
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["down", "up", "tentative", "bad"]),
+            st.sampled_from([TransferAttributes(), TransferAttributes(reliable=True), SECURE]),
+            st.sampled_from([8, 600]),
+            st.sampled_from([0.0, 0.0005, 0.0025, 0.1, 2.0, 25.0]),
+        ),
+        max_size=25,
+    )
+)
+def test_in_a_healthy_network_every_message_arrives_once_as_it_wants_to(steps):
+    world, sender, second, _ = line(config=GistConfig(offer_secure=True, secure_port=271))
+    sent = {"down": [], "up": []}
+    sender.send(message(FLOWS[0], b"%08d" % 0, attributes=TransferAttributes(reliable=True)))
+    world.run(0.5)
+    for number, (what, wish, size, pause_s) in enumerate(steps, 1):
+        if what in sent:
+            mri = FLOWS[0] if what == "down" else FLOWS[0].inverted()
+            # Connections are made from the other end.
+            how = TransferAttributes(reliable=True) if what == "up" and wish.secure else wish
+            data = b"%08d" % number + bytes(size - 8)
+            (sender if what == "down" else second).send(message(mri, data, handle=number, attributes=how))
+            sent[what].append((number, how))
+        else:
+            effects = sender.node.invalidate_routing_state(
+                None, FLOWS[0], RoutingStatus(what), urgent=True, now=world.now
+            )
+            sender.perform(effects)
+        world.run(pause_s)
+    world.run(10.0)
+    for host, wanted in ((second, [(0, TransferAttributes(reliable=True)), *sent["down"]]), (sender, sent["up"])):
+        arrived = [int(one.data[:8]) for one in host.nslp.received]
+        assert arrived == [number for number, _ in wanted]
+        for one, (_, how) in zip(host.nslp.received, wanted, strict=True):
+            assert one.attributes.reliable >= how.reliable
+            assert one.attributes.secure >= how.secure
+    assert not sender.nslp.failures()
+    assert not second.nslp.failures()

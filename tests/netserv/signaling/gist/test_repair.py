@@ -4,7 +4,7 @@ import pytest
 
 from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.service import NotificationKind, RoutingStatus, SendFailure, TransferAttributes
-from tests.netserv.signaling.gist.world import RELIABLE, World, flow, line, message
+from tests.netserv.signaling.gist.world import RELIABLE, SECURE, World, flow, line, message
 
 FLOW = flow("10.0.0.1", "10.0.9.1")
 SID = b"S" * 16
@@ -260,6 +260,18 @@ def test_a_reliable_message_that_comes_while_a_refresh_of_datagrams_runs_waits_f
     world.run(1.0)
     effects = sender.node.invalidate_routing_state(32704, FLOW, RoutingStatus.TENTATIVE, urgent=True, now=world.now)
     sender.perform(effects)
-    sender.send(message(FLOW, b"two"))
+    sender.send(message(FLOW, b"two", handle=2))
     world.run(1.0)
     assert [one.attributes.reliable for one in second.nslp.received] == [False, True]
+    assert not sender.nslp.failures()
+
+
+@pytest.mark.parametrize("first", [DATAGRAM, RELIABLE], ids=["datagram", "reliable"])
+def test_what_comes_after_the_first_query_gets_the_association_that_it_needs(first):
+    world, sender, second, _ = line(config=GistConfig(offer_secure=True, secure_port=271))
+    sender.send(message(FLOW, b"one", attributes=first, handle=1))
+    sender.send(message(FLOW, b"two", attributes=SECURE, handle=2))
+    world.run(3.0)
+    assert second.nslp.data() == [b"one", b"two"]
+    assert second.nslp.received[1].attributes.secure
+    assert not sender.nslp.failures()
