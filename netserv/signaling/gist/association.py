@@ -95,6 +95,7 @@ class Association(Timed):
         ours: we opened it.
         state: only `associations.py` assigns it.
         peer_identity: with `peer_address` from the peer's NLI; empty before a Confirm told it.
+        answered: the peer has sent something on it.
         confirmed: a valid Confirm has gone over it.
         rows: those that lead over it, in the order in which they came.
         backlog: encoded messages that wait for the connection.
@@ -109,6 +110,7 @@ class Association(Timed):
     """
 
     __slots__ = (
+        "answered",
         "backlog",
         "backlog_bytes",
         "confirmed",
@@ -141,6 +143,7 @@ class Association(Timed):
         self.peer_identity = b""
         self.peer_address: PackedAddress = b""
         self.peer_hold_s = math.inf
+        self.answered = False
         self.confirmed = False
         self.rows: dict[Row, None] = {}
         self.backlog: list[bytes] = []

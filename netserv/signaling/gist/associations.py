@@ -24,6 +24,8 @@ UNDER_WAY_MAX: Final = 4_096
 "Messages on one association that the peer is not known to have; more are refused, which is the back pressure."
 UNDER_WAY_PROBE: Final = 512
 "So many are asked after at once."
+MUTE_S: Final = 0.25
+"A connection that ends so soon, and on which the peer has said nothing, counts as refused."
 PER_PEER_MAX: Final = 4
 "Associations with one peer that are found for re-use: two securities, each opened by either side."
 
@@ -48,7 +50,8 @@ class Associations:
         self._lost = lost
         self._by_number: dict[int, Association] = {}
         self._by_peer: dict[tuple[bytes, PackedAddress], list[Association]] = {}
-        self._half_open = 0
+        # Those that others opened and on which no valid Confirm has come, the oldest first.
+        self._half_open: dict[int, Association] = {}
         self._next = 1
 
     def get(self, number: int) -> Association | None:
@@ -85,16 +88,15 @@ class Associations:
     def accepted(self, number: int, _peer: Endpoint, *, secure: bool, now: float) -> None:
         """Somebody has connected; whoever it is, a Confirm has to say."""
         limit = self._commons.config
-        if (
-            number in self._by_number
-            or self._half_open >= limit.half_open_max
-            or len(self._by_number) >= limit.associations_max
-        ):
+        if len(self._half_open) >= limit.half_open_max:
+            # A peer sends its Confirm at once (section 4.4.1): the oldest is most likely none.
+            self._commons.counters.associations_unconfirmed += 1
+            self._step(next(iter(self._half_open.values())), Input.NO_CONFIRM, now)
+        if number in self._by_number or len(self._by_number) >= limit.associations_max:
             self._commons.counters.associations_refused += 1
             self._commons.out.append(CloseAssociation(number))
             return
-        association = self._new(number, secure=secure, ours=False, now=now)
-        self._half_open += 1
+        association = self._half_open[number] = self._new(number, secure=secure, ours=False, now=now)
         self._step(association, Input.CONNECTED, now)
         association.deadline = now + SETUP_S
         self._schedule(association)
@@ -110,7 +112,7 @@ class Associations:
     ) -> None:
         """The peer's NLI and hold time, of the first handshake on the association."""
         if not association.ours and not association.confirmed:
-            self._half_open -= 1
+            del self._half_open[association.number]
             association.deadline = math.inf
         association.confirmed = True
         association.peer_identity, association.peer_address = identity, address
@@ -245,7 +247,7 @@ class Associations:
             case Action.FLUSH:
                 self._flush(association, now)
             case Action.HEAR:
-                association.heard_at = now
+                association.heard_at, association.answered = now, True
             case Action.ANSWER:
                 self._answer(association, subject, now)
             case Action.SEND_HELLO:
@@ -256,7 +258,9 @@ class Associations:
                 self._commons.out.append(CloseAssociation(association.number))
                 self._end(association, now, refused=False)
             case Action.REPORT:
-                self._end(association, now, refused=event is Input.CONNECT_FAILED)
+                # Who takes connections and ends them at once without a word is not to be connected to again at once.
+                mute = not association.answered and now - association.heard_at < MUTE_S
+                self._end(association, now, refused=association.ours and mute)
             case Action.NONE:
                 pass
         self._schedule(association)
@@ -301,7 +305,7 @@ class Associations:
         self._transmit(association, encode(MaHello(wants_reply=True, hello_id=association.probe_id)), now, wait=False)
 
     def _answer(self, association: Association, hello: MaHello, now: float) -> None:
-        association.heard_at = now
+        association.heard_at, association.answered = now, True
         if hello.wants_reply:
             answer = encode(MaHello(hello_id=hello.hello_id))
             self._commons.counters.hellos_sent += 1
@@ -322,8 +326,7 @@ class Associations:
     def _end(self, association: Association, now: float, *, refused: bool) -> None:
         """Forget it, and say so to everybody who counted on it."""
         del self._by_number[association.number]
-        if not association.ours and not association.confirmed:
-            self._half_open -= 1
+        self._half_open.pop(association.number, None)
         same = self._by_peer.get((association.peer_identity, association.peer_address))
         if same is not None and association in same:
             same.remove(association)
@@ -354,4 +357,4 @@ class Associations:
             self._commons.timers.cancel(association)
         self._by_number.clear()
         self._by_peer.clear()
-        self._half_open = 0
+        self._half_open.clear()

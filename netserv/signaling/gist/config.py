@@ -47,7 +47,7 @@ class GistConfig(msgspec.Struct, frozen=True, kw_only=True):
     errors_per_s: float = 5.0
     "Error messages to one address."
     half_open_max: int = 256
-    "Associations that others opened and on which no valid Confirm has come yet."
+    "Associations that others opened and on which no valid Confirm has come yet; the oldest goes for a new one."
     delayed_state: bool = True
     "No state before a valid Confirm; else a Query makes some, and the Response is sent until the Confirm is here."
     upstream_queries: bool = False

@@ -63,9 +63,9 @@ class GistCounters(msgspec.Struct):
     rows_refused: int = 0
     "Over `sessions_max`."
     associations_refused: int = 0
-    "Over `associations_max` or `half_open_max`."
+    "Over `associations_max`."
     associations_unconfirmed: int = 0
-    "Closed since no valid Confirm came."
+    "Closed since no valid Confirm came, in time or before others needed the room."
     queue_refused: int = 0
     "Over `queue_max` or `queue_bytes_max`, or over what may be under way on one association."
     payloads_left_out: int = 0

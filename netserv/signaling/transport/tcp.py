@@ -38,6 +38,8 @@ class AssociationLimits(msgspec.Struct, frozen=True, kw_only=True):
     "Both ways together; each has a descriptor and two tasks, some 20 KB. Where they are used up, nobody is let in."
     per_address_max: int = 64
     "Accepted ones of one address, so that one host cannot use up all; hosts behind a NAT share one."
+    handshakes_max: int = 256
+    "TLS handshakes of others under way; the oldest ends for a new one, as a peer's takes no longer than the network."
     queue_max: int = 4_194_304
     "Bytes that wait for one peer: the 4,096 messages that may be under way on an association, of 1 KiB each."
     queues_max: int = 67_108_864
@@ -73,7 +75,9 @@ class AssociationEvents(Protocol):
 class _Association:
     """One connection, from the moment that its number is given."""
 
-    __slots__ = ("closing", "flushed", "names", "peer", "queue", "reason", "scope", "secure", "told", "wake")
+    __slots__ = (
+        "closing", "flushed", "names", "peer", "queue", "reason", "scope", "secure", "spoken", "told", "wake",
+    )  # fmt: skip
 
     def __init__(self, peer: Endpoint, *, secure: bool, told: bool) -> None:
         self.peer, self.secure = peer, secure
@@ -85,6 +89,8 @@ class _Association:
         self.wake = trio.Event()
         self.flushed = True
         "Nothing waits, and nothing is being sent."
+        self.spoken = False
+        "Something was sent, whose end is to be seen by the peer."
         self.closing = False
         "By us: nothing more is told of it."
         self.reason = ""
@@ -159,7 +165,7 @@ class Associations:
             association.end(f"{endpoint_text(association.peer)} does not read what is sent to it")
             return
         association.queue += data
-        association.flushed = False
+        association.flushed, association.spoken = False, True
         self._waiting += len(data)
         association.wake.set()
 
@@ -169,6 +175,8 @@ class Associations:
         if association is None or association.closing:
             return
         association.closing = True
+        if not association.spoken:  # nor has a stranger who was mute anything to wait for
+            association.scope.cancel()
         association.scope.deadline = trio.current_time() + self._limits.linger_s
         association.wake.set()
 
@@ -196,6 +204,8 @@ class Associations:
             self.counters["refused_too_many"] += 1
             await trio.aclose_forcefully(stream)
             return
+        if secure:
+            self._make_room()
         number, self._next = self._next, self._next + 2
         association = self._all[number] = _Association(peer, secure=secure, told=False)
         with self._listed(number, association), self._counted(peer[0]), association.scope:
@@ -208,6 +218,13 @@ class Associations:
             association.told = True
             self._events.accepted(number, peer, secure=secure, names=association.names)
             await self._serve(number, association, ready)
+
+    def _make_room(self) -> None:
+        """End the oldest TLS handshake if there are too many."""
+        shaking = [each for each in self._all.values() if each.secure and not each.told]
+        if len(shaking) >= self._limits.handshakes_max:
+            self.counters["handshakes_displaced"] += 1
+            shaking[0].end("others came")
 
     async def _connect(self, number: int, association: _Association, source: PackedAddress | None) -> None:
         with self._listed(number, association), association.scope:

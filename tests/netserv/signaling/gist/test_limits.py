@@ -116,11 +116,24 @@ def test_half_open_associations_are_bounded_and_closed_in_time():
     single = Single(GistConfig(half_open_max=3))
     peer = (NLI.address, 4000)
     accepted = [single.node.association_accepted(number, peer, secure=False, now=single.now) for number in (2, 4, 6, 8)]
-    assert accepted == [[], [], [], [CloseAssociation(8)]]
+    assert accepted == [[], [], [], [CloseAssociation(2)]]  # a peer would have sent its Confirm by now
+    assert [one.number for one in single.node.status(single.now).associations] == [4, 6, 8]
     single.world.run(31.0)
-    assert single.node.counters.associations_unconfirmed == 3
+    assert single.node.counters.associations_unconfirmed == 4
+    assert single.node.counters.associations_refused == 0
     assert single.node.status(single.now).associations == ()
     assert single.node.association_accepted(10, peer, secure=False, now=single.now) == []
+
+
+def test_a_peer_that_ends_every_connection_at_once_is_not_connected_to_without_end():
+    world, sender, second, _ = line()
+    second.perform = lambda effects, perform=second.perform: perform(
+        [CloseAssociation(number) for number in list(second.connections)] + effects
+    )
+    sender.send(message(FLOW, handle=1))
+    world.run(5.0)
+    assert [status.failure for status in sender.nslp.failures()] == [SendFailure.TRANSPORT]
+    assert sender.node.counters.queries_sent == 1
 
 
 def test_associations_are_bounded():

@@ -127,6 +127,36 @@ async def test_closing_sends_what_is_queued_and_the_peer_is_told() -> None:
                 await trio.lowlevel.checkpoint()
 
 
+async def test_a_connection_on_which_nothing_was_said_closes_without_waiting_for_the_peer() -> None:
+    async with two(AssociationLimits(linger_s=1_000.0)) as (_, b):
+        port = await listening(b, secure=False, host="127.0.0.1")
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stranger:
+            await b.told_of("accepted", 2)
+            b.associations.close(2)
+            assert await stranger.receive_some() == b""
+            with trio.fail_after(5):
+                while len(b.associations):
+                    await trio.lowlevel.checkpoint()
+
+
+async def test_of_too_many_tls_handshakes_the_oldest_ends(tmp_path: Path) -> None:
+    tls = contexts(own(tmp_path, "b"))
+    async with two(AssociationLimits(handshakes_max=1), (None, tls)) as (_, b):
+        port = await listening(b, secure=True, host="127.0.0.1")
+        strangers = []
+        for _number in range(2):
+            strangers.append(await trio.open_tcp_stream("127.0.0.1", port))
+            with trio.fail_after(5):
+                while len(b.associations) == 0:
+                    await trio.lowlevel.checkpoint()
+        with trio.fail_after(5):
+            assert await strangers[0].receive_some() == b""
+            assert len(b.associations) == 1
+        assert b.associations.counters["handshakes_displaced"] == 1
+        for stranger in strangers:
+            await stranger.aclose()
+
+
 async def test_nobody_listening_is_told_as_a_closed_association() -> None:
     async with two() as (a, b):
         port = await listening(b, secure=False, host="127.0.0.2")
