@@ -5,7 +5,8 @@ from typing import Any
 from netserv.signaling.gist import backlog
 from netserv.signaling.gist.association import Association
 from netserv.signaling.gist.associations import Associations
-from netserv.signaling.gist.commons import Commons
+from netserv.signaling.gist.commons import Commons, q_mode_destination
+from netserv.signaling.gist.ends import BARE_QUERIES
 from netserv.signaling.gist.messages import Response
 from netserv.signaling.gist.outbox import Outbox
 from netserv.signaling.gist.querier_handshake import Handshake
@@ -140,9 +141,16 @@ class Querier:
             if row.held:
                 self._query(row, now)
             else:
-                spent = row.pause_s >= self._commons.config.longest_timeout_s
-                self._step(row, Input.EXHAUSTED if spent else Input.NO_RESPONSE, now, LastBy.TIMEOUT)
+                self._step(row, Input.EXHAUSTED if self._is_spent(row, now) else Input.NO_RESPONSE, now, LastBy.TIMEOUT)
         self._settle(row, now)
+
+    def _is_spent(self, row: QueryingRow, now: float) -> bool:
+        """Whether enough Queries were sent."""
+        commons = self._commons
+        if row.pause_s >= commons.config.longest_timeout_s:
+            return True
+        first_search = row.peer is None and row.sent >= BARE_QUERIES
+        return first_search and commons.ends.is_bare(q_mode_destination(row.mri, upstream=True), now)
 
     def _is_wanted(self, row: QueryingRow) -> bool:
         """Section 4.4.4: no refresh once the state upstream has expired, so that the route can heal there."""
@@ -244,7 +252,8 @@ class Querier:
     # The end.
 
     def _give_up(self, row: QueryingRow, last_by: LastBy, now: float) -> None:
-        self._commons.ends.note(row.flow, row.nslp_id, last_by, now)
+        host = q_mode_destination(row.mri, upstream=True)
+        self._commons.ends.note(row.flow, row.nslp_id, host, last_by, now)
         self._commons.counters.last_node += 1
         self._commons.notify(row, NotificationKind.LAST_NODE, last_by=last_by)
         self._end(row, SendFailure.NO_NEXT_NODE)

@@ -1,6 +1,6 @@
 """A flow behind which nobody was found is not searched again with each message, and soon again all the same."""
 
-from netserv.signaling.gist.ends import FLOWS_MAX, KNOWN_S, Ends
+from netserv.signaling.gist.ends import BARE_S, FLOWS_MAX, KNOWN_S, Ends
 from netserv.signaling.gist.service import LastBy, NotificationKind, RoutingStatus
 from tests.netserv.signaling.gist.world import World, flow, message
 
@@ -68,7 +68,24 @@ def test_silence_is_no_knowledge() -> None:
 def test_it_remembers_so_many_flows_and_no_more() -> None:
     ends = Ends()
     for number in range(FLOWS_MAX + 1):
-        ends.note(b"%d" % number, 1, LastBy.ICMP, 0.0)
+        ends.note(b"%d" % number, 1, b"host", LastBy.ICMP, 0.0)
     assert ends.known(b"0", 1, 0.0) is None
     assert ends.known(b"1", 1, 0.0) is LastBy.ICMP
     assert ends.known(b"1", 2, 0.0) is None
+
+
+def test_another_flow_to_a_host_without_gist_does_not_wait_for_its_word() -> None:
+    world = World()
+    node, _, receiver = alone(world)
+    ask(world, node, 1)
+    receiver.icmp = False  # Linux says so once a second
+    node.send(message(flow("10.0.0.1", "10.0.9.1", port=81), sid=b"2" * 16, handle=2))
+    world.run(1.45)
+    assert len(node.nslp.failures()) == 1
+    world.run(0.1)
+    assert len(node.nslp.failures()) == 2
+    assert node.nslp.notifications(NotificationKind.LAST_NODE)[1].last_by is LastBy.TIMEOUT
+    world.run(BARE_S)
+    node.send(message(flow("10.0.0.1", "10.0.9.1", port=82), sid=b"3" * 16, handle=3))
+    world.run(7.4)
+    assert len(node.nslp.failures()) == 2
