@@ -16,6 +16,7 @@ A place without a table is as in `DEFAULT`. Name, public key, ports and life of 
 
 import difflib
 import fnmatch
+import math
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -44,6 +45,8 @@ MISTAKES_MAX: Final = 5
 "Told at once; more would hide the first."
 _KM_OF_STEP: Final = 1.11195
 "0.01 degrees of a meridian."
+_HALF_DIAGONAL: Final = math.sqrt(0.5)
+"Of a square of side 1."
 
 
 class Where(StrEnum):
@@ -134,9 +137,11 @@ def shown(record: NodeRecord, where: Where, policy: Policy = DEFAULT) -> NodeRec
         return None
     view = policy.view(where)
     show = view.show or frozenset()
-    location = record.location if "location" in show else None
-    if location is not None and view.location_km:
+    location, within_km = record.location if "location" in show else None, record.within_km
+    if location is not None and view.location_km > _KM_OF_STEP:
         location = location.rounded(view.location_km / _KM_OF_STEP * STEP_DEGREES)
+        # Half the diagonal of a mesh, and what it was before.
+        within_km = math.ceil(within_km + view.location_km * _HALF_DIAGONAL)
     return msgspec.structs.replace(
         record,
         addresses=_addresses(record.addresses, view.addresses),
@@ -145,6 +150,7 @@ def shown(record: NodeRecord, where: Where, policy: Policy = DEFAULT) -> NodeRec
         limits=record.limits if "limits" in show else Limits(),
         load=record.load if "load" in show else 0,
         location=location,
+        within_km=within_km,
         operator=record.operator if "operator" in show else "",
     )
 

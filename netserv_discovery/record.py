@@ -36,6 +36,8 @@ LIFE_MAX_S: Final = 7 * 86_400
 AHEAD_MAX_S: Final = 300
 "A clock may be so much ahead of ours: machines without NTP drift by seconds a day."
 LOAD_MAX: Final = 10
+WITHIN_MAX_KM: Final = 20_016
+"Half the circumference of the earth."
 SIGNATURE_BYTES: Final = 64
 PUBLIC_KEY_BYTES: Final = 32
 GIST_PORT: Final = 270
@@ -89,6 +91,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     "Tenths: 0 idle to 10 full."
     location: Location | None = None
     "Rounded by the wish of the operator, and to 0.01 degrees at the least."
+    within_km: int = 1
+    "How far from there it may be: what rounding has taken. Nothing without a location."
     operator: str = ""
     issued: int
     "Unix time in seconds; of two records of a node the later one counts."
@@ -118,7 +122,11 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
             raise LocalProtocolError(f"a record is for 1 to {LIFE_MAX_S} s, not for {self.expires - self.issued}")
         if self.more is not None and len(self.more) != hashlib.sha256().digest_size:
             raise LocalProtocolError(f"the digest of a list has {hashlib.sha256().digest_size} bytes")
-        if self.location is not None:
+        if not 1 <= self.within_km <= WITHIN_MAX_KM:
+            raise LocalProtocolError(f"a location is exact to 1..{WITHIN_MAX_KM} km, not to {self.within_km}")
+        if self.location is None:
+            msgspec.structs.force_setattr(self, "within_km", 1)
+        else:
             msgspec.structs.force_setattr(self, "location", self.location.rounded())
 
     @property
@@ -147,6 +155,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     limits: Limits
     load: int
     location: tuple[_Hundredths, _Hundredths] | None
+    within_km: int
     operator: str
     issued: _Time
     expires: _Time
@@ -312,6 +321,7 @@ def _record(wire: _Wire) -> NodeRecord:
         limits=wire.limits,
         load=wire.load,
         location=None if place is None else Location(place[0] / 100, place[1] / 100),
+        within_km=wire.within_km,
         operator=wire.operator,
         issued=wire.issued,
         expires=wire.expires,
@@ -334,6 +344,7 @@ def _body(record: NodeRecord) -> bytes:
             limits=record.limits,
             load=record.load,
             location=None if place is None else (round(place.latitude * 100), round(place.longitude * 100)),
+            within_km=record.within_km,
             operator=record.operator,
             issued=record.issued,
             expires=record.expires,

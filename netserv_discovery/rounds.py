@@ -1,0 +1,94 @@
+"""Which keys a search asks for, and what their answers make certain.
+
+Near a place the cells of three sizes are asked side by side: what is nearer than the cells reach for sure is known when
+those of one size have answered. Only if that is too little, the largest cells are asked, and last the whole world.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from netserv_discovery.keys import (
+    block_cell_key,
+    block_key,
+    cell_key,
+    module_cell_key,
+    module_key,
+    node_key,
+)
+from netserv_discovery.location import cell_of, cells_around
+from netserv_discovery.record import NodeRecord
+from netserv_discovery.versions import Need
+from netserv_discovery.want import Wanted
+
+ROUNDS: Final = ((5, 3, 2), (1,))
+"Sizes of the cells that are asked side by side."
+CELL_LETTERS: Final = "0123456789bcdefghjkmnpqrstuvwxyz"
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A key that is asked for."""
+
+    key: bytes
+    cell: str = ""
+    "All records under it are in that cell; empty: they may be anywhere."
+    node_id: str | None = None
+    block: Need | None = None
+    module: Need | None = None
+
+    def belongs(self, record: NodeRecord) -> bool:
+        """Whether a record may lie under the key; offers are another matter, since a list may have them."""
+        if self.node_id is not None and record.node_id != self.node_id:
+            return False
+        if not self.cell:
+            return True
+        return record.location is not None and cell_of(record.location, len(self.cell)) == self.cell
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Questions whose answers together make certain what is near."""
+
+    questions: tuple[Question, ...]
+    covered_km: float
+    "All that is nearer is among the answers."
+
+
+def groups_of(wanted: Wanted) -> tuple[tuple[Group, ...], ...]:
+    """Rounds of groups. Those of a round are asked side by side."""
+    if wanted.node_id is not None:
+        return ((Group((Question(node_key(wanted.node_id), node_id=wanted.node_id),), math.inf),),)
+    if wanted.near is None:
+        return ((_world(wanted),),)
+    rounds = [tuple(_cells(wanted, size) for size in sizes) for sizes in ROUNDS]
+    rounds.append((_world(wanted),))
+    return tuple(rounds)
+
+
+def _world(wanted: Wanted) -> Group:
+    if wanted.blocks:
+        question = Question(block_key(wanted.blocks[0].name), block=wanted.blocks[0])
+    elif wanted.modules:
+        question = Question(module_key(wanted.modules[0].name), module=wanted.modules[0])
+    else:
+        # No key has all nodes, for it would be flooded first; the largest cells are 32.
+        return Group(tuple(Question(cell_key(letter), letter) for letter in CELL_LETTERS), math.inf)
+    return Group((question,), math.inf)
+
+
+def _cells(wanted: Wanted, size: int) -> Group:
+    assert wanted.near is not None  # noqa: S101 - the caller has looked
+    around = cells_around(wanted.near, size)
+    key, block, module = _cell_key(wanted)
+    questions = tuple(Question(key(cell), cell, block=block, module=module) for cell in around.cells)
+    return Group(questions, around.covered_km)
+
+
+def _cell_key(wanted: Wanted) -> tuple[Callable[[str], bytes], Need | None, Need | None]:
+    if wanted.blocks:
+        return partial(block_cell_key, wanted.blocks[0].name), wanted.blocks[0], None
+    if wanted.modules:
+        return partial(module_cell_key, wanted.modules[0].name), None, wanted.modules[0]
+    return cell_key, None, None
