@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from netserv.signaling.gist.addresses import GIST_PORT, Endpoint
+from netserv.signaling.gist.addresses import Endpoint
 from netserv.signaling.gist.commons import ALLOWANCE, D_MODE_MAX, IP_TTL, Commons
 from netserv.signaling.gist.effects import Outgoing, SendAlongFlow, SendDatagram
 from netserv.signaling.gist.messages import Data, Message, Query
@@ -114,8 +114,3 @@ class Outbox:
 def fits_d_mode(size: int, way: Outgoing) -> bool:
     """Whether a message of so many bytes, without the magic number, may go in D-mode (section 4.3.3)."""
     return size <= min(D_MODE_MAX, way.mtu - ALLOWANCE)
-
-
-def source_port_to(*, querying: bool, own_port: int) -> int:
-    """Port to send from: the Query's towards the responder, where Queries go to on the way back (section 5.3.1)."""
-    return own_port if querying else GIST_PORT
