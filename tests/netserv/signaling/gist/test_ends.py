@@ -2,7 +2,8 @@
 
 from netserv.signaling.gist.ends import BARE_S, FLOWS_MAX, KNOWN_S, Ends
 from netserv.signaling.gist.service import LastBy, NotificationKind, RoutingStatus
-from tests.netserv.signaling.gist.world import World, flow, message
+from tests.netserv.signaling.gist.recorder import flow, message
+from tests.netserv.signaling.gist.world import World
 
 MRI = flow("10.0.0.1", "10.0.9.1")
 

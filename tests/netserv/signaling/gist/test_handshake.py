@@ -6,7 +6,8 @@ from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.objects.mri import Direction
 from netserv.signaling.gist.service import LastBy, NotificationKind, RoutingStatus, SendFailure, TransferAttributes
 from netserv.signaling.gist.stacks import Stacks
-from tests.netserv.signaling.gist.world import RELIABLE, SECURE, flow, line, message
+from tests.netserv.signaling.gist.recorder import RELIABLE, SECURE, flow, message
+from tests.netserv.signaling.gist.world import line
 
 FLOW = flow("10.0.0.1", "10.0.9.1")
 

@@ -12,8 +12,9 @@ from netserv.signaling.gist.objects.nli import Nli
 from netserv.signaling.gist.service import SendFailure, TransferAttributes
 from netserv.signaling.gist.stacks import Stacks
 from netserv.signaling.gist.wire import MAGIC, encode
+from tests.netserv.signaling.gist.recorder import flow, message
 from tests.netserv.signaling.gist.single import FLOW, NLI, Single, answer
-from tests.netserv.signaling.gist.world import flow, line, message
+from tests.netserv.signaling.gist.world import line
 
 DATAGRAM = TransferAttributes()
 

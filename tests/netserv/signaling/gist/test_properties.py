@@ -6,7 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from netserv.signaling.gist.config import NSLP_NETSERV, GistConfig
 from netserv.signaling.gist.service import RoutingStatus, TransferAttributes
-from tests.netserv.signaling.gist.world import SECURE, World, flow, line, message
+from tests.netserv.signaling.gist.recorder import SECURE, flow, message
+from tests.netserv.signaling.gist.world import World, line
 
 FLOWS = [flow("10.0.0.1", "10.0.9.1"), flow("10.0.0.1", "10.0.9.1", port=81)]
 SIDS = [b"S" * 16, b"T" * 16]

@@ -6,7 +6,8 @@ import pytest
 
 from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.service import NotificationKind, TransferAttributes
-from tests.netserv.signaling.gist.world import RELIABLE, flow, line, message
+from tests.netserv.signaling.gist.recorder import RELIABLE, flow, message
+from tests.netserv.signaling.gist.world import line
 
 FLOW = flow("10.0.0.1", "10.0.9.1")
 LONG = 1e6

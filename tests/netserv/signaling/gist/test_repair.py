@@ -4,7 +4,8 @@ import pytest
 
 from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.service import NotificationKind, RoutingStatus, SendFailure, TransferAttributes
-from tests.netserv.signaling.gist.world import RELIABLE, SECURE, World, flow, line, message
+from tests.netserv.signaling.gist.recorder import RELIABLE, SECURE, flow, message
+from tests.netserv.signaling.gist.world import World, line
 
 FLOW = flow("10.0.0.1", "10.0.9.1")
 SID = b"S" * 16

@@ -16,7 +16,7 @@ from netserv.signaling.gist.objects.stack_configuration import ProtocolOption, S
 from netserv.signaling.gist.objects.stack_proposal import StackProposal
 from netserv.signaling.gist.service import SendMessage, TransferAttributes
 from netserv.signaling.gist.wire import MAGIC, decode, encode
-from tests.netserv.signaling.gist.world import Recorder
+from tests.netserv.signaling.gist.recorder import Recorder
 
 VECTORS = {
     one["name"]: one for one in json.loads((Path(__file__).parent / "nsis_ka_vectors.json").read_text())["vectors"]

@@ -12,7 +12,8 @@ from netserv.signaling.gist.querying import QueryingRow
 from netserv.signaling.gist.responder import Proof, Reply
 from netserv.signaling.gist.responding import RespondingRow
 from netserv.signaling.gist.service import LastBy, SendFailure, TransferAttributes
-from tests.netserv.signaling.gist.world import flow, line, message
+from tests.netserv.signaling.gist.recorder import flow, message
+from tests.netserv.signaling.gist.world import line
 
 FLOW = flow("10.0.0.1", "10.0.9.1")
 DATAGRAM = TransferAttributes()
