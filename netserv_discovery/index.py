@@ -84,6 +84,11 @@ class IndexRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         return self.module.version.encode()
 
 
+class _AnyVersion(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+
+
+_ANY: Final = msgspec.msgpack.Decoder(_AnyVersion)
 _DECODER: Final = msgspec.msgpack.Decoder(IndexRecord)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -249,11 +254,12 @@ def _unverified(data: bytes, unix_now: float) -> IndexRecord:
         raise RemoteProtocolError(f"an index record of {len(data)} B", code=Refusal.TOO_LONG)
     body = data[:-SIGNATURE_BYTES]
     try:
+        version = _ANY.decode(body).version
+        if version != VERSION:
+            raise RemoteProtocolError(f"an index record of version {version}; {VERSION} is read", code=Refusal.VERSION)
         record = _DECODER.decode(body)
     except (msgspec.MsgspecError, LocalProtocolError, ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"not an index record: {error}") from error
-    if record.version != VERSION:
-        raise RemoteProtocolError(f"an index record of version {record.version}", code=Refusal.VERSION)
     if _ENCODER.encode(record) != body:
         raise RemoteProtocolError("an index record that is not in its shortest form")
     if record.expires <= unix_now:

@@ -23,6 +23,8 @@ CELLS_AROUND: Final = 4
 """Cells asked for a place: its own and the three that are nearest. They are sure to hold all that is nearer than half a
 cell; nine would make it a whole cell for more than twice the requests."""
 _LETTERS: Final = "0123456789bcdefghjkmnpqrstuvwxyz"
+_HALF_CIRCLE: Final = 18_000
+"In hundredths of a degree."
 _LIMIT: Final = 1e-9
 "Degrees within which two numbers are the same: 0.1 mm."
 
@@ -54,13 +56,10 @@ class Location(msgspec.Struct, frozen=True, gc=False):
         """The nearest place of a grid.
 
         Args:
-            step_degrees: its mesh; 0.01 at the least, which is that of records.
+            step_degrees: its mesh, made wider to one that divides the circle (`mesh_degrees`).
         """
-        step = max(1, round(step_degrees / STEP_DEGREES))
-        latitude, longitude = _snapped(self.latitude, step), _snapped(self.longitude, step)
-        if abs(longitude) > 180:  # a mesh that does not divide the circle
-            longitude -= math.copysign(360.0, longitude)
-        return Location(min(max(latitude, -90.0), 90.0), longitude)
+        step = _mesh(step_degrees)
+        return Location(min(max(_snapped(self.latitude, step), -90.0), 90.0), _snapped(self.longitude, step))
 
 
 def parse_location(text: str) -> Location:
@@ -127,6 +126,17 @@ def cells_around(location: Location, size: int, cells_max: int = CELLS_AROUND) -
                 seen.add(each)
                 heapq.heappush(queue, (_cell_km(location, *each, size), each))
     return Around(tuple(cells), queue[0][0] if queue else math.pi * EARTH_KM)
+
+
+def mesh_degrees(step_degrees: float) -> float:
+    """The mesh of the grid to which `Location.rounded` rounds."""
+    return _mesh(step_degrees) / 100.0
+
+
+def _mesh(step_degrees: float) -> int:
+    """In hundredths, a divisor of half the circle: else the places at the date line would not be those of the grid."""
+    least = max(1, math.ceil(step_degrees / STEP_DEGREES - _LIMIT))
+    return next((step for step in range(least, _HALF_CIRCLE) if _HALF_CIRCLE % step == 0), _HALF_CIRCLE)
 
 
 def _snapped(degrees: float, step: int) -> float:

@@ -27,8 +27,8 @@ from typing import Any, Final
 import msgspec
 
 from netserv_discovery.errors import LocalProtocolError
-from netserv_discovery.location import STEP_DEGREES
-from netserv_discovery.record import Limits, NodeRecord
+from netserv_discovery.location import STEP_DEGREES, mesh_degrees
+from netserv_discovery.record import WITHIN_MAX_KM, Limits, NodeRecord
 from netserv_discovery.versions import Offer, folded
 from z2z.addresses import Scope, classify
 from z2z.errors import LocalProtocolError as KeyWordError
@@ -43,8 +43,8 @@ SITE_KEYS_MAX: Final = 16
 LOCATION_KM_MAX: Final = 5_000
 MISTAKES_MAX: Final = 5
 "Told at once; more would hide the first."
-_KM_OF_STEP: Final = 1.11195
-"0.01 degrees of a meridian."
+_KM_OF_DEGREE: Final = 111.195
+"Of a meridian."
 _HALF_DIAGONAL: Final = math.sqrt(0.5)
 "Of a square of side 1."
 
@@ -138,10 +138,10 @@ def shown(record: NodeRecord, where: Where, policy: Policy = DEFAULT) -> NodeRec
     view = policy.view(where)
     show = view.show or frozenset()
     location, within_km = record.location if "location" in show else None, record.within_km
-    if location is not None and view.location_km > _KM_OF_STEP:
-        location = location.rounded(view.location_km / _KM_OF_STEP * STEP_DEGREES)
-        # Half the diagonal of a mesh, and what it was before.
-        within_km = math.ceil(within_km + view.location_km * _HALF_DIAGONAL)
+    if location is not None and view.location_km > _KM_OF_DEGREE * STEP_DEGREES:
+        mesh = mesh_degrees(view.location_km / _KM_OF_DEGREE)
+        location = location.rounded(mesh)
+        within_km = min(math.ceil(within_km + mesh * _KM_OF_DEGREE * _HALF_DIAGONAL), WITHIN_MAX_KM)
     return msgspec.structs.replace(
         record,
         addresses=_addresses(record.addresses, view.addresses),

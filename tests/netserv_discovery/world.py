@@ -25,6 +25,7 @@ UNIX = 1_750_000_000
 GET_S = 0.015
 SILENT_S = 1.0
 BLOCKS = ("ffmpeg", "http", "sip", "geoip", "stun")
+HERE = Location(40.71, -74.01)
 CITIES = [(40.7, -74.0), (51.5, -0.1), (35.7, 139.7), (-33.9, 151.2), (-23.5, -46.6), (52.5, 13.4), (1.3, 103.8)]
 
 
@@ -63,7 +64,7 @@ def node(rng: Random, key: SigningKey, **changes) -> NodeRecord:
 @dataclass
 class World:
     rng: Random
-    here: Location = Location(40.71, -74.01)
+    here: Location = HERE
     "Of the asker: round trips are measured from there."
     nodes: dict[bytes, NodeRecord] = field(default_factory=dict)
     truth: dict[tuple[bytes, bytes, int], Location] = field(default_factory=dict)
