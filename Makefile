@@ -10,7 +10,7 @@ help:
 	@echo "make demo    two subnets and a router in namespaces: a service of one appears on the other"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy --strict, import-linter"
-	@echo "make bench   the DHT beside the kademlia package, and the simulator, in one run each"
+	@echo "make bench   the simulator, the DHT beside the kademlia package, and signalling, in one run each"
 	@echo "make figures every figure of thesis chapter 2 from fresh runs, into ./figures (an hour on two cores)"
 	@echo "make compiled  the simulator's code compiled with mypyc into .venv-compiled, for the longest runs"
 	@echo "make man     the manual pages in man/, from the help of the commands"
@@ -43,6 +43,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	@$(PY) -m tools.bench_sim
 	@$(PY) -m tools.bench_dht
+	@$(PY) -m tools.bench_signalling
 
 figures: $(STAMP)
 	@$(PY) -m dhtboot figure all --seeds 1-5 --out figures
