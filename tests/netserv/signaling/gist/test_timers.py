@@ -1,4 +1,4 @@
-"""Deadlines: each owner is woken once, when it wanted to be, and the heap stays small."""
+"""Deadlines: each owner is woken once, when it wanted to be, and the lists stay short."""
 
 import math
 from random import Random
@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netserv.signaling.gist.rate import SOURCES_MAX, SourceLimits, TokenBucket
-from netserv.signaling.gist.timers import SPARE_ENTRIES, Timed, Timers
+from netserv.signaling.gist.timers import RINGS_PER_S, SPARE_ENTRIES, Timed, Timers
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.floats(0, 100))), max_size=60))
-def test_owners_are_woken_at_their_last_deadline(steps):
+def test_owners_are_woken_at_the_next_ring_from_their_last_deadline_on(steps):
     timers, owners, wanted = Timers(), [Timed() for _ in range(6)], {}
     for who, at in steps:
         if at is None:
@@ -27,10 +27,23 @@ def test_owners_are_woken_at_their_last_deadline(steps):
         while (owner := timers.due(now)) is not None:
             assert owners.index(owner) not in woken
             woken[owners.index(owner)] = now
-    assert woken == wanted
+    assert woken.keys() == wanted.keys()
+    assert all(wanted[who] <= at <= wanted[who] + 1 / RINGS_PER_S for who, at in woken.items())
 
 
-def test_the_heap_is_swept():
+def test_those_of_one_ring_make_one_deadline():
+    timers = Timers()
+    owners = [Timed() for _ in range(1_000)]
+    for number, owner in enumerate(owners):
+        timers.set(owner, 1.0 - number / 1_000 / RINGS_PER_S)
+    assert timers.next_deadline() == 1.0
+    assert timers.due(0.9999) is None
+    assert {timers.due(1.0) for _ in owners} == set(owners)
+    assert timers.due(1.0) is None
+    assert timers.next_deadline() == math.inf
+
+
+def test_lists_are_swept():
     timers, rng = Timers(), Random(1)
     owners = [Timed() for _ in range(100)]
     for _ in range(50_000):
