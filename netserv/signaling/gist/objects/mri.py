@@ -1,5 +1,6 @@
 """Message-Routing-Information: which flow, and which way along it (RFC 5971 section 5.8, appendix A.3.1)."""
 
+from copy import copy
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
@@ -13,7 +14,7 @@ from netserv.signaling.gist.reader import Reader
 from netserv.signaling.gist.tlv import ObjectType
 
 REMEMBERED_MAX: Final = 4_096
-"MRIs kept in both forms, each way: the same ones come again and again in a handshake and its refreshes. About 2 MB."
+"MRIs kept: the same one comes three times in a handshake, and again in its refreshes. About 1 MB."
 
 _HEAD: Final = Struct("!BBH")
 _FILTER: Final = Struct("!BBBB")
@@ -85,6 +86,8 @@ class PathCoupledMri(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self.spi is not None or self.source_port is not None or self.destination_port is not None
         ):
             raise _refused("SPI and ports need a protocol")
+        if self.protocol is None and self.dscp is None and self.flow_label is None:
+            return
         for value, limit, name in (
             (self.protocol, 0xFF, "protocol"),
             (self.dscp, 0x3F, "DSCP"),
@@ -127,37 +130,22 @@ class PathCoupledMri(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def encode(self) -> bytes:
         """The value of the object, without its header: what routing state is kept by."""
-        return _encoded(self)
+        flags = _VERSION_OF[len(self.source)] | (self.direction and _D)
+        flags |= (self.protocol is not None and _P) | (self.dscp is not None and _T)
+        flags |= (self.source_port is not None and _A) | (self.destination_port is not None and _B)
+        flags |= (self.flow_label is not None and _F) | (self.spi is not None and _S)
+        filters = _FILTER.pack(self.source_prefix, self.destination_prefix, self.protocol or 0, (self.dscp or 0) << 2)
+        head = _HEAD.pack(ROUTING_METHODS[PathCoupledMri], 0, flags)
+        value = head + self.source + self.destination + filters
+        if self.flow_label is not None:
+            value += _WORD.pack(self.flow_label)
+        if self.spi is not None:
+            value += _WORD.pack(self.spi)
+        return value + _PORTS.pack(self.source_port or 0, self.destination_port or 0) if flags & (_A | _B) else value
 
     def inverted(self) -> "PathCoupledMri":
         """The same flow, the other way."""
-        turned: PathCoupledMri = _inverted(self)
-        return turned
-
-    def _written(self) -> bytes:
-        optional = (
-            (_P, self.protocol),
-            (_T, self.dscp),
-            (_F, self.flow_label),
-            (_S, self.spi),
-            (_A, self.source_port),
-            (_B, self.destination_port),
-        )
-        flags = self.direction and _D
-        for flag, value in optional:
-            if value is not None:
-                flags |= flag
-        return b"".join(
-            (
-                _HEAD.pack(ROUTING_METHODS[PathCoupledMri], 0, _VERSION_OF[len(self.source)] | flags),
-                self.source,
-                self.destination,
-                _FILTER.pack(self.source_prefix, self.destination_prefix, self.protocol or 0, (self.dscp or 0) << 2),
-                _WORD.pack(self.flow_label) if self.flow_label is not None else b"",
-                _WORD.pack(self.spi) if self.spi is not None else b"",
-                _PORTS.pack(self.source_port or 0, self.destination_port or 0) if flags & (_A | _B) else b"",
-            )
-        )
+        return _inverted(self)
 
 
 class LooseEndMri(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -185,16 +173,12 @@ class LooseEndMri(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def encode(self) -> bytes:
         """The value of the object, without its header: what routing state is kept by."""
-        return _encoded(self)
+        flags = _VERSION_OF[len(self.source)] | (self.direction and _LOOSE_D)
+        return _HEAD.pack(ROUTING_METHODS[LooseEndMri], 0, flags) + self.source + self.destination
 
     def inverted(self) -> "LooseEndMri":
         """The same flow, the other way."""
-        turned: LooseEndMri = _inverted(self)
-        return turned
-
-    def _written(self) -> bytes:
-        flags = _VERSION_OF[len(self.source)] | (self.direction and _LOOSE_D)
-        return _HEAD.pack(ROUTING_METHODS[LooseEndMri], 0, flags) + self.source + self.destination
+        return _inverted(self)
 
 
 class OffPathMri(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -243,17 +227,13 @@ class OffPathMri(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def encode(self) -> bytes:
         """The value of the object, without its header: what routing state is kept by."""
-        return _encoded(self)
-
-    def inverted(self) -> "OffPathMri":
-        """The same area, asked the other way."""
-        turned: OffPathMri = _inverted(self)
-        return turned
-
-    def _written(self) -> bytes:
         flags = _VERSION_OF[len(self.source)] | (self.direction and _LOOSE_D)
         head = _HEAD.pack(ROUTING_METHODS[OffPathMri], 0, flags)
         return head + _AREA.pack(self.area, self.radius, 0) + self.source + self.destination
+
+    def inverted(self) -> "OffPathMri":
+        """The same area, asked the other way."""
+        return _inverted(self)
 
 
 Mri: TypeAlias = PathCoupledMri | LooseEndMri | OffPathMri
@@ -278,15 +258,10 @@ def decode_mri(value: bytes) -> Mri:
     return (method or PathCoupledMri).decode(reader)
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
-def _encoded(mri: Mri) -> bytes:
-    return mri._written()  # noqa: SLF001 - the remembering half of `encode`
-
-
-@lru_cache(maxsize=REMEMBERED_MAX)
 def _inverted(mri: _M) -> _M:
-    other = Direction.DOWNSTREAM if mri.direction else Direction.UPSTREAM
-    return msgspec.structs.replace(mri, direction=other)
+    turned = copy(mri)  # and not `replace`, which would check again what is right
+    msgspec.structs.force_setattr(turned, "direction", Direction.DOWNSTREAM if mri.direction else Direction.UPSTREAM)
+    return turned
 
 
 def _head(reader: Reader) -> tuple[int, int]:
