@@ -310,8 +310,9 @@ class Reception:
         self._commons.deliver(
             RecvMessage(
                 nslp_id=message.nslp_id,
-                sid=message.sid,
-                mri=message.mri,
+                # Equal to the message's, and shared by all that the NSLP keeps of the session.
+                sid=row.sid,
+                mri=row.mri.inverted(),
                 data=message.nslp_data,
                 attributes=TransferAttributes(
                     reliable=association is not None, secure=association is not None and association.secure

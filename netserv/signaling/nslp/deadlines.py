@@ -16,7 +16,7 @@ class Deadlines(Generic[K]):
     """A heap with a table beside it: what was moved or dropped is left in the heap until its turn comes."""
 
     def __init__(self) -> None:
-        self._at: dict[K, tuple[float, int]] = {}
+        self._at: dict[K, tuple[float, int, K]] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
 
@@ -25,11 +25,10 @@ class Deadlines(Generic[K]):
 
     def set(self, key: K, at: float) -> None:
         """Have it due then, and not when it was before."""
-        number = next(self._order)
-        self._at[key] = (at, number)
-        heapq.heappush(self._heap, (at, number, key))
+        entry = self._at[key] = (at, next(self._order), key)
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._at) + _SLACK:
-            self._heap = [(at, number, key) for key, (at, number) in self._at.items()]
+            self._heap = list(self._at.values())
             heapq.heapify(self._heap)
 
     def drop(self, key: K) -> None:
@@ -40,8 +39,9 @@ class Deadlines(Generic[K]):
         """What is due, in order of time; it is due only once."""
         found = []
         while self._heap and self._heap[0][0] <= now:
-            at, number, key = heapq.heappop(self._heap)
-            if self._at.get(key) == (at, number):
+            entry = heapq.heappop(self._heap)
+            key = entry[2]
+            if self._at.get(key) is entry:
                 del self._at[key]
                 found.append(key)
         return found
@@ -49,8 +49,8 @@ class Deadlines(Generic[K]):
     def next(self) -> float:
         """When the first is due; `math.inf` for never."""
         while self._heap:
-            at, number, key = self._heap[0]
-            if self._at.get(key) == (at, number):
-                return at
+            entry = self._heap[0]
+            if self._at.get(entry[2]) is entry:
+                return entry[0]
             heapq.heappop(self._heap)
         return math.inf

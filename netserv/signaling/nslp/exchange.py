@@ -103,11 +103,14 @@ class Exchange:
 
     __slots__ = (
         "answer", "around", "arrival", "below", "data", "delivered", "ends_at", "gathering", "handle", "hops", "key",
-        "nobody", "number", "peer", "reliable", "reliable_on", "request", "resend_s", "response", "sent_at", "stage",
+        "nobody", "number", "peer", "reliable", "reliable_on", "request", "resend_s", "response", "sent_at",
+        "session", "stage",
     )  # fmt: skip
 
     def __init__(self, key: ExchangeKey, request: Request | None, number: bytes, data: bytes, arrival: Arrival) -> None:
         self.key = key
+        self.session: SessionKey = key[:2]
+        "Of GIST; kept, since what is kept of a session is kept by it."
         self.request = request
         self.number = number
         self.data = data
@@ -141,11 +144,6 @@ class Exchange:
         "GIST hops that it has left."
         self.peer: PackedAddress | None = None
         "Address of the node before this one."
-
-    @property
-    def session(self) -> SessionKey:
-        """Of GIST."""
-        return self.key[:2]
 
     @property
     def is_open(self) -> bool:
