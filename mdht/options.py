@@ -13,7 +13,7 @@ import msgspec
 from dhtboot import cli_completion
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
-from mdht import cli_experiment, cli_isolation, cli_members, metrics_http
+from mdht import cli_experiment, cli_isolation, cli_members, http_io, metrics_http
 from mdht.config import MdhtConfig
 from mdht.errors import LocalProtocolError
 from mdht.keeping.config import KeepingConfig
@@ -266,7 +266,7 @@ def _common_options() -> OneLineParser:
 
 def _metrics(text: str) -> Address:
     try:
-        return metrics_http.metrics_address(text)
+        return http_io.listening_address(text)
     except LocalProtocolError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

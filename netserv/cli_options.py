@@ -10,7 +10,7 @@ from typing import Final
 from dhtboot import cli_completion
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
-from mdht import metrics_http
+from mdht import http_io, metrics_http
 from mdht.errors import LocalProtocolError as MetricsError
 from netserv import cli_dump
 from netserv.signaling.control import DEFAULT_NAME
@@ -262,6 +262,6 @@ def _validity(text: str) -> float:
 
 def _metrics(text: str) -> Address:
     try:
-        return metrics_http.metrics_address(text)
+        return http_io.listening_address(text)
     except MetricsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -12,7 +12,7 @@ from dhtboot import cli_completion
 from dhtboot.cli_options import whole
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
-from mdht import metrics_http
+from mdht import http_io, metrics_http
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import derive_key, read_keys
 from z2z import config_file
@@ -355,7 +355,7 @@ def _bridge_parser() -> argparse.ArgumentParser:
     add("--map-import", action="append", default=[], type=checked(parse_mapping), metavar="THEIRS=HERE",
         help="show imports from the first at the second, where this link reaches them")  # fmt: skip
     add("--force-type", action="store_true", help="export types for remote control and login too")
-    add("--metrics", type=checked(metrics_http.metrics_address), metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
+    add("--metrics", type=checked(http_io.listening_address), metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
     add_common(parser, interface=True, state_dir=True)
     _manner(parser)
     return parser

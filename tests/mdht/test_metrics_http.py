@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from mdht.errors import LocalProtocolError
-from mdht.metrics_http import CONNECTIONS_MAX, LOOPBACK, REQUEST_MAX, REQUEST_S, MetricsServer, metrics_address
+from mdht.http_io import LOOPBACK, REQUEST_MAX
+from mdht.metrics_http import CONFIG, MetricsServer
 
 GOOD = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -93,9 +94,9 @@ def test_a_silent_connection_is_ended_and_counted() -> None:
         server = MetricsServer(lambda: "", "x")
         ours, theirs = trio.socket.socketpair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server._handle, trio.SocketStream(theirs))
+            nursery.start_soon(server.http.handle, trio.SocketStream(theirs))
             assert await ours.recv(100) == b""
-        assert REQUEST_S <= trio.current_time() < REQUEST_S + 1
+        assert CONFIG.request_s <= trio.current_time() < CONFIG.request_s + 1
         assert server.answers == {408: 1}
         ours.close()
 
@@ -116,7 +117,7 @@ def test_one_that_hangs_up_at_once_is_counted_and_harms_nobody() -> None:
 
 def test_more_connections_than_any_prometheus_makes_are_told_so() -> None:
     async def main(scene: Scene) -> None:
-        held = [await scene.connect() for _ in range(CONNECTIONS_MAX)]
+        held = [await scene.connect() for _ in range(CONFIG.connections_max)]
         assert status_of(await scene.ask(GOOD)) == 503
         for stream in held:
             await stream.aclose()
@@ -142,7 +143,7 @@ def test_any_bytes_get_an_answer_or_an_end(data: bytes) -> None:
         server = MetricsServer(lambda: "", "x")
         ours, theirs = trio.socket.socketpair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server._handle, trio.SocketStream(theirs))
+            nursery.start_soon(server.http.handle, trio.SocketStream(theirs))
             stream = trio.SocketStream(ours)
             await stream.send_all(data)
             await stream.send_eof()
@@ -152,24 +153,3 @@ def test_any_bytes_get_an_answer_or_an_end(data: bytes) -> None:
         ours.close()
 
     trio.run(main)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("9273", ("127.0.0.1", 9273)),
-        ("0", ("127.0.0.1", 0)),
-        ("192.0.2.1:80", ("192.0.2.1", 80)),
-        ("[::]:65535", ("::", 65_535)),
-    ],
-)
-def test_a_port_alone_is_of_this_machine(text: str, address: tuple[str, int]) -> None:
-    assert metrics_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", ":9273", "-1", "65536", "\u0663", "localhost:80", "::1:80", "[127.0.0.1]:80"]
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(LocalProtocolError, match="neither a port"):
-        metrics_address(text)
