@@ -2,7 +2,7 @@
 
 from dhtboot.ids import NodeRef, format_address, id_bytes
 from mdht.link_running import RunningHost
-from mdht.results import Status
+from mdht.results import RingNode, Status
 
 
 def status_of(host: RunningHost, writer: bytes, uptime_s: float) -> Status:
@@ -36,6 +36,7 @@ def status_of(host: RunningHost, writer: bytes, uptime_s: float) -> Status:
         mapped_port=None if host.ports is None else host.ports.status(),
         contacts=host.contacts,
         neighbours=tuple(name_of(host, node) for node in host.neighbours),
+        ring=tuple(_on_ring(host, node) for node in host.neighbours),
         structural_changes=0 if part is None else part.step.state.changes.made,
         policy=host.policy,
         policy_adopted=host.policy_adopted,
@@ -60,3 +61,12 @@ def name_of(host: RunningHost, node: NodeRef) -> str:
         return "here"
     address = host.address_of(node)
     return id_bytes(node.id).hex() if address is None else format_address(address)
+
+
+def _on_ring(host: RunningHost, node: NodeRef) -> RingNode:
+    address, rtt_s = host.address_of(node), host.rtt_s(node)
+    return RingNode(
+        node=id_bytes(node.id).hex(),
+        address="" if address is None else format_address(address),
+        rtt_ms=None if rtt_s is None else round(rtt_s * 1e3, 3),
+    )

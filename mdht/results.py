@@ -89,6 +89,17 @@ class MappedPort(msgspec.Struct, frozen=True, kw_only=True):
     "Why there is none, and what to do about it."
 
 
+class RingNode(msgspec.Struct, frozen=True, kw_only=True):
+    """One other node of the overlay."""
+
+    node: str
+    "Identifier, 40 hex digits: its place on the ring."
+    address: str
+    "Of a host of it, `host:port`; empty where none is known."
+    rtt_ms: float | None = None
+    "Smoothed round trip to that host, None when never measured."
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a node at one moment."""
 
@@ -128,6 +139,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     "Other nodes known."
     neighbours: tuple[str, ...]
     "Those next to this one, by the address of a host each."
+    ring: tuple[RingNode, ...] = ()
+    "The same by their identifiers."
     structural_changes: int
     "Of nodes in this host's tables, found by itself: hosts that come and go cause none while their node lives."
     policy: str

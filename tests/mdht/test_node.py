@@ -212,6 +212,18 @@ def test_networks_of_other_names_do_not_see_each_other() -> None:
     run(test)
 
 
+def test_the_status_says_where_the_neighbours_stand_on_the_ring() -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            first, second = await neighbours(stack, 2)
+            while not first.status().ring:
+                await trio.lowlevel.checkpoint()
+            (near,) = first.status().ring
+            assert (near.node, near.address) == (second.status().node, second.status().addresses[0])
+
+    run(test)
+
+
 def test_explain_names_the_way_and_the_holders() -> None:
     async def test() -> None:
         async with AsyncExitStack() as stack:

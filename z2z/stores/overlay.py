@@ -1,13 +1,16 @@
 """The overlay store: the embedded mDHT, which needs no server (thesis ch. 3)."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
 from mdht import results
+from mdht.control import control_path, serve_control
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.errors import MdhtError
 from mdht.link_keys import read_keys
@@ -118,10 +121,22 @@ async def open_overlay(writer: SigningKey, config: MdhtConfig, *, ends_soon: boo
         LocalProtocolError: an entry point or the directory cannot be used.
     """
     try:
-        async with open_mdht(config, writer) as node:
+        async with open_mdht(config, writer) as node, _answering(node, config.state_dir):
             yield OverlayStore(node, ends_soon=ends_soon)
     except MdhtLocalError as error:
         raise LocalProtocolError(str(error)) from error
+
+
+@asynccontextmanager
+async def _answering(node: Mdht, state_dir: Path | None) -> AsyncIterator[None]:
+    """Let this user's other programs use the node, as they use one of `mdht run`, while the context lasts."""
+    if state_dir is None:
+        yield
+        return
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_control, node, control_path(state_dir, os.environ))
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def _config(settings: StoreSettings) -> MdhtConfig:

@@ -1,6 +1,7 @@
 import pytest
 import trio
 
+from mdht.control import ControlClient, control_path
 from mdht.node import MdhtConfig, open_mdht
 from mdht.signing import SigningKey
 from z2z.errors import LocalProtocolError, StoreError
@@ -43,6 +44,19 @@ def test_values_beyond_the_limits_are_refused_by_the_store():
         async with open_mdht(LOOPBACK, SigningKey.generate()) as node:
             with pytest.raises(StoreError):
                 await OverlayStore(node, ends_soon=False).put(KEY, b"n", b"x" * 20_000, 60)
+
+    with_deadline(main)
+
+
+def test_other_programs_of_the_user_reach_the_node_while_it_runs(tmp_path):
+    settings = StoreSettings(signer=SigningKey.generate(), role="both", presence=False, state_dir=tmp_path)
+    client = ControlClient(control_path(tmp_path / "mdht", {}))
+
+    async def main():
+        async with KIND.open(settings) as opened:
+            await opened.store.put(KEY, b"n", b"value", 60)
+            assert (await client.status()).records == 1
+        assert not await client.answers()
 
     with_deadline(main)
 
