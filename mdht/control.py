@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 LINE_MAX: Final = 65_536
 "Bytes of a line; the largest holds a value of 16 KiB as base64, and its names."
-CONNECTIONS_MAX: Final = 64
-"Programs of one user at a time, watchers included."
+CONNECTIONS_MAX: Final = 256
+"Of programs of one user at a time, watchers included: a console alone watches 32 keys and more."
 REQUEST_S: Final = 10.0
 "Seconds that a connection may stay without its request."
 _PATH_MAX: Final = 107

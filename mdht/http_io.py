@@ -165,6 +165,7 @@ class _Exchange:
         self._stream, self._site, self._config, self._patience = stream, site, config, patience
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_MAX)
         self._flowing = trio.CancelScope()
+        self._torn = False
 
     async def run(self, *, full: bool) -> None:
         """Read the request and answer it.
@@ -228,7 +229,8 @@ class _Exchange:
             self._flowing = nursery.cancel_scope
             nursery.start_soon(self._until_hung_up)
             await stream.write(self._send_piece)
-            await self._deliver(self._http.send(h11.EndOfMessage()) or b"")
+            if not self._torn:  # an end after half a piece would be taken for the rest of it
+                await self._deliver(self._http.send(h11.EndOfMessage()) or b"")
             nursery.cancel_scope.cancel()
 
     async def _send_piece(self, data: bytes) -> None:
@@ -236,8 +238,10 @@ class _Exchange:
 
     async def _deliver(self, data: bytes) -> None:
         """Send a piece of a stream, or end the stream: whoever reads too slowly may come again."""
+        self._torn = True
         with trio.move_on_after(self._config.send_s), suppress(trio.BrokenResourceError):
             await self._stream.send_all(data)
+            self._torn = False
             return
         self._flowing.cancel()
         await trio.lowlevel.checkpoint()  # where the writer of the stream ends
