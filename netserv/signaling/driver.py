@@ -205,6 +205,13 @@ class Driver:
             now = trio.current_time()
             self._work(self._gist.unreachable(destination, quoted, now), now)
 
+    async def follow(self, topology: KernelTopology) -> None:
+        """Have sessions look for their next node again when the kernel sends them another way."""
+        while True:
+            destinations = await topology.changed()
+            now = trio.current_time()
+            self._work(self._gist.routes_changed(destinations, now), now)
+
     async def keep_time(self) -> None:
         """Wake both nodes when something is due."""
         while True:
@@ -308,7 +315,7 @@ async def driving(
         nursery.start_soon(driver.hear_unreachables)
         nursery.start_soon(driver.keep_time)
         if topology is not None:
-            nursery.start_soon(_follow, topology)
+            nursery.start_soon(driver.follow, topology)
         if interceptor is not None:
             nursery.start_soon(driver.intercept, interceptor)
         try:
@@ -316,8 +323,3 @@ async def driving(
         finally:
             await driver.stop()
             nursery.cancel_scope.cancel()
-
-
-async def _follow(topology: KernelTopology) -> None:
-    while True:
-        await topology.changed()

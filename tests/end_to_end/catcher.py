@@ -74,8 +74,9 @@ async def caught(interceptor: Interceptor, arguments: argparse.Namespace) -> Non
 
 async def changes(topology: KernelTopology) -> None:
     while True:
-        await topology.changed()
-        say("changed", own=sorted(address_text(address) for address in topology.own_addresses))
+        destinations = await topology.changed()
+        own = sorted(address_text(address) for address in topology.own_addresses)
+        say("changed", own=own, destinations=sorted(map(address_text, destinations)))
 
 
 async def read_orders() -> AsyncIterator[dict[str, Any]]:

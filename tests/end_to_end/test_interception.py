@@ -300,7 +300,7 @@ def test_a_changed_route_is_told_and_the_old_answer_forgotten(path: Path5) -> No
     told = len(path.sender.events("changed"))
     path.sender_host.run("ip", "route", "add", "192.0.2.0/24", "via", "10.1.0.9", "mtu", "1000")
     try:
-        path.sender.wait("changed", told + 1)
+        assert path.sender.wait("changed", told + 1)[-1]["destinations"] == ["192.0.2.1"]
         path.sender.tell(do="route", to="192.0.2.1")
         after = path.sender.wait("route", 2)[1]["way"]
         assert (after["next_hop"], after["mtu"], after["address"]) == ("10.1.0.9", 1000, path.sender_host.ipv4)

@@ -1,6 +1,6 @@
 """One GIST node without I/O (RFC 5971): packets, streams, calls and the time go in, effects come out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from random import Random
 from typing import Final
 
@@ -178,6 +178,16 @@ class GistNode:
             now: the time, s.
         """
         self._requests.invalidate(nslp_id, mri, status, payload=payload, urgent=urgent, now=now)
+        return self._commons.taken()
+
+    def routes_changed(self, destinations: Collection[PackedAddress], now: float) -> list[Effect]:
+        """This machine sends packets another way than before (section 7.1.2, local trigger).
+
+        Args:
+            destinations: to which it does.
+            now: the time, s.
+        """
+        self._requests.routes_changed(destinations, now)
         return self._commons.taken()
 
     # Time.

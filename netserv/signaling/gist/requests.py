@@ -1,6 +1,10 @@
 """The calls of NSLPs: which row, or which other way, serves them (RFC 5971 section 4.3.3, appendix B)."""
 
+from collections.abc import Collection
+from typing import Final
+
 from netserv.errors import LocalProtocolError
+from netserv.signaling.gist.addresses import PackedAddress
 from netserv.signaling.gist.commons import Commons, far_end, q_mode_destination
 from netserv.signaling.gist.objects.mri import Mri
 from netserv.signaling.gist.objects.opaque import check_sid, check_words
@@ -21,6 +25,10 @@ from netserv.signaling.gist.service import (
 )
 from netserv.signaling.gist.tlv import ObjectType
 from netserv.signaling.gist.transmission import Transmission
+
+LOOKED_AGAIN_MAX: Final = 1_000
+"""Rows whose Query goes out at once when routes change; the next refresh of the others, which is due within three
+quarters of their lifetime, finds what has changed. All at once would be more than the rate of datagrams allows."""
 
 
 class Requests:
@@ -105,6 +113,20 @@ class Requests:
                 self._querier.invalidate(row, status, payload=payload, now_already=at_once, now=now)
             else:
                 self._commons.set_status(row, status, tell=False)
+
+    def routes_changed(self, destinations: Collection[PackedAddress], now: float) -> None:
+        """Look for the next node again, where the way to the end of a flow is another one (section 7.1.2)."""
+        if not destinations:
+            return
+        looked = 0
+        for row in self._commons.table:
+            if not isinstance(row, QueryingRow) or far_end(row.mri) not in destinations:
+                continue
+            looked += 1
+            if looked > LOOKED_AGAIN_MAX:
+                self._commons.set_status(row, RoutingStatus.TENTATIVE)
+                continue
+            self._querier.invalidate(row, RoutingStatus.TENTATIVE, payload=None, now_already=True, now=now)
 
     def _rows(self, nslp_id: int | None, mri: Mri, sid: bytes | None) -> list[Row]:
         key = mri.encode()

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 KEPT_MAX: Final = 4_096
 "Answers of each kind that are kept; of more flows than that the kernel is asked again."
+SETTLE_S: Final = 0.1
+"A route that is replaced is gone for a moment; only then is looked where ways lead now."
 TOLD_MAX: Final = 1_000
 "Messages read in one turn: a router whose table is being filled tells of thousands a second."
 _LOOPBACK4: Final = 127
@@ -56,6 +58,8 @@ class KernelTopology:
         self._told = select.poll()
         self._told.register(self._listening.socket, select.POLLIN)
         self._ways: dict[PackedAddress, Outgoing | None] = {}
+        self._before: dict[PackedAddress, Outgoing | None] = {}
+        "Ways as they were when `changed` returned last."
         self._belongs: dict[tuple[PackedAddress, int, int], bool] = {}
         self._mtus: dict[int, int] = {}
         self._own: frozenset[PackedAddress] = frozenset()
@@ -100,13 +104,17 @@ class KernelTopology:
         """
         return _kept(self._belongs, (source, prefix, interface), lambda: self._look_belongs(source, prefix, interface))
 
-    async def changed(self) -> None:
-        """Wait until routes, addresses or links change, or return at once if they have since the last call.
+    async def changed(self) -> frozenset[PackedAddress]:
+        """Wait until routes, addresses or links change, or begin at once if they have since the last call.
 
-        A new default route comes with a dozen messages; those that have come are one change.
+        A new default route comes with a dozen messages; those that come within a moment are one change.
+
+        Returns:
+            Destinations, of those that were asked for lately, to which the way is another one now.
         """
         sock = self._listening.socket
         await trio.lowlevel.wait_readable(sock)
+        await trio.sleep(SETTLE_S)
         for _ in range(TOLD_MAX):
             try:
                 sock.recv(READ_BYTES)
@@ -115,6 +123,8 @@ class KernelTopology:
             except OSError as error:  # ENOBUFS: so many that the kernel has dropped some
                 log.debug("changes of routes were lost: %s", error)
         self._forget()
+        before, self._before = self._before, {}
+        return frozenset(destination for destination, way in before.items() if self.outgoing(destination) != way)
 
     def _look(self) -> None:
         # Nothing is read here, so that the change is still there for who awaits it.
@@ -122,6 +132,9 @@ class KernelTopology:
             self._forget()
 
     def _forget(self) -> None:
+        for destination, way in self._ways.items():
+            if destination in self._before or len(self._before) < KEPT_MAX:
+                self._before.setdefault(destination, way)
         self._ways.clear()
         self._belongs.clear()
         self._mtus.clear()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from netserv.signaling.gist import requests
 from netserv.signaling.gist.config import GistConfig
 from netserv.signaling.gist.service import NotificationKind, RoutingStatus, SendFailure, TransferAttributes
 from tests.netserv.signaling.gist.recorder import RELIABLE, SECURE, flow, message
@@ -81,6 +82,35 @@ def test_a_changed_route_is_found_by_the_next_refresh_and_told(attributes):
     assert changes[1].sii.address == c.address
     world.run(40.0)
     assert b.node.status(world.now).sessions == {}
+
+
+def test_what_the_kernel_says_of_routes_finds_the_new_node_at_once():
+    world, sender, b, c = fork()
+    sender.send(message(FLOW, b"one"))
+    world.run(1.0)
+    b.links[1].up = False
+    queries = sender.node.counters.queries_sent
+    sender.perform(sender.node.routes_changed([flow("10.0.0.1", "10.0.8.1").destination], world.now))
+    assert sender.node.counters.queries_sent == queries  # another destination
+    sender.perform(sender.node.routes_changed([FLOW.destination], world.now))
+    world.run(0.5)
+    sender.send(message(FLOW, b"two"))
+    world.run(0.5)
+    assert (b.nslp.data(), c.nslp.data()) == ([b"one"], [b"two"])
+
+
+def test_a_change_of_very_many_routes_sends_so_many_queries_at_once_and_no_more(monkeypatch):
+    monkeypatch.setattr(requests, "LOOKED_AGAIN_MAX", 3)
+    world, sender, _second, _ = line()
+    for number in range(8):
+        sender.send(message(FLOW, b"one", sid=bytes([number]) * 16))
+    world.run(1.0)
+    queries = sender.node.counters.queries_sent
+    sender.perform(sender.node.routes_changed([FLOW.destination], world.now))
+    assert sender.node.counters.queries_sent == queries + 3
+    world.run(0.5)
+    statuses = [one.status for one in sender.nslp.notifications(NotificationKind.ROUTING_STATUS_CHANGE)]
+    assert statuses.count(RoutingStatus.TENTATIVE) == 5
 
 
 def test_an_urgent_hint_of_the_nslp_finds_the_new_route_at_once_and_carries_its_payload():
