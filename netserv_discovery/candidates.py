@@ -163,7 +163,7 @@ class Candidates:
         """All that may be what is looked for, as far as is known by now."""
         if len(self._order) != len(self._nodes):
             self._order = sorted(self._nodes.values(), key=lambda one: (one.far_km, one.record.public_key))
-        return [one for one in self._order if one.state not in _OUT]
+        return [one for one in self._order if one.state is not State.UNFIT and one.state is not State.FORGED]
 
     def verify(self, candidate: Candidate) -> bytes | None:
         """Look at a signature, and at what is offered.

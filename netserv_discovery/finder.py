@@ -228,7 +228,7 @@ class Search:
                 effects += self._ask(one, now)
             key = one.record.public_key
             hopeful += key in good or one.state is State.LISTING or self._budget.hopeful(key, now)
-        return effects, hopeful >= needed or len(good) >= self._wanted.limit
+        return effects, hopeful >= self._wanted.limit
 
     def _look_only(self, nearest: Iterable[Candidate]) -> tuple[list[FindEffect], bool]:
         limit, shares = self._wanted.limit, Shares(share_of(self._wanted.limit))
@@ -307,10 +307,11 @@ class Search:
         wanted = self._wanted
         found = rank(verified, near=wanted.near, here=wanted.here, limit=wanted.limit)
         reach_km = max((far_km(one.record, wanted.near) for one in found), default=math.inf)
-        all_asked = not self._rounds and not self._waiting and not self._failed
+        radius_km = math.inf if wanted.radius_km is None else wanted.radius_km
+        nearest = len(found) == wanted.limit and reach_km <= self._certain_km
         self.done = Done(
             found=tuple(found),
-            certain=all_asked or (reach_km <= self._certain_km and len(found) == wanted.limit),
+            certain=nearest or radius_km <= self._certain_km,
             gets=len(self._questions) + self._lists_asked,
             rounds=self._rounds_begun,
             pings=self._budget.spent,

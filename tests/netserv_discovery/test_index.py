@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netserv_discovery.errors import LocalProtocolError, Refusal, RemoteProtocolError
@@ -40,6 +40,7 @@ def value(version: str = "1.0.0", signer=KEY, **changes) -> bytes:
     return encode(record(version, signer, **changes), signer)
 
 
+@settings(max_examples=40)  # each signs
 @given(offers, st.integers(1, 2**26), st.integers(0, 2**40), st.integers(1, 400 * 86_400))
 def test_a_record_comes_back_as_it_went(offer, size, issued, life_s):
     made = index_record(
@@ -64,6 +65,7 @@ def test_any_change_is_refused(at, byte):
             decode(bad, UNIX)
 
 
+@settings(max_examples=40)  # each signs
 @given(st.recursive(st.none() | st.integers(0, 9) | st.binary(max_size=40) | st.text(max_size=9), st.lists))
 def test_any_signed_msgpack_is_refused(content):
     with suppress(OverflowError):

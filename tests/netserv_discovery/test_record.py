@@ -3,7 +3,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netserv_discovery.errors import LocalProtocolError, Refusal, RemoteProtocolError
@@ -49,6 +49,7 @@ def refusal(data: bytes, unix_now: float = UNIX) -> Refusal:
     return caught.value.code
 
 
+@settings(max_examples=40)  # each signs
 @given(records())
 def test_a_record_comes_back_as_it_went(record):
     with suppress(LocalProtocolError):  # too long: the only thing that may be wrong with it
@@ -73,6 +74,7 @@ def test_any_change_of_a_record_is_refused(at, byte, cut):
             decode(bad, UNIX)
 
 
+@settings(max_examples=40)  # each signs
 @given(st.recursive(st.none() | st.integers() | st.binary(max_size=40) | st.text(max_size=9), st.lists, max_leaves=30))
 def test_any_msgpack_signed_by_anybody_is_refused(value):
     with suppress(OverflowError):

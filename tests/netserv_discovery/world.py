@@ -139,8 +139,7 @@ def _outcome(world: World, effect):
     if at is not None:
         rtt_s = 0.002 + distance_km(world.here, at) * FIBRE_MS_PER_KM * 1.5 / 1000
         return 2 * rtt_s, Measured(target=target, outcome=Outcome.ANSWERED, rtt_s=rtt_s, load=3)
-    others = [key for key, *where in world.truth if where == [host, target.address[1]]]
-    if others:
+    if (host, target.address[1]) in {(there, port) for _, there, port in world.truth}:
         return 0.05, Measured(target=target, outcome=Outcome.WRONG_KEY)
     return SILENT_S, Measured(target=target, outcome=Outcome.SILENT)
 
