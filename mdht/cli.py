@@ -26,11 +26,12 @@ from mdht.journal import printable, set_up_logging
 from mdht.link_running import RunningHost
 from mdht.metrics_http import MetricsServer
 from mdht.node import open_mdht
-from mdht.options import config_of, default_state_dir, parse_arguments, whole_parser
+from mdht.options import config_of, parse_arguments, whole_parser
 from mdht.prometheus import exposition
 from mdht.results import Change, Found, Receipt, Status
 from mdht.service_manager import of_this_process
 from mdht.signing import SigningKey
+from mdht.state import default_state_dir
 from mdht.subnet.effects import Event, LinkModeChanged, MemberChanged, Merged, Settled
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import re
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -170,14 +169,6 @@ def config_of(options: argparse.Namespace, *, lasting: bool) -> MdhtConfig:
         overlay=options.overlay,
         keeping=_keeping(options),
     )
-
-
-def default_state_dir(environ: Mapping[str, str], network: str) -> Path:
-    """Return where a network's node keeps its state (XDG Base Directory Specification)."""
-    base = environ.get("XDG_STATE_HOME") or ""
-    directory = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
-    # A network's name may hold any character; its directory must stay below ours.
-    return directory / "mdht" / ("net-" + urllib.parse.quote(network, safe=""))
 
 
 def _common_options() -> OneLineParser:

@@ -9,7 +9,8 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -40,6 +41,14 @@ CREATE TABLE IF NOT EXISTS records (
     PRIMARY KEY (key, writer, name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS records_by_end ON records (ends_at);
 """
+
+
+def default_state_dir(environ: Mapping[str, str], network: str) -> Path:
+    """Return where a network's node keeps its state (XDG Base Directory Specification)."""
+    base = environ.get("XDG_STATE_HOME") or ""
+    directory = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    # A network's name may hold any character; its directory must stay below ours.
+    return directory / "mdht" / ("net-" + urllib.parse.quote(network, safe=""))
 
 
 class OwnRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdht.errors import LocalProtocolError
-from mdht.options import config_of, default_state_dir, key_of, parse_arguments
+from mdht.options import config_of, key_of, parse_arguments
+from mdht.state import default_state_dir
 
 
 def test_a_key_is_text_or_forty_digits() -> None:
