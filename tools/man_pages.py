@@ -14,6 +14,7 @@ from typing import Final
 from dhtboot.cli import whole_parser as dhtboot_parser
 from mdht.options import whole_parser as mdht_parser
 from netserv.cli_options import whole_parser as netserv_parser
+from netserv_discovery.cli_options import whole_parser as discovery_parser
 from z2z.cli_options import whole_parser as z2z_parser
 
 COMMON_MIN: Final = 5
@@ -30,6 +31,7 @@ NAMES: Final[dict[str, tuple[str, Callable[[], argparse.ArgumentParser]]]] = {
     "mdht": ("a store of signed records that peers keep among themselves", mdht_parser),
     "dhtboot": ("overlays that come into being from nothing", dhtboot_parser),
     "netserv": ("signalling to the routers on the path of a flow", netserv_parser),
+    "netserv-discovery": ("advertise NetServ nodes, and find them", discovery_parser),
 }
 FILES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "z2z": (
@@ -47,6 +49,10 @@ FILES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "netserv": (
         ("~/.local/state/netserv/", "name, key and certificate of this machine's node; see --state-dir"),
         ("publishers.toml", 'whose signed requests are accepted: NAME = "PUBLIC KEY", as netserv key prints it'),
+    ),
+    "netserv-discovery": (
+        ("~/.local/state/netserv/", "key and name of this machine's node, where its signalling runs"),
+        ("~/.local/state/netserv-discovery/", "a key of its own, where that does not run; see --state-dir"),
     ),
 }
 
