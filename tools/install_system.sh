@@ -23,6 +23,7 @@ need man man-db
 need groff groff-base
 need nft nftables
 need miniupnpd miniupnpd-nftables
+need chromium chromium
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing="$missing python3"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0

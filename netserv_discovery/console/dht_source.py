@@ -13,21 +13,20 @@ from typing import Final
 
 import trio
 
-from dhtboot.ids import format_address
 from mdht.control import Records
 from mdht.results import Found
-from netserv_discovery.console.items import NodeSeen, Offer, Place
+from netserv_discovery.console.items import NodeSeen
 from netserv_discovery.console.node_places import NodePlace, control_of
+from netserv_discovery.console.node_seen import node_seen
 from netserv_discovery.console.picture import View
 from netserv_discovery.console.sources import Tell, counted
 from netserv_discovery.errors import Refusal, RemoteProtocolError, UnreachableError
 from netserv_discovery.keys import block_key, cell_key, keys_of
-from netserv_discovery.record import LOAD_MAX, NodeRecord, decode
+from netserv_discovery.record import NodeRecord, decode
+from netserv_discovery.rounds import CELL_LETTERS
 
 BLOCKS_MAX: Final = 16
 "Names of blocks that can be followed: each, as each cell, holds one of the 256 connections of the node's socket."
-CELL_LETTERS: Final = "0123456789bcdefghjkmnpqrstuvwxyz"
-"Of geohash: the names of the largest cells."
 OF_WRITER_MAX: Final = 64
 """Nodes of one writer that are shown: a machine advertises its own node, or those of a site. Whoever wants to fill the
 page needs a host in the DHT for each so many."""
@@ -83,7 +82,7 @@ class DhtSource:
             if of_writer[writer] > OF_WRITER_MAX:
                 left_out += 1
                 continue
-            nodes[key.hex()] = node_in_dht(record)
+            nodes[key.hex()] = node_seen(record, "DHT")
         return View(items={"nodes": nodes}, why=self._words(len(nodes), left_out))
 
     async def changes(self, tell: Tell) -> None:
@@ -151,31 +150,3 @@ class DhtSource:
                 f"; refused: {refused}" if refused else "",
             )
         )
-
-
-def node_in_dht(record: NodeRecord) -> NodeSeen:
-    """What the console shows of a record."""
-    place = record.location
-    limits = {
-        "modules of a publisher": record.limits.modules,
-        "MiB of memory for a container": record.limits.memory_mib,
-        "s at most for a module": record.limits.ttl_s,
-    }
-    return NodeSeen(
-        node=record.node_id,
-        public_key=record.public_key.hex(),
-        name=record.node_id,
-        way="DHT",
-        where=tuple(format_address((str(each), record.gist_port)) for each in record.ip_addresses),
-        blocks=tuple(Offer(name=each.name, version=each.version) for each in record.blocks),
-        modules=tuple(Offer(name=each.name, version=each.version) for each in record.modules),
-        load=record.load / LOAD_MAX,
-        place=None if place is None else Place(latitude=place.latitude, longitude=place.longitude),
-        operator=record.operator,
-        expires=record.expires,
-        signed=True,
-        notes=(
-            *(f"{number} {what}" for what, number in limits.items() if number),
-            *(() if record.more is None else ("more blocks and modules in a list of its own",)),
-        ),
-    )

@@ -1,13 +1,16 @@
 """NetServ nodes on the links of this machine, by DNS-SD: `_netserv._udp`."""
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import trio
 
 from netserv_discovery.console.items import NodeSeen, Offer
+from netserv_discovery.console.node_seen import node_seen
 from netserv_discovery.console.picture import View
 from netserv_discovery.console.sources import Tell, counted
+from netserv_discovery.errors import RemoteProtocolError
+from netserv_discovery.link_text import SERVICE_TYPE, record_of_txt, unpack_txt
 from z2z.cli_look import txt_strings
 from z2z.errors import LinkError
 from z2z.mdns.link_io import MdnsLink, open_link
@@ -15,21 +18,20 @@ from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, Servic
 from z2z.reports import endpoints, shown
 from z2z.service_item import ServiceItem
 
-SERVICE_TYPE: Final = "_netserv._udp"
-
 
 class LinkSource:
     """Links that are browsed.
 
     Args:
         interfaces: gives those of the links at the time.
+        unix_now: seconds.
     """
 
     name = "link"
     title = "Nodes on the link"
 
-    def __init__(self, interfaces: Callable[[], Sequence[str]]) -> None:
-        self._choose = interfaces
+    def __init__(self, interfaces: Callable[[], Sequence[str]], unix_now: Callable[[], float] = time.time) -> None:
+        self._choose, self._unix_now = interfaces, unix_now
         self._interfaces: Sequence[str] = ()
         self._seen: dict[str, NodeSeen] = {}
 
@@ -62,7 +64,7 @@ class LinkSource:
     def _take(self, link: MdnsLink, event: ServiceEvent) -> None:
         match event:
             case ServiceFound(item=item) | ServiceChanged(item=item):
-                self._seen[_key(link, item.instance)] = node_on_link(item, link.interface)
+                self._seen[_key(link, item.instance)] = node_on_link(item, link.interface, self._unix_now())
             case ServiceLost(instance=instance):
                 self._seen.pop(_key(link, instance), None)
             case ServiceRefused(instance=instance, reason=reason):
@@ -76,25 +78,20 @@ def _key(link: MdnsLink, instance: bytes) -> str:
     return f"{link.interface}/{instance.hex()}"
 
 
-def node_on_link(item: ServiceItem, interface: str) -> NodeSeen:
-    """What the console shows of an announced node: its subtypes are its blocks (`_ffmpeg._sub._netserv._udp`)."""
-    values, notes = _txt(item.txt)
-    return NodeSeen(
-        node=values.get("id") or item.display_name,
-        name=item.display_name,
-        way="link",
-        interface=interface,
-        where=endpoints(item),
-        blocks=tuple(Offer(name=subtype.removeprefix("_")) for subtype in item.subtypes),
-        notes=notes,
-    )
-
-
-def _txt(data: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Names and values of TXT data (RFC 6763 section 6.4), and all of its strings."""
-    strings = txt_strings(data)
-    values: dict[str, str] = {}
-    for text in strings:
-        name, _, value = text.partition("=")
-        values.setdefault(name.lower(), value)
-    return values, strings
+def node_on_link(item: ServiceItem, interface: str, unix_now: float) -> NodeSeen:
+    """What the console shows of an announced node: its signed record, or what it says without one."""
+    name = item.display_name
+    try:
+        strings = unpack_txt(item.txt)
+        record = record_of_txt(strings, unix_now)
+    except RemoteProtocolError as error:
+        return NodeSeen(
+            node=name,
+            name=name,
+            way="link",
+            interface=interface,
+            where=endpoints(item),
+            blocks=tuple(Offer(name=subtype.removeprefix("_")) for subtype in item.subtypes),
+            notes=(f"not signed: {error}", *txt_strings(item.txt)),
+        )
+    return node_seen(record, "link", interface=interface, name=name)

@@ -12,7 +12,6 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,7 +20,7 @@ from tools.netlab import Host, wait_until
 
 START_S: Final = 30.0
 "Longest wait for an answer: a busy machine takes seconds to start a browser."
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 20.0
 FLAGS: Final = (
     "--headless",
     "--no-sandbox",
@@ -36,6 +35,8 @@ FLAGS: Final = (
     "--force-color-profile=srgb",
     "--lang=en",
 )
+OPERATED: Final = {"button", "link", "textbox", "searchbox", "combobox"}
+"Roles of controls (WAI-ARIA)."
 
 
 class Browser:
@@ -45,9 +46,10 @@ class Browser:
         host: on which it runs.
         width: of its window.
         height: of its window.
+        flags: further ones.
     """
 
-    def __init__(self, host: Host, width: int = 1360, height: int = 900) -> None:
+    def __init__(self, host: Host, width: int = 1360, height: int = 900, *, flags: tuple[str, ...] = ()) -> None:
         self._size = (width, height)
         self._numbers = itertools.count(1)
         self._buffer = bytearray()
@@ -57,26 +59,26 @@ class Browser:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
         profile = host.directory / f"browser-{time.monotonic_ns()}"
-        log = host.directory / "chromium.log"
         # The shell gives the pipes the numbers 3 and 4, where the browser expects them.
         script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
-        words = ["chromium", *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
-        self._process = subprocess.Popen(
-            host.command("bash", "-c", script, "bash", *words),
-            env=host.environment,
-            pass_fds=(to_browser, from_browser),
-            stdin=subprocess.DEVNULL,
-            stdout=log.open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        words = ["chromium", *FLAGS, *flags, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        with (host.directory / "chromium.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                host.command("bash", "-c", script, "bash", *words),
+                env=host.environment,
+                pass_fds=(to_browser, from_browser),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         os.close(to_browser)
         os.close(from_browser)
 
     def __enter__(self) -> Self:
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Accessibility"):
             self._call(f"{domain}.enable")
         width, height = self._size
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -128,6 +130,12 @@ class Browser:
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
+    def names(self) -> list[tuple[str, str]]:
+        """Role and name of what can be operated, as those hear it who do not see the page."""
+        nodes = self._call("Accessibility.getFullAXTree")["nodes"]
+        values = [tuple(str(node.get(part, {}).get("value", "")) for part in ("role", "name")) for node in nodes]
+        return [(role, name) for role, name in values if role in OPERATED]
+
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Write what it shows as PNG."""
         done = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
@@ -168,12 +176,3 @@ class Browser:
                 self.problems.append(parameters["entry"]["text"])
             case "Runtime.consoleAPICalled" if parameters["type"] == "error":
                 self.problems.append(str(parameters["args"]))
-
-
-@contextmanager
-def browsing(host: Host, url: str, **size: int) -> Iterator[Browser]:
-    """Open a page in a browser; it must have reported nothing at the end."""
-    with Browser(host, **size) as browser:
-        browser.open(url)
-        yield browser
-        assert not browser.problems, browser.problems

@@ -7,7 +7,7 @@ import pytest
 
 from tests.end_to_end.sites import OPEN_LABS, SAID, TRACEBACK
 
-OURS = re.compile(r"/(z2z|mdht|netserv)$")
+OURS = re.compile(r"/(z2z|mdht|netserv|netserv-discovery)$")
 STOP_S = 15.0
 "Longest wait for a program that was asked to end: its own clean-up is bounded by 5 s."
 

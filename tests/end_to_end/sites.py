@@ -75,10 +75,11 @@ def mdht_status(host: Host) -> dict[str, Any]:
     return found
 
 
-def run_mdht(host: Host, *arguments: str) -> Process:
-    """Start `mdht run` on a host and wait until it says who it is."""
+def run_mdht(host: Host, *arguments: str, wait: bool = True) -> Process:
+    """Start `mdht run` on a host and wait, if wanted, until it says who it is."""
     process = host.popen(Host.program("mdht"), "run", "-v", *arguments)
-    process.wait_for("host ")
+    if wait:
+        process.wait_for("host ")
     return process
 
 

@@ -59,7 +59,7 @@ function drawServices() {
 function drawLog() {
   byId("changes").replaceChildren(...state.log.map(({ at, text }) =>
     el("li", {}, el("time", { datetime: at.toISOString(), text: at.toLocaleTimeString() }), text)));
-  byId("sources").replaceChildren(...kinds("sources").map(sourceLine));
+  byId("sources").replaceChildren(...kinds("sources").sort((one, other) => compare(one.title, other.title)).map(sourceLine));
 }
 
 function draw() {

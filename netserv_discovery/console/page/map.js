@@ -52,13 +52,14 @@ class WorldMap {
   draw(nodes, near, chosen) {
     Object.assign(this, { nodes: nodes.filter((node) => node.place), near, chosen });
     const unit = this.view.width / 360;
-    const places = new Map();
+    const groups = [];
     for (const node of this.nodes) {
       // What would lie within one dot is one.
-      const at = [node.place.longitude, node.place.latitude].map((degrees) => Math.round(degrees / (4 * unit))).join();
-      places.set(at, [...(places.get(at) ?? []), node]);
+      const near = groups.find(([first]) => Math.abs(first.place.longitude - node.place.longitude) < 4 * unit
+        && Math.abs(first.place.latitude - node.place.latitude) < 4 * unit);
+      if (near) near.push(node);
+      else groups.push([node]);
     }
-    const groups = [...places.values()];
     const marks = groups.flatMap((group) => this.dot(group, unit));
     if (groups.length <= NAMES_MAX) marks.push(...this.names(groups, unit));
     if (near) {
@@ -90,7 +91,7 @@ class WorldMap {
   names(groups, unit) {
     const size = 4.6 * unit;
     const taken = groups.map(([first]) => point(first.place)).map(([x, y]) => ({ x: x - 3 * unit, y: y - 3 * unit, w: 6 * unit, h: 6 * unit }));
-    const clear = (box) => taken.every((each) => box.x >= each.x + each.w || each.x >= box.x + box.w || box.y >= each.y + each.h || each.y >= box.y + box.h);
+    const clear = (box) => box.x >= this.view.x && box.x + box.w <= this.view.x + this.view.width && taken.every((each) => box.x >= each.x + each.w || each.x >= box.x + box.w || box.y >= each.y + each.h || each.y >= box.y + box.h);
     return groups.flatMap((group) => {
       const text = group.length > 1 ? `${group[0].name} +${group.length - 1}` : group[0].name;
       if (text.length > 24) return [];

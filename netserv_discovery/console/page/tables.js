@@ -10,24 +10,26 @@ function loadCell(node) {
 const wayText = (node) => node.ways.join(", ");
 
 /**
- * Nodes as they are shown: one for each key that signs, with all the ways by which it is seen. What is not signed adds a
- * way to the one signed node of its name, and nothing else; without one it stands for itself.
+ * Nodes as they are shown: one for each key that signs, with all the ways by which it is seen; a link is told most of it.
+ * What nobody has signed adds a way to the one signed node of its name, and nothing else; without one it stands alone.
  */
 function mergedNodes(parts, near) {
   const found = [];
-  const named = new Map();
-  const byTrust = [...parts.nodes].sort(([, one], [, other]) => Number(other.signed) - Number(one.signed));
-  for (const [key, node] of byTrust) {
+  const [byKey, byName] = [new Map(), new Map()];
+  const rank = (node) => (node.signed ? 0 : 2) + (node.way === "link" ? 0 : 1);
+  for (const [key, node] of [...parts.nodes].sort(([, one], [, other]) => rank(one) - rank(other))) {
     const way = node.way === "link" ? `link ${node.interface}` : node.way;
-    const same = (named.get(node.node) ?? []).filter((each) => !node.public_key || each.public_key === node.public_key);
-    if (!node.signed && same.length === 1) {
-      if (!same[0].ways.includes(way)) same[0].ways.push(way);
+    const named = byName.get(node.node) ?? [];
+    const same = node.signed ? byKey.get(node.public_key) : named.length === 1 ? named[0] : null;
+    if (same) {
+      if (!same.ways.includes(way)) same.ways.push(way);
       continue;
     }
-    const km = near && node.place ? distanceKm(near, node.place) : null;
-    const shown = { ...node, key, ways: [way], km };
+    const shown = { ...node, key, ways: [way], km: near && node.place ? distanceKm(near, node.place) : null };
     found.push(shown);
-    named.set(node.node, [...(named.get(node.node) ?? []), shown]);
+    if (!node.signed) continue;
+    byKey.set(node.public_key, shown);
+    byName.set(node.node, [...named, shown]);
   }
   return found;
 }
@@ -54,7 +56,7 @@ function nodeDetails(root, node) {
       ["Identifier", el("code", { text: node.node })],
       ["Public key", node.public_key ? el("code", { text: node.public_key }) : ""],
       ["Seen by", wayText(node)],
-      ["Signed", node.signed ? "by the node's own key" : "no: what a link or a value says, believed by nobody"],
+      ["Signed", node.signed ? "by the node's own key" : "no: anybody on the link may have said this"],
       ["Operator", node.operator],
       ["Where", node.where.join(", ")],
       ["Blocks", node.blocks.length ? tags(node.blocks.map(offerText)) : "none said"],
@@ -111,7 +113,7 @@ const STATE_LOOKS = { exported: "good", imported: "good", shown: "good", refused
 const SERVICE_COLUMNS = [
   { title: "Service", value: (each) => each.shown_as || each.service, cell: serviceName },
   { title: "Type", value: (each) => each.service_type, cell: (each) => each.service_type },
-  { title: "", value: (each) => each.role, cell: (each) => (each.role === "export" ? "↑ export" : "↓ import") },
+  { title: "Direction", value: (each) => each.role, cell: (each) => (each.role === "export" ? "↑ export" : "↓ import") },
   { title: "State", value: (each) => each.state, cell: serviceState },
   { title: "Keys or site", value: serviceWay, cell: serviceWay },
   { title: "Where", value: (each) => each.where[0] ?? "", cell: (each) => each.where.join(", ") },

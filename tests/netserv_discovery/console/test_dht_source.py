@@ -11,8 +11,9 @@ import trio
 from mdht.control import control_path, serve_control
 from mdht.node import Mdht, MdhtConfig, open_mdht
 from mdht.signing import SigningKey
-from netserv_discovery.console.dht_source import OF_WRITER_MAX, DhtSource, node_in_dht
+from netserv_discovery.console.dht_source import OF_WRITER_MAX, DhtSource
 from netserv_discovery.console.node_places import NodePlace
+from netserv_discovery.console.node_seen import node_seen
 from netserv_discovery.errors import UnreachableError
 from netserv_discovery.keys import block_key, cell_key
 from netserv_discovery.location import Location, cell_of
@@ -159,7 +160,7 @@ def test_without_a_running_node_it_says_how_to_start_one(tmp_path: Path) -> None
 
 def test_a_record_is_shown_as_it_says() -> None:
     addresses = (ip_address("192.0.2.1").packed, ip_address("2001:db8::1").packed)
-    seen = node_in_dht(record(addresses=addresses, load=7, operator="<i>me</i>", more=bytes(32)))
+    seen = node_seen(record(addresses=addresses, load=7, operator="<i>me</i>", more=bytes(32)), "DHT")
     assert seen.where == ("192.0.2.1:270", "[2001:db8::1]:270")
     assert (seen.load, seen.signed, seen.operator, seen.public_key) == (0.7, True, "<i>me</i>", KEY.public_key.hex())
     assert seen.place is not None
