@@ -2,7 +2,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netserv_discovery.errors import LocalProtocolError
@@ -41,9 +41,11 @@ def test_distances_are_those_of_the_great_circle(a, b, km):
 
 
 @given(locations, locations, locations)
+@example(Location(0, 0), Location(0, 179.99999), Location(1e-7, -180))
 def test_distances_obey_the_triangle(a, b, c):
     assert 0 <= distance_km(a, b) <= HALF_KM + 1e-6
-    assert distance_km(a, c) <= distance_km(a, b) + distance_km(b, c) + 1e-4
+    # Between antipodes a sine of 1 is inverted, whose last digit is worth 0.2 m.
+    assert distance_km(a, c) <= distance_km(a, b) + distance_km(b, c) + 1e-3
 
 
 @pytest.mark.parametrize(
