@@ -14,8 +14,8 @@ from netserv_discovery.record import NodeRecord
 from netserv_discovery.versions import Offer, folded
 
 ADVERTISED_MAX: Final = 64
-"""Blocks, and as many modules, of a node that have keys: with five keys each these are 645 records, 7 puts a second at
-the usual lease. What is beyond stands in the node's list."""
+"""Blocks, and as many modules, of a node that have keys: with five keys each these are 645 records, 32 puts a second
+at a lease of 60 s. What is beyond stands in the node's list."""
 
 
 class Place(msgspec.Struct, frozen=True):
