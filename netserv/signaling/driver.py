@@ -145,6 +145,9 @@ class Driver:
                 await asked.done.wait()
         finally:
             del self._asking[number]
+            if not asked.done.is_set():
+                now = trio.current_time()
+                self._work(self._wanted(self._nslp.withdraw(number), now), now)
         if asked.response is None:
             raise UnreachableError(asked.reason or f"no answer within {timeout_s:g} s")
         return asked.response

@@ -124,6 +124,11 @@ class Asks:
         """The one that a response answers."""
         return self._of_session.get(session, {}).get(number)
 
+    def own(self, number: bytes) -> Ask | None:
+        """The one of this host's user that is named so."""
+        asks = (ask for asks in self._of_session.values() for ask in asks.values())
+        return next((ask for ask in asks if ask.number == number and ask.inner_of is None), None)
+
     def of_session(self, session: SessionKey) -> Iterable[Ask]:
         """Those of one session."""
         return tuple(self._of_session.get(session, {}).values())

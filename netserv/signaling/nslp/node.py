@@ -22,7 +22,7 @@ from netserv.signaling.gist.service import (
 from netserv.signaling.nslp import requests, responses
 from netserv.signaling.nslp.acquaintances import Acquaintances
 from netserv.signaling.nslp.around import Surroundings, around_of, merged
-from netserv.signaling.nslp.asking import Asks, Settled
+from netserv.signaling.nslp.asking import Ask, Asks, Settled
 from netserv.signaling.nslp.codes import Code, NslpError
 from netserv.signaling.nslp.config import NslpConfig
 from netserv.signaling.nslp.counters import NslpCounters
@@ -230,6 +230,19 @@ class NslpNode:
         begin, long = self._asks.begin, not isinstance(value, Trigger) and value.long_session
         return begin(padded(text), number, session, reliable=reliable, within_s=within_s, now=now, long=long)
 
+    def withdraw(self, number: bytes) -> list[NslpEffect]:
+        """Whoever has asked waits no more: send it no further, and let its path go.
+
+        Args:
+            number: `requests.request_id` of the request; one that is over, or was never asked, is fine.
+        """
+        ask = self._asks.own(number)
+        if ask is None:
+            return []
+        self._asks.settle(ask)
+        self.counters.abandoned += 1
+        return self._let_go(ask)
+
     def release(self, sid: bytes, *, source: PackedAddress, destination: PackedAddress) -> list[NslpEffect]:
         """End a session that was declared long."""
         return [self._lifetime((sid, flow_mri(source, destination)), 0.0)]
@@ -287,9 +300,14 @@ class NslpNode:
                 self.counters.abandoned += 1
                 no_node = one.last_by is not None
                 effects.append(Abandoned(nonce=one.ask.number, reason=one.reason, no_node=no_node))
-            if not one.ask.long and not self._asks.of_session(one.ask.session):
-                effects.append(self._lifetime(one.ask.session, 0.0))
+            effects += self._let_go(one.ask)
         return effects
+
+    def _let_go(self, ask: Ask) -> list[NslpEffect]:
+        """After the last request of a session its path is not needed, unless it was declared long."""
+        if ask.long or self._asks.of_session(ask.session):
+            return []
+        return [self._lifetime(ask.session, 0.0)]
 
     def _lifetime(self, session: SessionKey, lifetime_s: float) -> SetStateLifetime:
         sid, mri = session

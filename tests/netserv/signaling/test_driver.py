@@ -126,6 +126,9 @@ class Cores:
     ) -> list[Any]:
         return self._answer("ask", source, destination, reliable)
 
+    def withdraw(self, number: bytes) -> list[Any]:
+        return self._answer("withdraw", number)
+
     async def until(self, condition: Any) -> None:
         with trio.fail_after(10):
             while not condition():
@@ -278,6 +281,15 @@ async def test_what_the_kernel_refuses_does_not_keep_the_rest_from_being_sent() 
 
 async def ask(driver: Driver, timeout_s: float = 60.0) -> Response:
     return await driver.ask(TEXT, source=A, destination=B, reliable=True, timeout_s=timeout_s)
+
+
+async def test_who_waits_no_more_withdraws_the_request() -> None:
+    cores = Cores()
+    async with driven(cores, MemoryPort()) as driver, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, driver)
+        await cores.told("ask", A, B, True)
+        nursery.cancel_scope.cancel()
+    assert ("withdraw", NONCE) in cores.calls
 
 
 async def test_a_request_of_this_machine_gets_its_answer() -> None:

@@ -12,6 +12,7 @@ from netserv.signaling.gist.service import (
     TransferAttributes,
 )
 from netserv.signaling.nslp.effects import Answered
+from netserv.signaling.nslp.requests import request_id
 from tests.netserv.signaling.nslp.memory_path import Accepting, Path, probe
 from tests.netserv.signaling.nslp.test_node import sent_by
 
@@ -79,3 +80,27 @@ def test_who_finds_nobody_for_what_it_has_not_sent_yet_says_so_at_once() -> None
     path.run()
     assert [entry.last_by for entry in path.answer.response.stack] == [LastBy.TIMEOUT]
     assert path.done[0][0] < 7.6
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_sent_no_further_and_its_path_let_go() -> None:
+    path = Path(Accepting(), last_by=LastBy.TIMEOUT)
+    request = probe()
+    path.ask(request)
+    path.run(1.0)
+    assert path.sender.withdraw(bytes(16)) == []
+    path.perform(0, path.sender.withdraw(request_id(request, b"")))
+    assert [(who, effect.lifetime_s) for who, effect in path.lifetimes] == [(0, 0.0)]
+    path.run()
+    assert path.done == []
+    assert len(sent_by(path, 0, Direction.DOWNSTREAM)) == 1
+    assert path.sender.status().own == 0
+
+
+def test_a_session_goes_on_when_one_of_its_requests_is_not_waited_for() -> None:
+    path = Path(Accepting())
+    first, second = probe(long_session=True), probe()
+    for request in (first, second):
+        path.ask(request, sid=b"S" * 16)
+        path.perform(0, path.sender.withdraw(request_id(request, b"")))
+    path.run()
+    assert [who for who, effect in path.lifetimes if effect.lifetime_s == 0.0 and who == 0] == [0]
