@@ -14,13 +14,13 @@ from netserv.signaling.gist.addresses import packed
 from netserv.signaling.key_files import load_key
 from netserv.signaling.nslp.requests import Remove, encode
 from netserv.signaling.nslp.values import Flow, ModuleRef
+from tests.end_to_end.signalling import SIGNED, rules
 from tests.end_to_end.sites import command, json_lines, laboratory
 from tools.netlab import Host, Process
 from tools.netlab_chain import chain
 
 pytestmark = pytest.mark.lab
 
-SIGNED = ("--key", "alice.pem", "--user", "alice")
 ANSWERED_S = 0.05
 "Where ICMP says who is last; of the exchange, without the start of the command."
 ANSWERED_WITHOUT_ICMP_S = 8.0
@@ -56,12 +56,6 @@ def daemon(host: Host, *arguments: str) -> Process:
     process = host.popen(host.program("netserv"), *words)
     process.wait_for("is ready")
     return process
-
-
-def rules(host: Host) -> str:
-    """All that an interceptor may have left."""
-    tables = [host.run(program, check=False).stdout for program in ("iptables-save", "ip6tables-save")]
-    return "".join([*tables, *(host.run("ip", version, "rule").stdout for version in ("-4", "-6"))])
 
 
 @pytest.fixture(scope="module")
