@@ -90,6 +90,7 @@ class Finder:
             running = await self._search(wanted, ())
             for change in changes_between(found, running.result().found):
                 await send.send(change)
+            log.info("%d keys in %d rounds, %d pings", *_effort(running.result()))
             found, before = running.result().found, keys
             keys |= running.search.keys
             return keys != before
@@ -168,6 +169,10 @@ class _Running:
     async def _measure(self) -> None:
         async for measured in self._pings.measured:
             self._perform(self.search.measured(measured, trio.current_time()))
+
+
+def _effort(done: Done) -> tuple[int, int, int]:
+    return done.gets, done.rounds, done.pings
 
 
 def changes_between(before: Iterable[Found], after: Iterable[Found]) -> list[Change]:

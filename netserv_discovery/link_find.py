@@ -25,10 +25,8 @@ from z2z.service_item import ServiceItem
 
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 1.5
-"Longest look: two rounds of questions (RFC 6762 section 5.2) and the answers' delays."
-QUIET_S: Final = 0.4
-"Without news after the first: answers to one question come within 0.12 s (RFC 6762 section 6)."
+LOOK_S: Final = 1.3
+"A look: two rounds of questions (RFC 6762 section 5.2) and the delays of their answers (section 6)."
 GATHER_S: Final = 0.1
 "After a change: a node on two links changes on both."
 AGAIN_S: Final = 15.0
@@ -63,7 +61,8 @@ class LinkFinder:
         """Return the best nodes of the link, best first."""
         seen = _Link()
         async with self._links.browse() as changes:
-            await seen.gather(changes, LOOK_S, QUIET_S)
+            with trio.move_on_after(LOOK_S):
+                await seen.gather(changes, LOOK_S, LOOK_S)
         return await seen.answer(wanted)
 
     @asynccontextmanager
