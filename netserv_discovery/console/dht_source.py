@@ -8,12 +8,15 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import trio
 
 from mdht.control import Records
+from mdht.errors import MdhtError
 from mdht.results import Found
 from netserv_discovery.console.items import NodeSeen
 from netserv_discovery.console.node_places import NodePlace, control_of
@@ -21,8 +24,8 @@ from netserv_discovery.console.node_seen import node_seen
 from netserv_discovery.console.picture import View
 from netserv_discovery.console.sources import Tell, counted
 from netserv_discovery.errors import Refusal, RemoteProtocolError, UnreachableError
-from netserv_discovery.keys import block_key, cell_key, keys_of
-from netserv_discovery.record import NodeRecord, decode
+from netserv_discovery.keys import block_key, cell_key, keys_of, list_key
+from netserv_discovery.record import NodeRecord, OfferList, decode, decode_list
 from netserv_discovery.rounds import CELL_LETTERS
 
 BLOCKS_MAX: Final = 16
@@ -30,7 +33,11 @@ BLOCKS_MAX: Final = 16
 OF_WRITER_MAX: Final = 64
 """Nodes of one writer that are shown: a machine advertises its own node, or those of a site. Whoever wants to fill the
 page needs a host in the DHT for each so many."""
-SETTLE_S: Final = 0.1
+LISTS_MAX: Final = 256
+"Lists of offers that are got, of those nodes that have more than their record has room for: some 5 MB in memory."
+LIST_S: Final = 10.0
+"For one list; it lies in chunks, which are lookups of their own."
+SETTLE_S: Final = 0.25
 "After a change, for those that come with it: a node's record stands under several keys."
 
 
@@ -62,6 +69,8 @@ class DhtSource:
         self._places, self._unix_now = places, unix_now
         self._keys = {cell_key(letter) for letter in CELL_LETTERS} | {block_key(name) for name in blocks}
         self._held: dict[bytes, _Held] = {}
+        self._lists: dict[bytes, OfferList | None] = {}
+        "By digest; None while one is on its way, or cannot be had."
         self._changed = trio.Event()
         self.refused: Counter[str] = Counter()
         "Values that are no records which count, by why."
@@ -82,7 +91,7 @@ class DhtSource:
             if of_writer[writer] > OF_WRITER_MAX:
                 left_out += 1
                 continue
-            nodes[key.hex()] = node_seen(record, "DHT")
+            nodes[key.hex()] = node_seen(self._with_list(record), "DHT")
         return View(items={"nodes": nodes}, why=self._words(len(nodes), left_out))
 
     async def changes(self, tell: Tell) -> None:
@@ -93,9 +102,10 @@ class DhtSource:
         """
         records = await self._records()
         self._held.clear()
+        self._lists.clear()
         async with trio.open_nursery() as nursery:
             for key in self._keys:
-                nursery.start_soon(self._follow, records, key)
+                nursery.start_soon(self._follow, records, key, nursery)
             while True:
                 tell(await self.snapshot())
                 with trio.move_on_after(self._next_end_s()):
@@ -110,7 +120,7 @@ class DhtSource:
                 return client
         raise UnreachableError("no node of this user runs by which to look; start one with `mdht run`")
 
-    async def _follow(self, records: Records, key: bytes) -> None:
+    async def _follow(self, records: Records, key: bytes, nursery: trio.Nursery) -> None:
         held = self._held.setdefault(key, _Held())
         async with records.watch(key) as changes:
             async for change in changes:
@@ -118,10 +128,28 @@ class DhtSource:
                 record = None if change.kind == "removed" else self._read(key, change.found)
                 if record is not None:
                     held.values[slot] = record
+                    if record.more is not None and record.more not in self._lists and len(self._lists) < LISTS_MAX:
+                        self._lists[record.more] = None
+                        nursery.start_soon(self._get_list, records, record.more)
                 elif held.values.pop(slot, None) is None:
                     continue
                 self._changed.set()
         raise UnreachableError("the node by which it looked has ended")
+
+    async def _get_list(self, records: Records, digest: bytes) -> None:
+        with trio.move_on_after(LIST_S), suppress(MdhtError):
+            for found in await records.get(list_key(digest)):
+                with suppress(RemoteProtocolError):  # anybody may put something under the key; the digest decides
+                    self._lists[digest] = decode_list(found.value, digest)
+                    self._changed.set()
+                    return
+
+    def _with_list(self, record: NodeRecord) -> NodeRecord:
+        """The record with all of its offers, if they are known."""
+        offers = None if record.more is None else self._lists.get(record.more)
+        if offers is None:
+            return record
+        return msgspec.structs.replace(record, blocks=offers.blocks, modules=offers.modules, more=None)
 
     def _read(self, key: bytes, found: Found) -> NodeRecord | None:
         try:

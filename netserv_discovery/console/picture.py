@@ -7,6 +7,7 @@ everything has a length. (That no text becomes markup is the page's business: it
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -48,7 +49,7 @@ class Picture:
     """The picture."""
 
     def __init__(self) -> None:
-        self._held: dict[str, dict[tuple[Part, str], Any]] = {}
+        self._held: dict[str, dict[tuple[Part, str], _Held]] = {}
 
     def update(self, source: str, title: str, view: View) -> Change | None:
         """Take a source's view in the place of the one before.
@@ -61,26 +62,36 @@ class Picture:
         Returns:
             What is new, None where all is as it was.
         """
-        before, after = self._held.get(source, {}), _held(source, title, view)
-        self._held[source] = after
-        changed = {key: item for key, item in after.items() if before.get(key) != item}
-        gone = [key for key in before if key not in after]
-        if not changed and not gone:
-            return None
+        before, after = self._held.get(source, {}), {}
         change = Change(set={}, gone={})
-        for (part, key), item in changed.items():
-            change.set.setdefault(part, {})[key] = item
-        for part, key in gone:
-            change.gone.setdefault(part, []).append(key)
-        return change
+        for (part, key), item in _bounded(source, title, view).items():
+            held = before.get((part, key))
+            if held is None or held.said != item:
+                shown = harmless(msgspec.to_builtins(item))
+                if held is None or held.shown != shown:
+                    change.set.setdefault(part, {})[key] = shown
+                held = _Held(item, shown)
+            after[part, key] = held
+        for part, key in before:
+            if (part, key) not in after:
+                change.gone.setdefault(part, []).append(key)
+        self._held[source] = after
+        return change if change.set or change.gone else None
 
     def whole(self) -> dict[str, dict[str, Any]]:
         """All items by part and key."""
         parts: dict[str, dict[str, Any]] = {}
-        for held in self._held.values():
-            for (part, key), item in held.items():
-                parts.setdefault(part, {})[key] = item
+        for items in self._held.values():
+            for (part, key), held in items.items():
+                parts.setdefault(part, {})[key] = held.shown
         return parts
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """One item: what was said is compared, which is quick, and what is shown is made once."""
+
+    said: msgspec.Struct
+    shown: Any
 
 
 def harmless(value: Any) -> Any:
@@ -95,13 +106,12 @@ def harmless(value: Any) -> Any:
     return value
 
 
-def _held(source: str, title: str, view: View) -> dict[tuple[Part, str], Any]:
-    held: dict[tuple[Part, str], Any] = {}
+def _bounded(source: str, title: str, view: View) -> dict[tuple[Part, str], msgspec.Struct]:
+    """As many items as are shown, and how their source stands."""
+    items: dict[tuple[Part, str], msgspec.Struct] = {}
     left_out = 0
-    for part, items in view.items.items():
-        left_out += max(0, len(items) - ITEMS_MAX)
-        for key, item in list(items.items())[:ITEMS_MAX]:
-            held[part, harmless(f"{source}/{key}")] = harmless(msgspec.to_builtins(item))
-    state = SourceSeen(title=title, works=view.works, why=view.why, left_out=left_out)
-    held["sources", source] = harmless(msgspec.to_builtins(state))
-    return held
+    for part, seen in view.items.items():
+        left_out += max(0, len(seen) - ITEMS_MAX)
+        items |= {(part, harmless(f"{source}/{key}")): item for key, item in islice(seen.items(), ITEMS_MAX)}
+    items["sources", source] = SourceSeen(title=title, works=view.works, why=view.why, left_out=left_out)
+    return items

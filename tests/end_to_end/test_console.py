@@ -11,9 +11,9 @@ import pytest
 
 from netserv_discovery.link_text import SERVICE_TYPE, subtypes_of, txt_of
 from tests.end_to_end import node_records
-from tests.end_to_end.browser import Browser
+from tests.end_to_end.browser import PATIENCE_S, Browser
 from tests.end_to_end.sites import MDHT_PORT, laboratory, run_mdht
-from tools.netlab import Avahi, Host, Process, Publication
+from tools.netlab import Avahi, Host, Process, Publication, wait_until
 
 pytestmark = pytest.mark.lab
 URL = "http://127.0.0.1:8470/"
@@ -114,9 +114,13 @@ def row(browser: Browser, table: str, text: str) -> str:
 
 
 def has(browser: Browser, table: str, text: str, *words: str) -> None:
-    """Check that a row has these words."""
-    found = row(browser, table, text)
-    assert [word for word in words if word not in found] == [], found
+    """Wait until the row of a table that has this text has these words as well."""
+    wait_until(
+        lambda: all(word in row(browser, table, text) for word in words),
+        PATIENCE_S,
+        f"{text} with {words}",
+        lambda: f":\n{row(browser, table, text)}",
+    )
 
 
 def figure(browser: Browser, name: str) -> None:
@@ -140,7 +144,6 @@ def test_nodes_subnets_ring_and_services_are_on_the_page(world: World, page: Bro
     page.wait("document.querySelectorAll('#ring .other').length === 3", "neighbours on the ring")
     assert page.ask(shows("203.0.113.2:27183", "ring-table"))
     page.wait("document.querySelectorAll('#ring .member').length === 3", "hosts: a's two programs, and b")
-    page.wait(shows("Tom's Music", "service-table"), "imported service")
     has(page, "service-table", "Tom's Music", "_daap._tcp", "↓ import", "imported", "from branch", "203.0.113.2:3689")
     has(page, "service-table", "↑ export", "Scanner", "exported", "office")
     page.ask("[...document.querySelectorAll('button.link')].find((each) => each.innerText === 'edge-here').click()")

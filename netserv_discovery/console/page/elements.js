@@ -44,6 +44,8 @@ function offerChoices(select, values, first = null) {
   if (texts.includes(chosen)) select.value = chosen;
 }
 
+const ROWS_FIRST = 200;
+
 /** A table whose columns sort it. Rows are kept from one drawing to the next, so that focus and selection stay. */
 class Table {
   /**
@@ -51,14 +53,16 @@ class Table {
    * @param caption for those who hear the page.
    * @param columns {title, number, value(item): sorts it, cell(item): text or element}.
    * @param empty text when there is nothing.
+   * @param isNew whether the item of a key has just come.
    */
-  constructor(table, caption, columns, empty) {
+  constructor(table, caption, columns, empty, isNew = () => false) {
     this.columns = columns;
     this.empty = empty;
     this.sorted = 0;
+    this.most = ROWS_FIRST;
     this.down = false;
     this.rows = new Map();
-    this.known = null;
+    this.isNew = isNew;
     this.heads = columns.map((column, at) =>
       el("th", { scope: "col", class: column.number ? "number" : null },
         el("button", { type: "button", text: column.title, click: () => this.sortBy(at) })));
@@ -83,19 +87,29 @@ class Table {
     const { value } = this.columns[this.sorted];
     const order = items.map((item) => ({ item, by: value(item) })).sort((one, other) => compare(one.by, other.by));
     if (this.down) order.reverse();
-    const rows = order.map(({ item }) => this.row(item));
+    const rows = order.slice(0, this.most).map(({ item }) => this.row(item));
     const keys = new Set(items.map((item) => item.key));
     for (const key of this.rows.keys()) if (!keys.has(key)) this.rows.delete(key);
     if (!rows.length) rows.push(el("tr", {}, el("td", { class: "empty", colspan: this.columns.length, text: this.empty() })));
+    if (order.length > this.most) rows.push(this.rest(order.length - this.most));
     place(this.body, rows);
-    this.known = keys;
+  }
+
+  /** A page of thousands of rows is slow, and nobody reads it: the others come when they are wanted. */
+  rest(count) {
+    const more = el("button", { type: "button", text: `show ${count.toLocaleString()} more` });
+    more.addEventListener("click", () => {
+      this.most *= 4;
+      this.draw(this.items);
+    });
+    return el("tr", {}, el("td", { class: "empty", colspan: this.columns.length }, more));
   }
 
   row(item) {
     const shown = JSON.stringify(item);
     let held = this.rows.get(item.key);
     if (!held) {
-      held = { row: el("tr", { class: this.known && !this.known.has(item.key) ? "new" : null }), shown: null };
+      held = { row: el("tr", { class: this.isNew(item.key) ? "new" : null }), shown: null };
       this.rows.set(item.key, held);
     }
     if (held.shown !== shown) {

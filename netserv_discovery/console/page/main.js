@@ -10,10 +10,12 @@ const choose = (key) => {
 };
 const map = new WorldMap(byId("map"), choose);
 const nodeTable = new Table(byId("node-table"), "NetServ nodes", nodeColumns(choose), () =>
-  state.parts.nodes.size ? "No node fits the search." : "No NetServ node has been found yet. They appear here by themselves.");
+  state.parts.nodes.size ? "No node fits the search." : "No NetServ node has been found yet. They appear here by themselves.",
+  (key) => state.fresh.has(key));
 const ringTable = new Table(byId("ring-table"), "Neighbours on the ring", RING_COLUMNS, () => "No other node is known yet.");
 const serviceTable = new Table(byId("service-table"), "Services exported and imported", SERVICE_COLUMNS, () =>
-  state.parts.services.size ? "No service fits the search." : "z2z exports and imports nothing here yet.");
+  state.parts.services.size ? "No service fits the search." : "z2z exports and imports nothing here yet.",
+  (key) => state.fresh.has(key));
 
 const fits = (item, text) => !text || JSON.stringify(item).toLowerCase().includes(text.toLowerCase());
 const kinds = (part) => [...state.parts[part].values()];
@@ -49,9 +51,9 @@ function drawServices() {
   const services = keyed("services");
   const role = byId("service-role").value;
   const text = byId("service-search").value;
-  const count = (wanted, states) => services.filter((each) => each.role === wanted && states.includes(each.state)).length;
-  byId("count-exported").textContent = count("export", ["exported"]);
-  byId("count-imported").textContent = count("import", ["imported", "shown"]);
+  const count = (state) => services.filter((each) => each.state === state).length;
+  byId("count-exported").textContent = count("exported");
+  byId("count-imported").textContent = count("imported");
   byId("programs").replaceChildren(...kinds("programs").map(programLine));
   serviceTable.draw(services.filter((each) => (!role || each.role === role) && fits(each, text)));
 }

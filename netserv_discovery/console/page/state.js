@@ -1,13 +1,14 @@
 // What the server tells: the whole picture when the stream begins, then what changes. A stream that ends begins again.
 const RETRY_MS = 2000;
-const SILENCE_MS = 45000; // three heartbeats of the server
 const LOG_MAX = 200;
+const FRESH_MS = 3000;
 
 class State {
   constructor() {
     this.parts = { nodes: new Map(), subnets: new Map(), programs: new Map(), services: new Map(), sources: new Map() };
     this.settings = {};
     this.log = [];
+    this.fresh = new Set(); // keys of what has just come
     this.onChange = () => {};
     this.onLive = () => {};
   }
@@ -56,6 +57,10 @@ class State {
   takeChange(data) {
     for (const [name, items] of Object.entries(data.set)) {
       for (const [key, item] of Object.entries(items)) {
+        if (!this.parts[name]?.has(key)) {
+          this.fresh.add(key);
+          setTimeout(() => this.fresh.delete(key), FRESH_MS);
+        }
         this.note(name, this.parts[name]?.get(key), item);
         this.parts[name]?.set(key, item);
       }

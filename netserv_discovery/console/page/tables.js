@@ -108,7 +108,8 @@ function subnetCard(subnet) {
     ]));
 }
 
-const STATE_LOOKS = { exported: "good", imported: "good", shown: "good", refused: "bad", failed: "bad", skipped: "wait", pending: "wait" };
+// The words of `z2z status`; any other is on its way.
+const STATE_LOOKS = { exported: "good", imported: "good", refused: "bad", blocked: "bad" };
 
 const SERVICE_COLUMNS = [
   { title: "Service", value: (each) => each.shown_as || each.service, cell: serviceName },
@@ -125,7 +126,7 @@ function serviceName(each) {
 }
 
 function serviceState(each) {
-  const pill = el("span", { class: `pill ${STATE_LOOKS[each.state] ?? ""}`, text: each.state });
+  const pill = el("span", { class: `pill ${STATE_LOOKS[each.state] ?? "wait"}`, text: each.state });
   return each.reason ? el("span", {}, pill, el("span", { class: "quiet", text: ` ${each.reason}` })) : pill;
 }
 

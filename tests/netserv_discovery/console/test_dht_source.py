@@ -12,12 +12,13 @@ from mdht.control import control_path, serve_control
 from mdht.node import Mdht, MdhtConfig, open_mdht
 from mdht.signing import SigningKey
 from netserv_discovery.console.dht_source import OF_WRITER_MAX, DhtSource
+from netserv_discovery.console.items import NodeSeen
 from netserv_discovery.console.node_places import NodePlace
 from netserv_discovery.console.node_seen import node_seen
 from netserv_discovery.errors import UnreachableError
-from netserv_discovery.keys import block_key, cell_key
+from netserv_discovery.keys import block_key, cell_key, list_key
 from netserv_discovery.location import Location, cell_of
-from netserv_discovery.record import NodeRecord, encode
+from netserv_discovery.record import NodeRecord, encode, split
 from netserv_discovery.versions import Offer
 
 NYC, BERLIN = Location(40.71, -74.01), Location(52.52, 13.4)
@@ -50,11 +51,13 @@ class Scene:
 
     def __init__(self, node: Mdht, source: DhtSource) -> None:
         self.node, self.source = node, source
+        self.nodes: list[NodeSeen] = []
         self.names: set[str] = set()
         self.why = ""
 
     def tell(self, view: Any) -> None:
-        self.names = {each.name for each in view.items["nodes"].values()}
+        self.nodes = list(view.items["nodes"].values())
+        self.names = {each.name for each in self.nodes}
         self.why = view.why
 
     async def put(self, key: bytes, value: bytes, name: bytes = b"n") -> None:
@@ -137,6 +140,21 @@ def test_a_record_ends_on_the_page_when_its_time_is_over(tmp_path: Path) -> None
         await scene.until()
 
     run(body, tmp_path, unix_now=lambda: end - 0.7 + time.time() - started)
+
+
+def test_a_node_with_more_blocks_than_its_record_has_room_for_is_shown_with_all(tmp_path: Path) -> None:
+    blocks = tuple(Offer(f"block-{number:03}-with-a-long-name", "1.0") for number in range(60))
+
+    async def body(scene: Scene) -> None:
+        part, document = split(record(blocks=blocks))
+        assert document is not None
+        assert part.more is not None
+        await scene.put(list_key(part.more), b"something else", b"foe")
+        await scene.put(list_key(part.more), document)
+        await scene.put(world(NYC), encode(part, KEY))
+        await true(lambda: [len(each.blocks) for each in scene.nodes] == [60])
+
+    run(body, tmp_path)
 
 
 def test_one_writer_cannot_fill_the_page(tmp_path: Path) -> None:
