@@ -12,8 +12,6 @@ from typing import Final
 import msgspec
 import trio
 
-from mdht import netifaces_io
-from mdht.errors import MdhtError
 from mdht.service_manager import of_this_process
 from netserv_discovery.console.dht_source import BLOCKS_MAX, DhtSource
 from netserv_discovery.console.link_source import LinkSource
@@ -32,8 +30,6 @@ from z2z.systemd_units import SYSTEM_STATE
 log = logging.getLogger(__name__)
 
 PORT: Final = 8470
-INTERFACES_MAX: Final = 16
-"Links browsed at a time; each has sockets of its own."
 
 EXAMPLES: Final = f"""\
 examples:
@@ -98,21 +94,8 @@ def sources_of(options: argparse.Namespace) -> list[Source]:
     places = partial(node_places, mdht_dirs, z2z_dirs)
     sources: list[Source] = [MdhtSource(places), DhtSource(places, options.block), Z2zSource(z2z_dirs)]
     if not options.no_link:
-        sources.append(LinkSource(lambda: tuple(options.interface) or _interfaces()))
+        sources.append(LinkSource(tuple(options.interface)))
     return sources
-
-
-def _interfaces() -> tuple[str, ...]:
-    """All that are up and have an address, but for loopback."""
-    found = []
-    for name in netifaces_io.interfaces():
-        try:
-            addresses = netifaces_io.interface_addresses(name)
-        except MdhtError:  # it went while we looked
-            continue
-        if netifaces_io.is_up(name) and any(not each.ip.is_loopback for each in addresses):
-            found.append(name)
-    return tuple(found[:INTERFACES_MAX])
 
 
 async def _open(url: str) -> None:

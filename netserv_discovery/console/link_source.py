@@ -3,19 +3,15 @@
 import time
 from collections.abc import Callable, Sequence
 
-import trio
-
 from netserv_discovery.console.items import NodeSeen, Offer
 from netserv_discovery.console.node_seen import node_seen
 from netserv_discovery.console.picture import View
 from netserv_discovery.console.sources import Tell, counted
 from netserv_discovery.errors import RemoteProtocolError
-from netserv_discovery.link_text import SERVICE_TYPE, record_of_txt, unpack_txt
+from netserv_discovery.link_io import LinkChange, open_links, usable_interfaces
+from netserv_discovery.link_text import record_of_txt, unpack_txt
 from z2z.cli_look import txt_strings
-from z2z.errors import LinkError
-from z2z.mdns.link_io import MdnsLink, open_link
-from z2z.mdns.messages import ServiceChanged, ServiceEvent, ServiceFound, ServiceLost, ServiceRefused
-from z2z.reports import endpoints, shown
+from z2z.reports import endpoints
 from z2z.service_item import ServiceItem
 
 
@@ -23,67 +19,54 @@ class LinkSource:
     """Links that are browsed.
 
     Args:
-        interfaces: gives those of the links at the time.
+        interfaces: of the links; none: all that are up.
         unix_now: seconds.
     """
 
     name = "link"
     title = "Nodes on the link"
 
-    def __init__(self, interfaces: Callable[[], Sequence[str]], unix_now: Callable[[], float] = time.time) -> None:
-        self._choose, self._unix_now = interfaces, unix_now
-        self._interfaces: Sequence[str] = ()
+    def __init__(self, interfaces: Sequence[str], unix_now: Callable[[], float] = time.time) -> None:
+        self._wanted, self._unix_now = interfaces, unix_now
+        self._used: Sequence[str] = ()
+        # No more than the cache of the querier holds, from which they are told.
         self._seen: dict[str, NodeSeen] = {}
+        self._refused = 0
 
     async def snapshot(self) -> View:
         """What is known now; more comes in by `changes`."""
         nodes = dict(sorted(self._seen.items()))
-        return View(items={"nodes": nodes}, why=f"{counted(len(nodes), 'node')} on {', '.join(self._interfaces)}")
+        refused = f"; {counted(self._refused, 'announcement')} refused" if self._refused else ""
+        return View(items={"nodes": nodes}, why=f"{counted(len(nodes), 'node')} on {', '.join(self._used)}{refused}")
 
     async def changes(self, tell: Tell) -> None:
         """Browse.
 
         Raises:
-            LinkError: an interface cannot be used, or there is none.
+            LocalProtocolError: an interface cannot be used, or there is none.
         """
         self._seen.clear()
-        self._interfaces = self._choose()
-        if not self._interfaces:
-            raise LinkError("no interface but loopback is up and has an address; name one with --interface")
-        async with trio.open_nursery() as nursery:
-            for interface in self._interfaces:
-                nursery.start_soon(self._browse, interface, tell)
+        self._used = usable_interfaces(self._wanted)
+        async with open_links(self._used) as links, links.browse() as changes:
             tell(await self.snapshot())
-
-    async def _browse(self, interface: str, tell: Tell) -> None:
-        async with open_link(interface) as link, link.browse(SERVICE_TYPE) as events:
-            async for event in events:
-                self._take(link, event)
+            async for change in changes:
+                self._take(change)
+                self._refused = links.counters["refused"]
                 tell(await self.snapshot())
 
-    def _take(self, link: MdnsLink, event: ServiceEvent) -> None:
-        match event:
-            case ServiceFound(item=item) | ServiceChanged(item=item):
-                self._seen[_key(link, item.instance)] = node_on_link(item, link.interface, self._unix_now())
-            case ServiceLost(instance=instance):
-                self._seen.pop(_key(link, instance), None)
-            case ServiceRefused(instance=instance, reason=reason):
-                name = shown(instance)
-                self._seen[_key(link, instance)] = NodeSeen(
-                    node=name, name=name, way="link", interface=link.interface, notes=(f"left out: {reason}",)
-                )
-
-
-def _key(link: MdnsLink, instance: bytes) -> str:
-    return f"{link.interface}/{instance.hex()}"
+    def _take(self, change: LinkChange) -> None:
+        key = f"{change.interface}/{change.instance}"
+        if change.item is None:
+            self._seen.pop(key, None)
+        else:
+            self._seen[key] = node_on_link(change.item, change.interface, self._unix_now())
 
 
 def node_on_link(item: ServiceItem, interface: str, unix_now: float) -> NodeSeen:
     """What the console shows of an announced node: its signed record, or what it says without one."""
     name = item.display_name
     try:
-        strings = unpack_txt(item.txt)
-        record = record_of_txt(strings, unix_now)
+        record = record_of_txt(unpack_txt(item.txt), unix_now)
     except RemoteProtocolError as error:
         return NodeSeen(
             node=name,

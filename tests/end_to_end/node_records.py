@@ -14,8 +14,8 @@ from typing import Any
 import trio
 
 from mdht.control import ControlClient, control_path
-from mdht.options import default_state_dir
 from mdht.signing import SigningKey
+from mdht.state import default_state_dir
 from netserv_discovery.keys import keys_of
 from netserv_discovery.location import Location
 from netserv_discovery.record import NodeRecord, encode

@@ -7,11 +7,12 @@ import trio
 
 from mdht.signing import SigningKey
 from netserv_discovery.console.link_source import LinkSource, node_on_link
-from netserv_discovery.console.sources import Tell
+from netserv_discovery.console.picture import View
+from netserv_discovery.errors import LocalProtocolError
+from netserv_discovery.link_io import LinkChange
 from netserv_discovery.link_text import SERVICE_TYPE, pack_txt, txt_of
 from netserv_discovery.record import NodeRecord, encode
 from netserv_discovery.versions import Offer
-from z2z.errors import LinkError
 from z2z.service_item import ServiceItem
 
 KEY = SigningKey.from_seed(b"k" * 32)
@@ -55,8 +56,30 @@ def test_an_old_record_put_again_does_not_count() -> None:
     assert "expired" in seen.notes[0]
 
 
-@pytest.mark.parametrize(("interfaces", "why"), [((), "no interface"), (("nosuch0",), "does not exist")])
-def test_a_link_that_cannot_be_used_is_named(interfaces: tuple[str, ...], why: str) -> None:
-    told: list[Tell] = []
-    with pytest.RaisesGroup(pytest.RaisesExc(LinkError, match=why), flatten_subgroups=True, allow_unwrapped=True):
-        trio.run(LinkSource(lambda: interfaces).changes, told.append)
+def test_what_comes_changes_and_goes_is_followed_link_by_link() -> None:
+    source = LinkSource(("eth0", "eth1"), lambda: NOW)
+
+    def shown() -> list[tuple[str, str]]:
+        async def look() -> list[tuple[str, str]]:
+            return [(each.interface, each.name) for each in (await source.snapshot()).items["nodes"].values()]
+
+        return trio.run(look)
+
+    for kind, interface, announced in (
+        ("found", "eth0", item(b"\0")),
+        ("found", "eth1", item(b"\0")),
+        ("changed", "eth0", item(pack_txt(txt_of(RECORD, encode(RECORD, KEY))))),
+        ("lost", "eth1", None),
+        ("lost", "eth1", None),
+    ):
+        source._take(LinkChange(kind=kind, interface=interface, instance="edge", item=announced))
+    assert shown() == [("eth0", "edge")]
+
+
+def test_a_link_that_cannot_be_used_is_named() -> None:
+    told: list[View] = []
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(LocalProtocolError, match="does not exist"), flatten_subgroups=True, allow_unwrapped=True
+    ):
+        trio.run(LinkSource(("nosuch0",)).changes, told.append)
+    assert told == []
