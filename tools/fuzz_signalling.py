@@ -29,7 +29,7 @@ from tools.netlab_process import end_by_exception
 GROWTH_MAX_KIB: Final = 64 * 1024
 "Tables that are full, of all kinds: the daemon is allowed that much, whatever the count."
 SHOWN_S: Final = 5.0
-"Between two lines of progress."
+"Between two looks at its memory, and lines of progress."
 
 
 class Scene:
@@ -83,17 +83,19 @@ def fuzz(scene: Scene, count: int, seed: int, per_s: float, *, progress: bool = 
         LabError: it has ended, printed a traceback, grown over the bound, or answers no more.
     """
     before_kib, begun = scene.resident_kib(), time.monotonic()
-    most_kib, shown = before_kib, begun
+    most_kib, shown, course = before_kib, begun, [before_kib]
     attack = scene.attack(count, seed, per_s)
     while attack.poll() is None:
         time.sleep(0.2)
         if scene.daemon.poll() is not None:
             break
         most_kib = max(most_kib, scene.resident_kib())
-        if progress and time.monotonic() - shown > SHOWN_S:
+        if time.monotonic() - shown > SHOWN_S:
             shown = time.monotonic()
-            received = scene.status().counters["gist"]["received"]
-            print(f"\r{received} datagrams seen, {most_kib} KiB", end="", file=sys.stderr, flush=True)
+            course.append(scene.resident_kib())
+            if progress:
+                received = scene.status().counters["gist"]["received"]
+                print(f"\r{received} datagrams seen, {course[-1]} KiB", end="", file=sys.stderr, flush=True)
     took_s = time.monotonic() - begun
     log = scene.daemon.log
     if scene.daemon.poll() is not None or "Traceback" in log or attack.returncode:
@@ -107,6 +109,7 @@ def fuzz(scene: Scene, count: int, seed: int, per_s: float, *, progress: bool = 
         "before_kib": before_kib,
         "most_kib": most_kib,
         "after_kib": scene.resident_kib(),
+        "kib_every_5_s": course,
         "probe_s": reply["elapsed_s"],
         "sessions": status.sessions,
         "associations": status.associations,
