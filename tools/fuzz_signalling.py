@@ -4,12 +4,14 @@
 
 An attacker, a node with a daemon (TCP and TLS) and a receiver are three network namespaces in a row. The datagrams go
 to the node and past it, one in fifty is a stream instead, and one in twenty carries a text of the NSLP in a session
-that is in order. It fails if the daemon prints a traceback, grows by more than a bound, or answers no probe afterwards.
+that is in order. To what the daemon sends on, the receiver is a hostile next node. It fails if the daemon prints a
+traceback, grows by more than a bound, or answers no probe afterwards.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ import trio
 from netserv.signaling.control_client import ControlClient
 from netserv.signaling.status import Status
 from tools.gist_hostile_peer import generate
+from tools.gist_hostile_responder import Responder
 from tools.netlab import Host, Lab, LabError, Process
 from tools.netlab_chain import chain
 from tools.netlab_process import end_by_exception
@@ -52,12 +55,18 @@ class Scene:
 
     def attack(self, count: int, seed: int, per_s: float) -> Process:
         """Start the attacker's program."""
-        return self.attacker.popen(
-            sys.executable,
-            *("-m", "tools.fuzz_signalling", "generate", self.attacker.ipv4, self.node.ipv4, self.receiver.ipv4),
-            *(str(count), str(seed), str(per_s)),
-            env={"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        hosts = (self.attacker.ipv4, self.node.ipv4, self.receiver.ipv4)
+        return self._start(self.attacker, "generate", *hosts, str(count), str(seed), str(per_s))
+
+    def answer(self, seed: int) -> Process:
+        """Start the hostile program of the receiver."""
+        process = self._start(self.receiver, "respond", self.receiver.ipv4, str(seed))
+        process.wait_for("ready")
+        return process
+
+    def _start(self, host: Host, *words: str) -> Process:
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        return host.popen(sys.executable, "-m", "tools.fuzz_signalling", *words, env=path)
 
     def probe(self) -> dict[str, Any]:
         """What an honest host is answered."""
@@ -84,6 +93,7 @@ def fuzz(scene: Scene, count: int, seed: int, per_s: float, *, progress: bool = 
     """
     before_kib, begun = scene.resident_kib(), time.monotonic()
     most_kib, shown, course = before_kib, begun, [before_kib]
+    answering = scene.answer(seed)
     attack = scene.attack(count, seed, per_s)
     while attack.poll() is None:
         time.sleep(0.2)
@@ -100,12 +110,15 @@ def fuzz(scene: Scene, count: int, seed: int, per_s: float, *, progress: bool = 
     log = scene.daemon.log
     if scene.daemon.poll() is not None or "Traceback" in log or attack.returncode:
         raise LabError(f"seed {seed}: the daemon or the attacker has failed:\n{log[-4000:]}\n{attack.log[-4000:]}")
+    if answering.stop():
+        raise LabError(f"seed {seed}: the hostile responder has failed:\n{answering.log[-4000:]}")
     reply = scene.probe()
     status = scene.status()
     report = {
         "seed": seed,
         "seconds": round(took_s, 1),
         **json.loads(attack.log.splitlines()[-1]),
+        "next_node": json.loads(answering.log.splitlines()[-1]),
         "before_kib": before_kib,
         "most_kib": most_kib,
         "after_kib": scene.resident_kib(),
@@ -123,12 +136,26 @@ def fuzz(scene: Scene, count: int, seed: int, per_s: float, *, progress: bool = 
     return report
 
 
+def respond(own: str, rng: Random) -> dict[str, int]:
+    """Be the hostile next node until SIGTERM; what came."""
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: ended.append(number))
+    responder = Responder(own, rng)
+    print("ready", flush=True)
+    while not ended:
+        responder.serve(0.1)
+    return dict(responder.counters)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; `generate` is the program that it starts on the attacker."""
+    """Run the command line; `generate` and `respond` are the programs that it starts on attacker and receiver."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["generate"]:
         own, node, receiver = words[1:4]
         print(json.dumps(generate(own, node, receiver, int(words[4]), Random(int(words[5])), float(words[6]))))
+        return 0
+    if words[:1] == ["respond"]:
+        print(json.dumps(respond(words[1], Random(int(words[2])))), flush=True)
         return 0
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz_signalling", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, default=1_000_000, help="datagrams and streams (1000000)")
