@@ -21,6 +21,8 @@ PAUSE_S = 0.1
 BOTH = [["node1", 200], ["node2", 200]]
 QUICK = ("--validity", "2")
 "Refreshes after 1 to 1.5 s, so that what has changed is seen soon."
+UNDER_WAY = 10
+"Requests at the moment of a change, at most: those of a second, after which they are sent again."
 LOSS = "0.3"
 LOSSY_S = 4.0
 
@@ -108,7 +110,8 @@ def test_each_node_is_killed_and_started_again_in_the_middle_of_a_session(hosts:
     print(f"{len(answers)} requests, the slowest took {slowest(answers):.2f} s")
     # The last one killed knows nothing of before; its handler was asked once for each answer since then that it is in.
     lone = max(number for number, line in enumerate(answers) if line["nodes"] == [["node1", 200]])
-    assert handled(hosts.nodes[1]) == [len(answers) - lone - 1]
+    (asked,) = handled(hosts.nodes[1])
+    assert 0 <= asked - (len(answers) - lone - 1) <= UNDER_WAY
 
 
 def test_a_connection_is_cut_by_resets_in_the_middle_of_a_session(row: Row) -> None:
@@ -214,6 +217,7 @@ def test_the_route_changes_to_another_node_in_the_middle_of_a_session(fork: Fork
     print(f"{len(answers)} requests, the slowest took {slowest(answers):.2f} s")
     by = [sum(line["nodes"] == [[node.name, 200]] for line in answers) for node in fork.nodes]
     assert sum(by) == len(answers)
-    assert handled(*fork.nodes) == by
+    # What was under way when the route changed may have come to both nodes, to each of them once.
+    assert all(0 <= count - said <= UNDER_WAY for count, said in zip(handled(*fork.nodes), by, strict=True))
     # The node that is on the path no more lets go of the session when its time is over.
     wait_until(lambda: not status(fork.nodes[1]).sessions, PATIENCE_S, "end of the state that was left")
