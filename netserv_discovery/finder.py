@@ -16,7 +16,7 @@ from netserv_discovery.keys import list_key
 from netserv_discovery.ping import Measured, Outcome, Target
 from netserv_discovery.ping_budget import PingBudget, PingConfig
 from netserv_discovery.ranking import Found, Seen, Shares, far_km, rank, share_of, sound
-from netserv_discovery.rounds import Group, Question, groups_of
+from netserv_discovery.rounds import Group, Question, groups_of, may_have
 from netserv_discovery.want import Wanted
 
 VALUES_MAX: Final = 2_000
@@ -92,6 +92,8 @@ class Search:
         self._questions: dict[bytes, Question] = {}
         self._waiting: set[bytes] = set()
         self._failed: set[bytes] = set()
+        self._counts: dict[bytes, int] = {}
+        "Values under the keys that have answered."
         self._lists: dict[bytes, bytes] = {}
         "Keys of lists that are on their way, and their digests."
         self._lists_asked = 0
@@ -164,6 +166,8 @@ class Search:
 
     def _next_round(self) -> list[FindEffect]:
         groups = self._rounds.pop(0)
+        while self._rounds and not may_have(groups[0], self._rounds[0][0], self._counts, self._wanted.limit):
+            groups = self._rounds.pop(0)
         self._rounds_begun += 1
         self._started.extend(groups)
         effects: list[FindEffect] = []
@@ -175,11 +179,13 @@ class Search:
         return effects
 
     def _take(self, question: Question, values: Iterable[Value], now: float) -> None:
+        self._counts[question.key] = 0
         for number, value in enumerate(values):
             if number == VALUES_MAX:
                 self.counters[Refusal.TOO_MANY] += 1
                 break
             self._candidates.take(question, value.writer, value.data, self._unix_from_now + now)
+            self._counts[question.key] += 1
 
     def _covered_km(self) -> float:
         missing = self._waiting | self._failed

@@ -1,11 +1,12 @@
 """Which keys a search asks for, and what their answers make certain.
 
-Near a place the cells of three sizes are asked side by side: what is nearer than the cells reach for sure is known when
-those of one size have answered. Only if that is too little, the largest cells are asked, and last the whole world.
+Near a place its own cells of three sizes are asked first, side by side: they tell how many nodes are there. Then the
+cells around it of the smallest size that may have enough: what is nearer than these reach for sure is known when all of
+them have answered. If that is too little those of the next size follow, and last the whole world.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -19,13 +20,15 @@ from netserv_discovery.keys import (
     module_key,
     node_key,
 )
-from netserv_discovery.location import cell_of, cells_around
+from netserv_discovery.location import CELLS_AROUND, SIZES, cell_of, cells_around
 from netserv_discovery.record import NodeRecord
 from netserv_discovery.versions import Need
 from netserv_discovery.want import Wanted
 
-ROUNDS: Final = ((5, 3, 2), (1,))
-"Sizes of the cells that are asked side by side."
+TASTED: Final = SIZES[:-1]
+"Sizes of the cells of which the own one is asked first: the largest cell may have a thousand records."
+CROWD: Final = 100
+"Records of a larger cell that are not fetched while a smaller one was not tried: they are 50 KB."
 CELL_LETTERS: Final = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
@@ -54,6 +57,8 @@ class Group(msgspec.Struct, frozen=True):
     questions: tuple[Question, ...]
     covered_km: float
     "All that is nearer is among the answers."
+    own: bytes | None = None
+    "Key of the cell that the place is in."
 
 
 def groups_of(wanted: Wanted) -> tuple[tuple[Group, ...], ...]:
@@ -62,9 +67,24 @@ def groups_of(wanted: Wanted) -> tuple[tuple[Group, ...], ...]:
         return ((Group((Question(node_key(wanted.node_id), node_id=wanted.node_id),), math.inf),),)
     if wanted.near is None:
         return ((_world(wanted),),)
-    rounds = [tuple(_cells(wanted, size) for size in sizes) for sizes in ROUNDS]
-    rounds.append((_world(wanted),))
-    return tuple(rounds)
+    own = tuple(_cells(wanted, size, cells_max=1) for size in TASTED)
+    return (own, *((_cells(wanted, size),) for size in SIZES), (_world(wanted),))
+
+
+def may_have(group: Group, larger: Group, counts: Mapping[bytes, int], needed: int) -> bool:
+    """Whether it is worth while to ask a group, by what is known of its middle.
+
+    Args:
+        group: cells of one size.
+        larger: those of the next size.
+        counts: records under the keys that have answered.
+        needed: so many are looked for.
+    """
+    # They are sure to hold what is nearer than half a cell: a circle that is four fifths of one cell.
+    there = None if group.own is None else counts.get(group.own)
+    if there is None or there >= needed:
+        return True
+    return larger.own is not None and counts.get(larger.own, 0) > CROWD
 
 
 def _world(wanted: Wanted) -> Group:
@@ -78,12 +98,12 @@ def _world(wanted: Wanted) -> Group:
     return Group((question,), math.inf)
 
 
-def _cells(wanted: Wanted, size: int) -> Group:
+def _cells(wanted: Wanted, size: int, cells_max: int = CELLS_AROUND) -> Group:
     assert wanted.near is not None  # noqa: S101 - the caller has looked
-    around = cells_around(wanted.near, size)
+    around = cells_around(wanted.near, size, cells_max)
     key, block, module = _cell_key(wanted)
     questions = tuple(Question(key(cell), cell, block=block, module=module) for cell in around.cells)
-    return Group(questions, around.covered_km)
+    return Group(questions, around.covered_km, key(cell_of(wanted.near, size)))
 
 
 def _cell_key(wanted: Wanted) -> tuple[Callable[[str], bytes], Need | None, Need | None]:

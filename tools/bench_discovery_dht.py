@@ -228,14 +228,12 @@ def _program(host: Host, *words: str) -> Process:
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
     trials, put_ms = result["trials"], result["put_s"] * 1000 / result["puts"]
+    others = f"{result['others_cpu_ms']:.1f} ms in all others"
     return [
         f"find --block '{NEED}' --near ... --limit {LIMIT}, among the records of {result['nodes']} nodes",
         f"  records   {result['puts']}, put at {put_ms:.1f} ms each; the node that is asked holds {result['held']}",
         f"  time      p50 {result['p50_ms']:.1f} ms, p90 {result['p90_ms']:.1f} ms, longest {result['max_ms']:.1f} ms",
-        (
-            f"  processor {result['cpu_ms']:.1f} ms of the program, {result['node_cpu_ms']:.1f} ms of its node, "
-            f"{result['others_cpu_ms']:.1f} ms of all others"
-        ),
+        f"  processor {result['cpu_ms']:.1f} ms here, {result['node_cpu_ms']:.1f} ms in the node that is asked, {others}",
         f"  right     the nearest in {result['nearest']} of {trials} trials, all {LIMIT} in {result['all']}",
         f"  certain   by its own word in {result['certain']}; {result['confirmed']:.1f} of {LIMIT} answered PING",
         f"  effort    {result['keys']:.1f} keys, {result['pings']:.1f} pings; searches by rounds: {result['rounds']}",
