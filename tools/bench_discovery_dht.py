@@ -233,7 +233,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"find --block '{NEED}' --near ... --limit {LIMIT}, among the records of {result['nodes']} nodes",
         f"  records   {result['puts']}, put at {put_ms:.1f} ms each; the node that is asked holds {result['held']}",
         f"  time      p50 {result['p50_ms']:.1f} ms, p90 {result['p90_ms']:.1f} ms, longest {result['max_ms']:.1f} ms",
-        f"  processor {result['cpu_ms']:.1f} ms here, {result['node_cpu_ms']:.1f} ms in the node that is asked, {others}",
+        f"  processor {result['cpu_ms']:.1f} ms here, {result['node_cpu_ms']:.1f} ms in the node asked, {others}",
         f"  right     the nearest in {result['nearest']} of {trials} trials, all {LIMIT} in {result['all']}",
         f"  certain   by its own word in {result['certain']}; {result['confirmed']:.1f} of {LIMIT} answered PING",
         f"  effort    {result['keys']:.1f} keys, {result['pings']:.1f} pings; searches by rounds: {result['rounds']}",

@@ -1,6 +1,7 @@
 """Requests of others on their way through this node, and answers on their way back (NetServ design, sections 1, 2).
 
 A request is sent on at once and unchanged, whatever this node says to it: that stands in its own entry on the stack.
+Longer than most modules: all that can happen to a request at a node, side by side as in its table.
 """
 
 import hashlib
