@@ -3,6 +3,7 @@
 A core without I/O: `start`, `values`, `failed`, `measured` and `tick` return what is to be done, last of all `Done`.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from netserv_discovery.keys import list_key
 from netserv_discovery.ping import Measured, Outcome, Target
 from netserv_discovery.ping_budget import PingBudget, PingConfig
 from netserv_discovery.ranking import Found, Seen, Shares, far_km, rank, share_of, sound
-from netserv_discovery.rounds import Group, Question, groups_of, may_have
+from netserv_discovery.rounds import Group, Question, groups_of, may_have, narrowed
 from netserv_discovery.want import Wanted
 
 VALUES_MAX: Final = 2_000
@@ -168,6 +169,8 @@ class Search:
         groups = self._rounds.pop(0)
         while self._rounds and not may_have(groups[0], self._rounds[0][0], self._counts, self._wanted.limit):
             groups = self._rounds.pop(0)
+        reach_km = self._hoped_km()
+        groups = tuple(narrowed(self._wanted, each, reach_km) for each in groups)
         self._rounds_begun += 1
         self._started.extend(groups)
         effects: list[FindEffect] = []
@@ -177,6 +180,12 @@ class Search:
                 self._waiting.add(question.key)
                 effects.append(Get(question.key))
         return effects
+
+    def _hoped_km(self) -> float:
+        """Within that there are enough nodes, if those are what they say that have been heard of."""
+        needed = self._wanted.limit + (self._config.spare if self._wanted.ping else 0)
+        distances = [one.far_km for one in itertools.islice(self._candidates.nearest_first(), needed)]
+        return distances[-1] if len(distances) == needed else math.inf
 
     def _take(self, question: Question, values: Iterable[Value], now: float) -> None:
         self._counts[question.key] = 0

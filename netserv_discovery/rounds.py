@@ -57,8 +57,10 @@ class Group(msgspec.Struct, frozen=True):
     questions: tuple[Question, ...]
     covered_km: float
     "All that is nearer is among the answers."
+    size: int = 0
+    "Letters of the cells; 0: it is not about cells around a place."
     own: bytes | None = None
-    "Key of the cell that the place is in."
+    "Key of the cell that the place is in, if it was asked before."
 
 
 def groups_of(wanted: Wanted) -> tuple[tuple[Group, ...], ...]:
@@ -68,7 +70,24 @@ def groups_of(wanted: Wanted) -> tuple[tuple[Group, ...], ...]:
     if wanted.near is None:
         return ((_world(wanted),),)
     own = tuple(_cells(wanted, size, cells_max=1) for size in TASTED)
-    return (own, *((_cells(wanted, size),) for size in SIZES), (_world(wanted),))
+    # The largest cells have many records: one is asked first, and then those that are needed.
+    largest = _cells(wanted, SIZES[-1], cells_max=1), msgspec.structs.replace(_cells(wanted, SIZES[-1]), own=None)
+    return (own, *((_cells(wanted, size),) for size in TASTED), *((each,) for each in largest), (_world(wanted),))
+
+
+def narrowed(wanted: Wanted, group: Group, reach_km: float) -> Group:
+    """A group with no more cells than are needed.
+
+    Args:
+        wanted: what is looked for.
+        group: cells around the place.
+        reach_km: there are enough nodes within that, as far as is known.
+    """
+    for cells_max in range(1, len(group.questions) if group.size else 0):
+        smaller = _cells(wanted, group.size, cells_max)
+        if smaller.covered_km >= reach_km:
+            return smaller
+    return group
 
 
 def may_have(group: Group, larger: Group, counts: Mapping[bytes, int], needed: int) -> bool:
@@ -103,7 +122,7 @@ def _cells(wanted: Wanted, size: int, cells_max: int = CELLS_AROUND) -> Group:
     around = cells_around(wanted.near, size, cells_max)
     key, block, module = _cell_key(wanted)
     questions = tuple(Question(key(cell), cell, block=block, module=module) for cell in around.cells)
-    return Group(questions, around.covered_km, key(cell_of(wanted.near, size)))
+    return Group(questions, around.covered_km, size, key(cell_of(wanted.near, size)))
 
 
 def _cell_key(wanted: Wanted) -> tuple[Callable[[str], bytes], Need | None, Need | None]:

@@ -64,12 +64,12 @@ def test_larger_cells_and_the_world_are_asked_only_when_needed(world):
     assert (done.rounds, done.certain) == (1, True)
     done, _ = world.search(wanted(limit=2))
     assert names(done)[1] == far.node_id
-    assert (done.rounds, done.gets, done.certain) == (3, 8, True)
+    assert (done.rounds, done.gets, done.certain) == (4, 8, True)
 
 
 def test_nothing_is_found_where_nothing_is(world):
     done, _ = world.search(wanted())
-    assert (done.found, done.certain, done.rounds) == ((), True, 3)
+    assert (done.found, done.certain, done.rounds) == ((), True, 4)
 
 
 def test_without_a_place_the_key_of_the_block_is_asked(world):

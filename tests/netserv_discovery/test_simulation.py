@@ -55,7 +55,7 @@ def test_the_nearest_are_right_in_every_trial(world, ping):
         assert set(done.counters) <= {"unfit"}
         gets.append(done.gets), rounds.append(done.rounds), pings.append(done.pings)
     assert (statistics.median(gets) <= 7, max(gets) <= 14) == (True, True)
-    assert (statistics.median(rounds) <= 2, max(rounds)) == (True, 3)
+    assert (statistics.median(rounds) <= 3, max(rounds) <= 5) == (True, True)
     assert max(pings) <= (2 * LIMIT if ping else 0)
 
 
