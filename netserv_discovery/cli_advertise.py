@@ -41,7 +41,7 @@ async def run(options: argparse.Namespace) -> int:
     Raises:
         DiscoveryError: it cannot begin.
     """
-    facts_file = _FactsFiles(options)
+    facts_file = FactsFiles(options)
     await trio.to_thread.run_sync(facts_file.read)
     identity = own_identity(
         key_file=options.key,
@@ -100,7 +100,7 @@ def _switched_off(options: argparse.Namespace) -> tuple[Where, ...]:
     return (*off, *(() if options.sites or options.policy else (Where.SITES,)))
 
 
-class _FactsFiles:
+class FactsFiles:
     """What the options and their file say of the node, read again on SIGHUP."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -148,7 +148,7 @@ def merged(file: tuple[Offer, ...], options: list[Offer]) -> tuple[Offer, ...]:
 
 async def _reread_on_hangup(
     options: argparse.Namespace,
-    facts_file: _FactsFiles,
+    facts_file: FactsFiles,
     running: Running,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
