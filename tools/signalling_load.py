@@ -82,7 +82,7 @@ class Left:
         self._sent_ns: dict[int, int] = {}
         "When the last Query of a session went out that is not answered yet."
         self._open: dict[int, bytes | None] = {}
-        "Sessions that are being opened, each with the request that is to be answered."
+        "Sessions that are being opened, each with the request that is to be answered, once it was sent."
         self._again: deque[tuple[float, int]] = deque()
         self._refreshes: list[tuple[float, int]] = []
         self._node: tuple[str, int] = ("", 0)
@@ -147,16 +147,20 @@ class Left:
             confirm = self._peer.confirm(session, data)
             if confirm is not None:
                 self._sock.sendto(confirm, self._node)
-                if self.plan.asks and session in self._open:
-                    request = self._open[session] or self._peer.data(session, self._requests.text(session))
-                    self._open[session] = request
-                    self._sock.sendto(request, self._node)
-                elif session in self._open:
-                    self._stands(session)
+            if session in self._open:
+                self._established(session)
         elif kind == MessageType.DATA and self.plan.asks:
             session = self._peer.sids.index(self._peer.reading.value(data, ObjectType.SID) or b"")
             if session in self._open:
                 self._stands(session)
+
+    def _established(self, session: int) -> None:
+        if self.plan.asks:
+            request = self._open[session] or self._peer.data(session, self._requests.text(session))
+            self._open[session] = request
+            self._sock.sendto(request, self._node)
+        else:
+            self._stands(session)
 
     def _stands(self, session: int) -> None:
         del self._open[session]
@@ -167,11 +171,7 @@ class Left:
         if session not in self._open:
             return
         self.sent_again += 1
-        request = self._open[session]
-        if request is None:
-            self._query(session)
-        else:
-            self._sock.sendto(request, self._node)
+        self._query(session)
         self._again.append((now + SOON_S, session))
 
     def _query(self, session: int) -> None:
