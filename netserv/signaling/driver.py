@@ -7,9 +7,10 @@ caught them, so that a batch is never cut in half by a deadline.
 """
 
 import logging
+import math
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
@@ -90,6 +91,7 @@ class Driver:
         self.counters: Counter[str] = Counter()
         self._asking: dict[bytes, _Asked] = {}
         self._alarm = trio.CancelScope()
+        self._nslp_due = math.inf
         self._forwards: list[Forward] = []
         self._do: Mapping[type[Any], Callable[[Any], object]] = {
             SendDatagram: port.send_datagram,
@@ -233,7 +235,11 @@ class Driver:
 
     def wake(self) -> None:
         """See again when something is due, since a node was changed from outside."""
-        due = min(self._gist.next_deadline(), self._nslp.next_deadline())
+        self._nslp_due = self._nslp.next_deadline()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        due = min(self._gist.next_deadline(), self._nslp_due)
         if due != self._alarm.deadline:
             self._alarm.deadline = due
 
@@ -250,18 +256,23 @@ class Driver:
                 case Notify(notification=notification):
                     todo += self._wanted(self._nslp.notified(notification, now), now)
                 case _:
-                    with self._survived("not_sent"):
+                    try:
                         self._do[type(effect)](effect)
-        self.wake()
+                    except NetservError as error:
+                        self._survived("not_sent", error)
+        self._set_alarm()
 
     def _wanted(self, effects: Iterable[NslpEffect], now: float) -> list[Effect]:
-        """What the NSLP wants, as what GIST makes of it."""
+        """What the NSLP wants after it was called, as what GIST makes of it."""
+        self._nslp_due = self._nslp.next_deadline()  # which no other call changes
         made: list[Effect] = []
         for effect in effects:
             match effect:
                 case SendMessage():
-                    with self._survived("not_to_be_sent"):
+                    try:
                         made += self._gist.send(effect, now)
+                    except NetservError as error:
+                        self._survived("not_to_be_sent", error)
                 case SetStateLifetime(nslp_id=nslp_id, mri=mri, sid=sid, lifetime_s=lifetime_s):
                     made += self._gist.set_state_lifetime(nslp_id, mri, sid, lifetime_s, now)
                 case Answered(nonce=nonce, response=response):
@@ -270,14 +281,10 @@ class Driver:
                     self._end(nonce, None, reason)
         return made
 
-    @contextmanager
-    def _survived(self, what: str) -> Iterator[None]:
+    def _survived(self, what: str, error: NetservError) -> None:
         """Count and tell what this machine, or a rule, does not let be sent: the rest can be."""
-        try:
-            yield
-        except NetservError as error:
-            self.counters[what] += 1
-            log.warning("%s", error)
+        self.counters[what] += 1
+        log.warning("%s", error)
 
     def _end(self, nonce: bytes, response: Response | None, reason: str) -> None:
         asked = self._asking.get(nonce)

@@ -46,6 +46,8 @@ RECEIVE_BUFFER_BYTES: Final = 1 << 20
 "The kernel's default of 208 KiB loses bursts of a few hundred packets."
 ANCILLARY_BYTES: Final = 1_024
 "Room for all of it: below 300 bytes with the longest IPv4 options, and a hop-by-hop header of up to 500."
+FAMILIES: Final = {4: socket.AF_INET, 16: socket.AF_INET6}
+"By the bytes of an address. `socket.family` makes an enum of a number each time it is asked, which takes 0.5 us."
 
 Ancillary = Sequence[tuple[int, int, bytes]]
 
@@ -175,6 +177,11 @@ def enlarge(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+
+
+def family_of(source: Sequence[object]) -> socket.AddressFamily:
+    """Of an address as `recvmsg` tells it: with port, and in IPv6 flow label and scope."""
+    return socket.AF_INET if len(source) == 2 else socket.AF_INET6
 
 
 def packed_source(family: int, text: str) -> PackedAddress:

@@ -37,7 +37,7 @@ class RawSender:
         with ExitStack() as opened:
             sockets: dict[int, socket.socket] = {}
             try:
-                for size, family in ((4, socket.AF_INET), (16, socket.AF_INET6)):
+                for size, family in ancillary.FAMILIES.items():
                     try:
                         sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
                     except OSError as error:
@@ -73,7 +73,7 @@ class RawSender:
         if sock is None:
             self.counters["no_ipv6"] += 1
             return False
-        to = (socket.inet_ntop(sock.family, destination), 0)
+        to = (socket.inet_ntop(ancillary.FAMILIES[len(destination)], destination), 0)
         try:
             sock.sendmsg([packet], ancillary.say_source(source), 0, to)
         except BlockingIOError:

@@ -126,21 +126,21 @@ class TproxyInterceptor:
 
     def _read(self, sock: socket.socket) -> Caught | None:
         payload, told, _, source = sock.recvmsg(DATAGRAM_MAX, ancillary.ANCILLARY_BYTES)
-        beside = ancillary.read(told)
+        beside, family = ancillary.read(told), ancillary.family_of(source)
         if beside.overrun:
-            self._overruns[sock.family] = beside.overrun
+            self._overruns[family] = beside.overrun
             self.counters["overrun"] = sum(self._overruns.values())
         if beside.port != GIST_PORT:  # a local program has written to the socket itself
             self.counters["strange"] += 1
             return None
         self.counters["caught"] += 1
-        version = 4 if sock.family == socket.AF_INET else 6
+        version = 4 if family == socket.AF_INET else 6
         token = 0
         if beside.options or beside.tos & 3 or beside.flow_label:
             token = self._keep(_Kept(beside.tos, beside.options, beside.flow_label))
         return Caught(
             payload=payload,
-            source=(ancillary.packed_source(sock.family, source[0]), source[1]),
+            source=(ancillary.packed_source(family, source[0]), source[1]),
             destination=(beside.destination, GIST_PORT),
             in_transit=True,
             ip_ttl=beside.ttl,

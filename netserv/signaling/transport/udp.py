@@ -140,7 +140,7 @@ class UdpPort:
         if sock is None:
             self.counters["no_ipv6"] += 1
             return False
-        address = (socket.inet_ntop(sock.family, to[0]), to[1])
+        address = (socket.inet_ntop(ancillary.FAMILIES[len(to[0])], to[0]), to[1])
         # A pending ICMP error fails one call that has nothing to do with it; so after emptying the queue once more.
         for last in (False, True):
             try:
@@ -167,20 +167,20 @@ class UdpPort:
 
     def _read(self, sock: socket.socket) -> Caught | None:
         payload, told, _, source = sock.recvmsg(DATAGRAM_MAX, ancillary.ANCILLARY_BYTES)
-        beside = ancillary.read(told)
+        beside, family = ancillary.read(told), ancillary.family_of(source)
         if beside.overrun:
-            self._overruns[sock.family] = beside.overrun
+            self._overruns[family] = beside.overrun
             self.counters["overrun"] = sum(self._overruns.values())
         self.counters["received"] += 1
         return Caught(
             payload=payload,
-            source=(ancillary.packed_source(sock.family, source[0]), source[1]),
+            source=(ancillary.packed_source(family, source[0]), source[1]),
             destination=(beside.destination, self.port),
             in_transit=False,
             ip_ttl=beside.ttl,
             dscp=beside.tos >> 2,
             router_alert=bool(beside.options)
-            and packet.has_router_alert(beside.options, version=4 if sock.family == socket.AF_INET else 6),
+            and packet.has_router_alert(beside.options, version=4 if family == socket.AF_INET else 6),
             interface=beside.interface,
         )
 
