@@ -34,6 +34,7 @@ from netserv.signaling.gist.wire import MAGIC, encode, mri_from
 DATAGRAM_MAX = 512 + len(MAGIC)
 ANSWER_RATIO_MAX = 3
 "No Response has more than so many times the bytes of its Query: its address may be somebody else's."
+_ALONG_FLOW = TransferAttributes(q_mode=True)
 
 
 class Answering:
@@ -118,7 +119,7 @@ class Answering:
             (self._commons.stacks.proposal, self._commons.stacks.configuration) if offer else (None, None)
         )
         downstream = query.mri.direction is Direction.DOWNSTREAM
-        mri = query.mri.inverted()
+        mri = query.mri.inverted() if row is None else row.mri
 
         def response(data: bytes | None) -> Response:
             return Response(
@@ -368,7 +369,7 @@ def _asking(query: Query, packet: Caught, hops: int, distance: int, *, to_endpoi
         sid=query.sid,
         mri=query.mri,
         data=query.nslp_data or b"",
-        attributes=TransferAttributes(q_mode=True),
+        attributes=_ALONG_FLOW,
         sii=SiiHandle(query.nli.peer_identity, query.nli.address, packet.source[1], packet.interface),
         ip_ttl=packet.ip_ttl,
         ip_distance=distance,

@@ -1,6 +1,7 @@
 """What all parts of a node share: settings, tables, limits, and the list of effects of the call that is running."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from random import Random
 from typing import Final
 
@@ -36,6 +37,8 @@ IP_TTL: Final = 64
 D_MODE_MAX: Final = 512
 "Bytes of a message in D-mode where the path's MTU is not known: 576 less the allowance of 64 (section 4.3.3)."
 ALLOWANCE: Final = 64
+OWN_NLIS_MAX: Final = 256
+"That are kept: one for each own address and distance of a peer, as long as all routing state has the same validity."
 
 
 class Commons:
@@ -102,12 +105,7 @@ class Commons:
 
     def own_nli(self, way: Outgoing, ip_ttl: int) -> Nli:
         """This node, as peers on that way see it."""
-        return Nli(
-            peer_identity=self.identity,
-            address=way.address,
-            ip_ttl=ip_ttl,
-            validity_ms=round(self.validity_s() * 1000),
-        )
+        return _nli(self.identity, way.address, ip_ttl, round(self.validity_s() * 1000))
 
     # To the NSLPs.
 
@@ -165,6 +163,11 @@ class Commons:
             if tell:
                 sii = row.handle() if status is RoutingStatus.GOOD else None
                 self.notify(row, NotificationKind.ROUTING_STATUS_CHANGE, status=status, sii=sii)
+
+
+@lru_cache(maxsize=OWN_NLIS_MAX)
+def _nli(identity: bytes, address: PackedAddress, ip_ttl: int, validity_ms: int) -> Nli:
+    return Nli(peer_identity=identity, address=address, ip_ttl=ip_ttl, validity_ms=validity_ms)
 
 
 def far_end(mri: Mri) -> PackedAddress:

@@ -167,4 +167,7 @@ class QueryingRow(Row):
     def is_mine(self, cookie: bytes) -> bool:
         """Whether a Query-Cookie is one of the handshake that runs, or was last."""
         size, cookies = QUERY_COOKIE_SIZE, self.cookies
-        return len(cookie) == size and any(cookies[at : at + size] == cookie for at in range(0, len(cookies), size))
+        if len(cookie) != size:
+            return False
+        # Mostly there was one Query.
+        return cookies == cookie or any(cookies[at : at + size] == cookie for at in range(0, len(cookies), size))

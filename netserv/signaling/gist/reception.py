@@ -96,7 +96,7 @@ class Reception:
         if header.nslp_id not in self._commons.applications and header.kind not in _WITHOUT_NSLP:
             self._for_others(packet, header, hops, now)
             return
-        message = decode(data, on_association=False)
+        message = decode(data, header=header, on_association=False)
         match message:
             case Query():
                 application = self._commons.applications[message.nslp_id]
@@ -233,7 +233,7 @@ class Reception:
             if header.context_free:
                 self._commons.counters.wrong_encapsulation += 1
                 raise simple("a Q-mode message on an association", ErrorCode.INCORRECT_ENCAPSULATION)
-            message = decode(data, on_association=True)
+            message = decode(data, header=header, on_association=True)
         except GistError as error:
             self._commons.counters.malformed += 1
             self._complaints.about_message(association, data, error, now)

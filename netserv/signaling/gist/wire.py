@@ -66,17 +66,18 @@ def mri_from(value: bytes) -> Mri:
         raise on_the_wire(refused, bytes(HEADER_SIZE) + framed(_MRI, value[: tlv.VALUE_MAX])) from refused
 
 
-def decode(data: bytes, *, on_association: bool | None = None) -> Message:
+def decode(data: bytes, *, header: CommonHeader | None = None, on_association: bool | None = None) -> Message:
     """Read one message, which is all of the data.
 
     Args:
         data: from the common header on.
+        header: what `header_of` has read, if it did.
         on_association: how it came, where the NLI of Data and Error is to be checked, which is there in D-mode only.
 
     Raises:
         GistError: it breaks a rule.
     """
-    header = CommonHeader.decode(data)
+    header = header or CommonHeader.decode(data)
     if len(data) != HEADER_SIZE + 4 * header.length_words:
         raise tlv.wrong_length(data)
     order, required, read = _FORMATS[header.kind]
