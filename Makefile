@@ -27,12 +27,12 @@ $(STAMP): pyproject.toml | system
 demo: system $(STAMP)
 	@$(PY) -m tools.demo
 
-# On two cores, but for what shares the loopback interface: that comes last, one test at a time. Laboratories are apart from
-# each other, and mostly wait: four at a time keep two cores busy.
+# On two cores, but for what shares the loopback interface or floods a host: that comes last, one test at a time. Laboratories
+# are apart from each other, and mostly wait: four at a time keep two cores busy.
 test: system $(STAMP) check
 	@$(PY) -m pytest -m "not lab and not loopback" --numprocesses 2 --dist loadfile
-	@$(PY) -m pytest -m "lab" --numprocesses 4 --dist loadfile
-	@$(PY) -m pytest -m "loopback"
+	@$(PY) -m pytest -m "lab and not heavy" --numprocesses 4 --dist loadfile
+	@$(PY) -m pytest -m "loopback or heavy"
 
 check: $(STAMP)
 	@$(VENV)/bin/ruff check .

@@ -20,7 +20,7 @@ from tools.netlab import Host, Process, wait_until
 from tools.netlab_chain import chain
 from tools.signalling_floods import BARE, SPOOFED
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.heavy]
 HERE = Path(__file__).parent
 CODE = {"PYTHONPATH": os.pathsep.join(sys.path)}
 UNSIGNED = 100
