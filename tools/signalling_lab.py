@@ -27,6 +27,9 @@ RUN_S: Final = 600.0
 WARM_UP_MAX: Final = 500
 "Sessions before it is measured, at most a tenth: what is loaded and allocated once is there then."
 
+LOST_MAX: Final = 0.01
+"Of the rows, on a machine so busy that packets get lost: then a session is opened again with its next refresh."
+
 Figures = dict[str, float]
 
 
@@ -124,7 +127,7 @@ def standing(scene: Scene, sessions: int, seed: int, seconds: float, *, middle: 
         address=scene.left.ipv4,
         sessions=sessions,
         seed=seed,
-        per_s=1_000.0 if middle else 2_000.0,
+        per_s=700.0 if middle else 2_000.0,
         asks=middle,
         long=True,
         settle_s=0.75 * scene.validity_s,
@@ -145,9 +148,10 @@ def standing(scene: Scene, sessions: int, seed: int, seconds: float, *, middle: 
         opened, *_, measured = map(json.loads, (line for line in left.log.splitlines() if line.startswith("{")))
         status = json.loads(scene.node.run(scene.node.program("netserv"), "signal", "status", "--json").stdout)
         rows = sessions * (2 if middle else 1)
-        if not rows <= status["sessions"] <= rows + 2 * _warm_up(sessions):
+        if not rows * (1.0 - LOST_MAX) <= status["sessions"] <= rows + 2 * _warm_up(sessions):
             raise LabError(f"{status['sessions']} rows stand, not {rows}: {status['counters']}")
     return {
+        "rows": status["sessions"],
         "bytes_per_session": resident / sessions,
         "core_share": spent / took,
         "opened_per_s": sessions / opened["opened_s"],

@@ -33,8 +33,8 @@ class GistConfig(msgspec.Struct, frozen=True, kw_only=True):
     association_port: int | None = GIST_PORT
     "TCP port that peers connect to; None: none, this node only opens associations."
     secure_port: int | None = None
-    sessions_max: int = 100_000
-    "Rows of routing state; a row has about 1 KB."
+    sessions_max: int = 120_000
+    "Rows of routing state, two for each session on whose path this node is; a row has about 1 KB."
     associations_max: int = 1_024
     queries_per_s: float = 20_000.0
     "Candidates treated a second, all sources together; the excess is dropped and counted."
