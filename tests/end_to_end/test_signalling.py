@@ -2,8 +2,8 @@
 
 import json
 import signal
-import time
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
