@@ -4,10 +4,10 @@ import argparse
 import base64
 import logging
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +19,11 @@ from mdht import cli_experiment, cli_isolation, cli_members
 from mdht.api import Mdht
 from mdht.chunks import LARGE_VALUE_MAX
 from mdht.cli_lines import Lines, OverlayLines, headline, port_text
+from mdht.cli_running import FAILED, run_command
 from mdht.config import MdhtConfig
 from mdht.control import ControlClient, Records, control_path, serve_control
 from mdht.errors import LocalProtocolError, MdhtError, UnreachableError
-from mdht.journal import printable, set_up_logging
+from mdht.journal import printable
 from mdht.link_running import RunningHost
 from mdht.metrics_http import MetricsServer
 from mdht.node import open_mdht
@@ -36,8 +37,6 @@ from mdht.subnet.effects import Event, LinkModeChanged, MemberChanged, Merged, S
 
 log = logging.getLogger(__name__)
 
-FAILED: Final = 1
-INTERRUPTED: Final = 130
 JOIN_S: Final = 4.0
 """Seconds in which a node that lives for one command looks for others; peers on the link answer within one, and behind
 a router it knows within three that it is a client."""
@@ -64,64 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cli_experiment.run(options)
     if options.command != "members":  # which only listens, and keeps nothing
         options.state_dir = options.state_dir or default_state_dir(os.environ, options.network)
-    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    set_up_logging("mdht", sys.stderr, levels[min(options.verbose, 2)])
-    try:
-        return trio.run(_until_signalled, options)
-    except KeyboardInterrupt:  # before signals were watched, or a second one during the clean-up
-        return INTERRUPTED
-
-
-async def _until_signalled(options: argparse.Namespace) -> int:
-    """Run the command; Ctrl-C and SIGTERM let it clean up."""
-    outcome = FAILED
-    caught: list[int] = []
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, nursery.cancel_scope, caught)
-        outcome = await _guarded(options)
-        nursery.cancel_scope.cancel()
-    if not caught:
-        return outcome
-    if caught[0] == signal.SIGINT:
-        return INTERRUPTED
-    # For what runs until stopped, SIGTERM is the regular end; anything else did not get done.
-    lasting = options.command in ("run", "listen") or (options.command == "members" and cli_members.lasts(options))
-    return 0 if lasting else FAILED
-
-
-async def _watch_signals(
-    scope: trio.CancelScope, caught: list[int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            caught.append(number)
-            scope.cancel()
-            return
-
-
-async def _guarded(options: argparse.Namespace) -> int:
-    """Run the command; what may go wrong is one line on stderr and status 1."""
-    try:
-        return await _command(options)
-    except (MdhtError, BrokenPipeError) as error:
-        _complain(error)
-    except BaseExceptionGroup as group:  # an expected error that passed through a nursery
-        expected, rest = group.split((MdhtError, BrokenPipeError))
-        if rest is not None:
-            raise rest from group
-        _complain(expected)
-    return FAILED
-
-
-def _complain(error: BaseException | None) -> None:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output left (`mdht listen KEY | head`); what is buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    else:
-        log.error("%s", error)
+    return run_command(
+        "mdht",
+        partial(_command, options),
+        verbose=options.verbose,
+        expected=(MdhtError,),
+        lasts=options.command in ("run", "listen") or (options.command == "members" and cli_members.lasts(options)),
+    )
 
 
 async def _command(options: argparse.Namespace) -> int:

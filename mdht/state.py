@@ -19,6 +19,7 @@ import msgspec
 from mdht.errors import LocalProtocolError
 from mdht.records import Copy, Record, lawful, life_s
 from mdht.signing import SEED_BYTES, SigningKey
+from mdht.state_home import state_home
 from mdht.subnet.identity import Identity, Kind, Subnet
 from mdht.subnet.kept import HOSTS_MAX, Kept
 
@@ -45,10 +46,8 @@ CREATE INDEX IF NOT EXISTS records_by_end ON records (ends_at);
 
 def default_state_dir(environ: Mapping[str, str], network: str) -> Path:
     """Return where a network's node keeps its state (XDG Base Directory Specification)."""
-    base = environ.get("XDG_STATE_HOME") or ""
-    directory = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
     # A network's name may hold any character; its directory must stay below ours.
-    return directory / "mdht" / ("net-" + urllib.parse.quote(network, safe=""))
+    return state_home(environ) / "mdht" / ("net-" + urllib.parse.quote(network, safe=""))
 
 
 class OwnRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from mdht.errors import MdhtError
 from mdht.signing import SigningKey
+from mdht.state_home import state_home
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.record import made_name
 
@@ -29,12 +30,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str
     where: Path
     "File of the key."
-
-
-def state_home(environ: Mapping[str, str]) -> Path:
-    """Where programs of this user keep their state (XDG Base Directory Specification)."""
-    base = environ.get("XDG_STATE_HOME") or ""
-    return Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
 
 
 def own_identity(

@@ -10,6 +10,7 @@ from typing import TypeVar
 from mdht.errors import LocalProtocolError as MdhtLocalError
 from mdht.link_keys import PASSPHRASE_MIN
 from mdht.rendezvous import parse as parse_entry_point
+from mdht.state_home import state_home
 from z2z.errors import LocalProtocolError, Z2zError
 from z2z.keys import normalise
 from z2z.seal import SITE_ID_BYTES, Site
@@ -29,8 +30,7 @@ def default_site_name() -> str:
 
 def default_state_dir() -> Path:
     """Return `$XDG_STATE_HOME/z2z`, by default `~/.local/state/z2z`."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state") / "z2z"
+    return state_home(os.environ) / "z2z"
 
 
 def add_common(parser: argparse.ArgumentParser, *, interface: bool = False, state_dir: bool = False) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from mdht.errors import LocalProtocolError as KeyFileError
 from mdht.signing import SigningKey
+from mdht.state_home import state_home
 from netserv.errors import LocalProtocolError, SystemRefusedError
 
 NODE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -42,9 +43,7 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
     """Return where a node keeps its state (XDG Base Directory Specification)."""
-    base = environ.get("XDG_STATE_HOME") or ""
-    directory = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
-    return directory / "netserv"
+    return state_home(environ) / "netserv"
 
 
 @contextmanager
