@@ -3,6 +3,7 @@
 Ed25519 (RFC 8032) for writers and nodes, ChaCha20-Poly1305 (RFC 8439) for what is sealed.
 """
 
+import base64
 import datetime as dt
 import os
 import secrets
@@ -25,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from mdht.errors import LocalProtocolError
 
 SEED_BYTES: Final = 32
+PUBLIC_KEY_BYTES: Final = 32
 TAG_BYTES: Final = 16
 "Of what is encrypted, at its end."
 KEY_FILE_MAX: Final = 4_096
@@ -139,6 +141,15 @@ def verify(public_key: bytes, data: bytes, signature: bytes) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
+
+
+def public_key_from(text: object) -> bytes | None:
+    """The public key that a text says in base64, as files of keys have it; None if it is no such text."""
+    try:
+        key = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        return None
+    return key if len(key) == PUBLIC_KEY_BYTES else None
 
 
 def encrypt(key: bytes, nonce: bytes, data: bytes, context: bytes) -> bytes:

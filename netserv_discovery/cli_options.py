@@ -1,8 +1,6 @@
 """The command line of `netserv-discovery`, taken apart and checked."""
 
 import argparse
-import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
@@ -13,11 +11,12 @@ from dhtboot import cli_completion
 from dhtboot.one_line_parser import OneLineParser
 from mdht.errors import MdhtError
 from mdht.rendezvous import parse as parse_entry_point
+from mdht.signing import public_key_from
 from netserv_discovery import cli_console
 from netserv_discovery.errors import DiscoveryError
 from netserv_discovery.index import SIZE_MAX, check_url
 from netserv_discovery.location import parse_location
-from netserv_discovery.record import GIST_PORT, LIFE_MAX_S, PUBLIC_KEY_BYTES
+from netserv_discovery.record import GIST_PORT, LIFE_MAX_S
 from netserv_discovery.versions import Offer, parse_need
 from netserv_discovery.want import LIMIT_MAX
 from z2z.errors import Z2zError
@@ -355,10 +354,7 @@ def _key_text(text: str) -> str:
 def _public_key(text: str) -> bytes:
     if re.fullmatch(r"[0-9a-fA-F]{64}", text):
         return bytes.fromhex(text)
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != PUBLIC_KEY_BYTES:
+    key = public_key_from(text)
+    if key is None:
         raise argparse.ArgumentTypeError(f"{text!r}: a public key is 64 hexadecimal digits, or base64 of 32 bytes")
     return key

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -24,6 +25,7 @@ from netserv_discovery.dht_io import Dht, open_dht
 from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import DiscoveryError
 from netserv_discovery.finder import AskPing, Done, FindEffect, FinderConfig, Get, Search, Value
+from netserv_discovery.following import following
 from netserv_discovery.ping_io import PingPort, open_pings
 from netserv_discovery.ranking import Found
 from netserv_discovery.want import Wanted
@@ -72,13 +74,8 @@ class Finder:
     @asynccontextmanager
     async def watch(self, wanted: Wanted) -> AsyncIterator[trio.MemoryReceiveChannel[Change]]:
         """Yield a channel of changes: first what is there, as `found`, then what comes, changes and goes."""
-        send, receive = trio.open_memory_channel[Change](CHANGES_MAX)
-        async with trio.open_nursery() as nursery, receive:
-            nursery.start_soon(self._watch, wanted, send)
-            try:
-                yield receive
-            finally:
-                nursery.cancel_scope.cancel()
+        async with following(CHANGES_MAX, partial(self._watch, wanted)) as changes:
+            yield changes
 
     async def _watch(self, wanted: Wanted, send: trio.MemorySendChannel[Change]) -> None:
         found: tuple[Found, ...] = ()

@@ -4,8 +4,6 @@ An index record lies in the DHT under `keys.index_key(name)`, one for each versi
 is signed by a publisher whom the operator believes. The bundle itself is checked by size and SHA-256.
 """
 
-import base64
-import binascii
 import hashlib
 import re
 import tomllib
@@ -16,9 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mdht.signing import SigningKey, verify
+from mdht.signing import PUBLIC_KEY_BYTES, SigningKey, public_key_from, verify
 from netserv_discovery.errors import LocalProtocolError, Refusal, RemoteProtocolError
-from netserv_discovery.record import AHEAD_MAX_S, PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+from netserv_discovery.record import AHEAD_MAX_S, SIGNATURE_BYTES
 from netserv_discovery.versions import Need, Offer, folded, version_numbers
 
 VERSION: Final = 1
@@ -228,11 +226,8 @@ def read_publishers(text: str) -> dict[bytes, str]:
 
 
 def _key(name: str, text: object) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != PUBLIC_KEY_BYTES:
+    key = public_key_from(text)
+    if key is None:
         raise LocalProtocolError(
             f'publisher {name}: say {name} = "KEY", the base64 of a public key of {PUBLIC_KEY_BYTES} bytes'
         )

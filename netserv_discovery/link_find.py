@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ import trio
 from netserv_discovery.errors import LocalProtocolError, RemoteProtocolError
 from netserv_discovery.find import Change, changes_between
 from netserv_discovery.finder import Done
+from netserv_discovery.following import following
 from netserv_discovery.link_io import LinkChange, Links, open_links, usable_interfaces
 from netserv_discovery.link_text import record_of_txt, unpack_txt
 from netserv_discovery.location import Location, distance_km
@@ -68,13 +70,8 @@ class LinkFinder:
     @asynccontextmanager
     async def watch(self, wanted: LinkWanted) -> AsyncIterator[trio.MemoryReceiveChannel[Change]]:
         """Yield a channel of changes: first what is there, as `found`, then what comes, changes and goes."""
-        send, receive = trio.open_memory_channel[Change](LIMIT_MAX)
-        async with trio.open_nursery() as nursery, receive:
-            nursery.start_soon(self._watch, wanted, send)
-            try:
-                yield receive
-            finally:
-                nursery.cancel_scope.cancel()
+        async with following(LIMIT_MAX, partial(self._watch, wanted)) as changes:
+            yield changes
 
     async def _watch(self, wanted: LinkWanted, send: trio.MemorySendChannel[Change]) -> None:
         seen = _Link()

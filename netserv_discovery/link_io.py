@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Literal
 
@@ -18,6 +19,7 @@ import trio
 from mdht import netifaces_io
 from mdht.errors import LocalProtocolError as GoneError
 from netserv_discovery.errors import LocalProtocolError
+from netserv_discovery.following import following
 from netserv_discovery.link_text import SERVICE_TYPE, pack_txt
 from z2z.errors import LinkError, Z2zError
 from z2z.mdns.link_io import MdnsLink, open_link
@@ -252,14 +254,8 @@ class Links:
     @asynccontextmanager
     async def browse(self) -> AsyncIterator[trio.MemoryReceiveChannel[LinkChange]]:
         """Yield a channel of what happens to nodes on the links; what is known already comes first."""
-        send, receive = trio.open_memory_channel[LinkChange](CHANGES_MAX)
-        async with trio.open_nursery() as nursery, receive:
-            for link in self._links:
-                nursery.start_soon(self._browse, link, send)
-            try:
-                yield receive
-            finally:
-                nursery.cancel_scope.cancel()
+        async with following(CHANGES_MAX, *(partial(self._browse, link) for link in self._links)) as changes:
+            yield changes
 
     async def _browse(self, link: MdnsLink, send: trio.MemorySendChannel[LinkChange]) -> None:
         async with link.browse(SERVICE_TYPE) as events:

@@ -21,10 +21,10 @@ import msgspec
 from dhtboot.cookies import COOKIE_BYTES, CookieJar
 from dhtboot.ids import Address
 from dhtboot.limits import TokenBuckets
-from mdht.signing import SigningKey, verify
+from mdht.signing import PUBLIC_KEY_BYTES, SigningKey, verify
 from mdht.throttle import source_group
 from netserv_discovery.errors import LocalProtocolError, Refusal, RemoteProtocolError
-from netserv_discovery.record import LOAD_MAX, PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+from netserv_discovery.record import LOAD_MAX, SIGNATURE_BYTES
 
 VERSION: Final = 1
 PING_BYTES: Final = 128

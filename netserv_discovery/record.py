@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from mdht.signing import SigningKey, verify
+from mdht.signing import PUBLIC_KEY_BYTES, SigningKey, verify
 from netserv_discovery.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from netserv_discovery.location import Location
 from netserv_discovery.versions import Offer, folded
@@ -39,7 +39,6 @@ LOAD_MAX: Final = 10
 WITHIN_MAX_KM: Final = 20_016
 "Half the circumference of the earth."
 SIGNATURE_BYTES: Final = 64
-PUBLIC_KEY_BYTES: Final = 32
 GIST_PORT: Final = 270
 "RFC 5971 section 4.1.1"
 NAME_DIGITS: Final = 16

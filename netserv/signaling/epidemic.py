@@ -60,7 +60,6 @@ class Act(msgspec.Struct, frozen=True):
     """Treat a request, for the first and only time; then call `Epidemic.acted`."""
 
     sid: bytes
-    request: bytes
     teller: PackedAddress
 
 
@@ -224,7 +223,7 @@ class Epidemic(Generic[Entry]):
                 self.counters[Outcome.FULL] += 1
                 return []  # the teller asks again, when there may be room
             self.counters[Outcome.NEW] += 1
-            return [Act(sid, request, teller)]
+            return [Act(sid, teller)]
         if rumour.request != request:
             return self._nothing_for(Outcome.OTHER_REQUEST, sid, teller)
         self.counters[Outcome.KNOWN] += 1

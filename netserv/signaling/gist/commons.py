@@ -164,6 +164,19 @@ class Commons:
                 sii = row.handle() if status is RoutingStatus.GOOD else None
                 self.notify(row, NotificationKind.ROUTING_STATUS_CHANGE, status=status, sii=sii)
 
+    def end(self, row: Row, *, tell: bool) -> None:
+        """Take a row out, whose machine has ended; `tell` the NSLP that the way to its peer is gone."""
+        if row.peer is not None:
+            if tell:
+                self.notify(row, NotificationKind.ROUTE_DELETION, sii=row.handle())
+            self.peers.release(row.peer)
+            row.peer = None
+        if row.association is not None:
+            row.association.rows.pop(row, None)
+            row.association = None
+        self.table.remove(row)
+        self.timers.cancel(row)
+
 
 @lru_cache(maxsize=OWN_NLIS_MAX)
 def _nli(identity: bytes, address: PackedAddress, ip_ttl: int, validity_ms: int) -> Nli:

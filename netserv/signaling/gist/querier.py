@@ -260,16 +260,5 @@ class Querier:
 
     def _end(self, row: QueryingRow, failure: SendFailure) -> None:
         """Take the row out; what waits in it has failed."""
-        commons = self._commons
-        backlog.fail(commons, row, failure)
-        peer = row.peer
-        if peer is not None:
-            if failure is not SendFailure.NO_STATE:
-                commons.notify(row, NotificationKind.ROUTE_DELETION, sii=row.handle())
-            commons.peers.release(peer)
-            row.peer = None
-        if row.association is not None:
-            row.association.rows.pop(row, None)
-            row.association = None
-        commons.table.remove(row)
-        commons.timers.cancel(row)
+        backlog.fail(self._commons, row, failure)
+        self._commons.end(row, tell=failure is not SendFailure.NO_STATE)

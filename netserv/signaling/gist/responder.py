@@ -232,18 +232,8 @@ class Responder:
             self._transmission.send(row, message, GIST_PORT, now)
 
     def _end(self, row: RespondingRow, *, tell: bool) -> None:
-        commons, peer = self._commons, row.peer
-        backlog.fail(commons, row, SendFailure.TRANSPORT)
-        if peer is not None:
-            if tell:
-                commons.notify(row, NotificationKind.ROUTE_DELETION, sii=row.handle())
-            commons.peers.release(peer)
-            row.peer = None
-        if row.association is not None:
-            row.association.rows.pop(row, None)
-            row.association = None
-        commons.table.remove(row)
-        commons.timers.cancel(row)
+        backlog.fail(self._commons, row, SendFailure.TRANSPORT)
+        self._commons.end(row, tell=tell)
 
 
 def stamp_of(now: float) -> int:

@@ -171,7 +171,7 @@ class Surroundings:
         done: list[NslpEffect] = []
         for effect in effects:
             match effect:
-                case Act(sid=sid, request=_, teller=teller):
+                case Act(sid=sid, teller=teller):
                     done += self._perform(self._act(sid, teller, now), now)
                 case Ask(neighbour=neighbour, sid=sid, request=data, budget=budget):
                     done += self._ask(sid, neighbour, data, budget, now)

@@ -57,8 +57,6 @@ class NslpConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Answers, of 16 KiB each at most."
     long_sessions_max: int = 65_536
     "Sessions declared long; what is more is short. Each takes about 400 bytes beside what GIST keeps of it."
-    around_max: int = 256
-    "Off-path requests that this node has begun to tell, and waits for."
     asks_max: int = 1_024
     "Requests of our own under way."
     triggers_max: int = 64

@@ -1,7 +1,6 @@
 """Whom a node knows: publishers by name, each with its public keys."""
 
 import base64
-import binascii
 import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from mdht.signing import PUBLIC_KEY_BYTES, public_key_from
 from netserv.errors import LocalProtocolError
 from netserv.signaling.nslp.codes import NslpError
 from netserv.signaling.nslp.values import read_word
@@ -17,7 +17,6 @@ PUBLISHERS_MAX: Final = 65_536
 "A node with more has a clearinghouse; the file would have 6 MB."
 KEYS_MAX: Final = 4
 "Of one publisher: the old and the new one while it changes, at two servers. Each costs a check of each signature."
-PUBLIC_KEY_BYTES: Final = 32
 
 
 class Publishers(msgspec.Struct, frozen=True):
@@ -77,11 +76,8 @@ def _check(name: str, keys: tuple[bytes, ...]) -> None:
 
 
 def _key(name: str, text: object) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != PUBLIC_KEY_BYTES:
+    key = public_key_from(text)
+    if key is None:
         raise LocalProtocolError(
             f"publisher {name}: {PUBLIC_KEY_BYTES} bytes in base64 are needed, as `netserv key new` prints them"
         )

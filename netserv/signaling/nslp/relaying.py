@@ -102,8 +102,9 @@ class Relay:
         exchange = self.exchanges.find(session, response.request)
         if exchange is None:
             return self._unasked(session, response)
+        # The flow's end may be a host that puts no entry of its own: then this node is the last one.
+        last_by = None if response.stack or response.truncated else LastBy.ENDPOINT
         if exchange.gathering and exchange.stage is Stage.WAITING:
-            last_by = None if response.stack or response.truncated else LastBy.ENDPOINT
             return self._hold(exchange, response, last_by)
         action = exchange.step(Input.RESPONSE)
         if action is not Action.PASS_ON:
@@ -112,8 +113,6 @@ class Relay:
         self._counters.responses += 1
         if exchange.answer is None:  # a TRIGGER or a balloon: the nodes on its way only relay
             return self._answer(exchange, data, now)
-        # The flow's end may be a host that puts no entry of its own: then this node is the last one.
-        last_by = None if response.stack or response.truncated else LastBy.ENDPOINT
         return self._answer(exchange, self._own(exchange, response, last_by), now)
 
     def last_node(self, session: SessionKey, last_by: LastBy, now: float) -> list[NslpEffect]:
