@@ -75,7 +75,7 @@ def command(host: Host, program: str, *arguments: str, stdin: str = "", timeout:
 
 def mdht_status(host: Host) -> dict[str, Any]:
     """What the host's node says of itself, as `mdht status --json` prints it; asked often, so without that command."""
-    found: dict[str, Any] = msgspec.to_builtins(trio.run(client(host).status))
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(trio.run(client(host).status)))
     return found
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools import netlab_keeper as keeper
+from tools.netlab import wait_until
 
 
 def test_a_process_has_one_identity_while_it_lives_and_none_afterwards() -> None:
@@ -34,6 +35,8 @@ def test_only_marked_processes_are_killed(tmp_path: Path) -> None:
     marked = subprocess.Popen(["sleep", "60"], env={**os.environ, keeper.MARK: str(tmp_path)})
     other = subprocess.Popen(["sleep", "60"], env={**os.environ, keeper.MARK: f"{tmp_path}x"})
     try:
+        # The kernel lets a parent go on a little before it shows what a program was started with.
+        wait_until(lambda: Path(f"/proc/{marked.pid}/environ").read_bytes(), 5, "environment")
         assert keeper.processes_of(tmp_path) == {marked.pid}
         assert keeper.kill_processes(tmp_path) == set()
         assert marked.wait(5) == -9
