@@ -30,11 +30,11 @@ demo: system $(STAMP)
 	@$(PY) -m tools.demo
 
 # On two cores, but for what shares the loopback interface or floods a host: that comes last, one test at a time. Laboratories
-# are apart from each other, and mostly wait: four at a time keep two cores busy. In the order of their names, since xdist
+# are apart from each other, and mostly wait: six at a time keep two cores busy. In the order of their names, since xdist
 # begins with the files of most tests, and the slowest have few.
 test: system $(STAMP) check
 	@$(PY) -m pytest -m "not lab and not loopback" --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	@$(PY) -m pytest -m "lab and not heavy" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "lab and not heavy" --numprocesses 6 --dist loadfile --no-loadscope-reorder
 	@$(PY) -m pytest -m "loopback or heavy"
 
 check: $(STAMP)
