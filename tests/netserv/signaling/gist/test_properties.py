@@ -158,7 +158,8 @@ TestPath = Path.TestCase
     )
 )
 def test_in_a_healthy_network_every_message_arrives_once_as_it_wants_to(steps):
-    world, sender, second, _ = line(config=GistConfig(offer_secure=True, secure_port=271))
+    # Longer than all pauses together: a session without messages ends, and what comes late has no way.
+    world, sender, second, _ = line(config=GistConfig(offer_secure=True, secure_port=271, inactive_s=1_000.0))
     sent = {"down": [], "up": []}
     sender.send(message(FLOWS[0], b"%08d" % 0, attributes=TransferAttributes(reliable=True)))
     world.run(0.5)
