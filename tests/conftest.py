@@ -2,8 +2,8 @@
 
 from hypothesis import settings
 
-# How long an example takes says what else the machine does, and nothing of the code. The same examples each time, so that
-# a change is told from chance; `pytest --hypothesis-profile explore` looks at others.
+# How long an example takes says what else the machine does, and nothing of the code. The same examples each time, so
+# that a change is told from chance; `pytest --hypothesis-profile explore` looks at others.
 settings.register_profile("z2z", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("z2z")
