@@ -1,0 +1,1 @@
+"""Modules of third parties: how they are packed, and what they are written against."""
