@@ -5,13 +5,13 @@ import socket
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from random import SystemRandom
 from typing import Final, NamedTuple
 
 import msgspec
 import trio
 
 from netserv.errors import LocalProtocolError
+from netserv.signaling.chance import BlockwiseRandom
 from netserv.signaling.daemon_config import DaemonConfig
 from netserv.signaling.gist.addresses import PackedAddress, address_text
 from netserv.signaling.gist.config import NSLP_NETSERV, GistConfig
@@ -120,7 +120,7 @@ def make_nodes(config: DaemonConfig, state: NodeState, machine: Machine, handler
         offer_secure=bool(machine.secure),
         secure_port=port_of(machine.secure) if machine.secure else None,
     )
-    rng, topology = SystemRandom(), machine.topology
+    rng, topology = BlockwiseRandom(), machine.topology
     nslp = NslpNode(
         config=nslp_config(
             config.profile,

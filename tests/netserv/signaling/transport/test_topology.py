@@ -44,4 +44,4 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with KernelTopology() as topology:
         for number in range(1, 30):
             assert topology.outgoing(bytes([127, 0, 0, number])) is not None
-        assert len(topology._ways) == 8
+        assert 0 < len(topology._ways) <= 8
