@@ -49,6 +49,10 @@ _NO_ENOBUFS: Final = 5
 _STATISTICS: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
+class QueueTakenError(SystemRefusedError):
+    """Another program reads this queue."""
+
+
 class Queued(NamedTuple):
     """A packet that waits for its verdict."""
 
@@ -68,12 +72,12 @@ def bind_command() -> bytes:
     return netlink.attribute(1, _COMMAND.pack(_BIND, socket.AF_UNSPEC))
 
 
-def queue_settings(length: int) -> tuple[bytes, ...]:
-    """Have packets copied whole, so many of them wait, and those over that pass by."""
+def queue_settings(length: int, *, fail_open: bool = True) -> tuple[bytes, ...]:
+    """Have packets copied whole, so many of them wait, and those over that pass by, or are dropped."""
     return (
         netlink.attribute(2, _PARAMETERS.pack(COPY_BYTES, _COPY_PACKET)),
         netlink.attribute(3, _NUMBER.pack(length)),
-        netlink.attribute(5, _NUMBER.pack(_FAIL_OPEN)),
+        netlink.attribute(5, _NUMBER.pack(_FAIL_OPEN if fail_open else 0)),
         netlink.attribute(4, _NUMBER.pack(_FAIL_OPEN)),
     )
 
@@ -121,7 +125,7 @@ class NfqueueInterceptor:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
             opened.enter_context(rules.claim())
-            self._socket = _open_queue(self._config)
+            self._socket = open_queue(self._config.queue, self._config.queue_max)
             opened.callback(self._socket.close)
             self._inbox: Inbox[Caught] = Inbox([self._socket.socket], self._read, self._failed)
             opened.callback(self._inbox.close)
@@ -254,24 +258,35 @@ class NfqueueInterceptor:
         self._open_packets.clear()
 
 
-def _open_queue(config: InterceptConfig) -> netlink.NetlinkSocket:
+def open_queue(queue: int, length: int, *, fail_open: bool = True) -> netlink.NetlinkSocket:
+    """Become the reader of a queue.
+
+    Args:
+        queue: its number.
+        length: packets that wait in it.
+        fail_open: whether those over that pass by; else they are dropped.
+
+    Raises:
+        QueueTakenError: another program reads it.
+        SystemRefusedError: this process may not, or the kernel has no queues.
+    """
     try:
         opened = netlink.NetlinkSocket(_NETLINK_NETFILTER)
     except OSError as error:
         raise SystemRefusedError(f"this kernel has no packet queues (nfnetlink): {error.strerror}") from error
     try:
-        opened.ask(CONFIGURE, netlink.ACKNOWLEDGE, configure(config.queue, bind_command()))
-        opened.ask(CONFIGURE, netlink.ACKNOWLEDGE, configure(config.queue, *queue_settings(config.queue_max)))
+        opened.ask(CONFIGURE, netlink.ACKNOWLEDGE, configure(queue, bind_command()))
+        opened.ask(CONFIGURE, netlink.ACKNOWLEDGE, configure(queue, *queue_settings(length, fail_open=fail_open)))
         ancillary.enlarge(opened.socket)
         # The kernel lets pass what it cannot hand over, so the loss of a message is nothing to be woken for.
         opened.socket.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
         opened.socket.setblocking(False)
     except OSError as error:
         opened.close()
+        if error.errno == errno.EBUSY:
+            raise QueueTakenError(f"queue {queue} is read by another program: choose another one") from error
         if error.errno in {errno.EPERM, errno.EACCES}:
-            reason = f"queue {config.queue} is not given: run as root, or with the capability CAP_NET_ADMIN"
-        elif error.errno == errno.EBUSY:
-            reason = f"queue {config.queue} is read by another program: choose another one"
+            reason = f"queue {queue} is not given: run as root, or with the capability CAP_NET_ADMIN"
         else:
             reason = f"the kernel gives no packet queue (module nfnetlink_queue): {error.strerror}"
         raise SystemRefusedError(reason) from error

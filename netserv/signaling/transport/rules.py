@@ -1,4 +1,4 @@
-"""The one door to `iptables` and `ip`: puts the rules of an interceptor in place and takes every one away again.
+"""Puts the rules of an interceptor in place and takes every one away again.
 
 All rules stand in one chain of our own, which one rule of mangle/PREROUTING jumps to. Their comment is the record of
 what was installed: it lives and dies with the rules, is of the network namespace that they are of, and is still there
@@ -8,11 +8,8 @@ the network namespace too and which the kernel frees when its owner is gone.
 
 import errno
 import logging
-import os
 import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +19,7 @@ import msgspec
 
 from netserv.errors import SystemRefusedError
 from netserv.signaling.gist.addresses import GIST_PORT
+from netserv.signaling.transport import xtables
 from netserv.signaling.transport.admission import admitted
 from netserv.signaling.transport.intercept import InterceptConfig
 
@@ -34,10 +32,6 @@ GUARD: Final = "NETSERV-GUARD"
 LOCK: Final = "\0netserv.gist.intercept"
 "Name of the abstract Unix socket that says who catches in this network namespace."
 MAGIC: Final = "0x4E04BDA5"
-PROGRAM_S: Final = 10.0
-"Longest time of one program; it waits up to 5 s for the lock of xtables."
-_SEARCH_PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-"A plain user's PATH has no iptables on Debian."
 _JUMP: Final = (
     f"! -i lo -p udp -m udp --dport {GIST_PORT}"
     " -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL"  # own addresses have a socket of their own
@@ -67,7 +61,7 @@ class FamilyRules(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def program(self) -> str:
         """The program that knows this version."""
-        return "iptables" if self.version == 4 else "ip6tables"
+        return xtables.program(self.version)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -289,42 +283,12 @@ def _setting(path: str) -> str:
 
 
 def _list(version: int) -> str:
-    return _run([_iptables(version), "-w", "5", "-t", "mangle", "-S"])
+    return xtables.listing(version)
 
 
 def _restore(version: int, *lines: str) -> None:
-    text = "\n".join(["*mangle", *lines, "COMMIT", ""])
-    _run([f"{_iptables(version)}-restore", "-w", "5", "--noflush"], stdin=text)
-
-
-def _iptables(version: int) -> str:
-    return "iptables" if version == 4 else "ip6tables"
+    xtables.restore(version, *lines)
 
 
 def _ip(version: int, *words: str, check: bool = True) -> str:
-    return _run(["ip", f"-{version}", *words], check=check)
-
-
-def _run(words: list[str], *, stdin: str = "", check: bool = True) -> str:
-    program = shutil.which(words[0], path=_SEARCH_PATH)
-    if program is None:
-        package = "iproute2" if words[0] == "ip" else "iptables"
-        raise SystemRefusedError(f"there is no program {words[0]}: install the package {package}")
-    try:
-        done = subprocess.run(
-            [program, *words[1:]],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PROGRAM_S,
-            check=False,
-            start_new_session=True,  # a Ctrl-C on the terminal must not cut the clean-up in half
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SystemRefusedError(f"{' '.join(words)}: {error}") from error
-    if check and done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())
-        remedy = "; run as root" if "ermission denied" in said or "not permitted" in said else ""
-        raise SystemRefusedError(f"{' '.join(words)} failed: {said or done.returncode}{remedy}")
-    return done.stdout
+    return xtables.run(["ip", f"-{version}", *words], check=check)
