@@ -12,7 +12,7 @@ from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import http_io, metrics_http
 from mdht.errors import LocalProtocolError as MetricsError
-from netserv import cli_dump
+from netserv import cli_dump, cli_module_options
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.control_messages import TIMEOUT_MAX_S
 from netserv.signaling.gist.addresses import GIST_PORT, PackedAddress, packed
@@ -33,6 +33,7 @@ examples:
   netserv probe --toward server.example.org            which nodes are on the path there
   netserv probe --toward 10.3.0.2 --what status,load --key alice.pem --user alice
   netserv send request.txt --toward 10.3.0.2 --key alice.pem --user alice
+  netserv module new com.example.Hello                 a module to begin with; then build it, and sign it
   netserv gist-dump path.pcap                          what was signalled, from a capture of tcpdump
 
 exit status: 0 done, 1 failed or nobody answered, 2 wrong usage, 130 stopped by Ctrl-C
@@ -123,6 +124,9 @@ def whole_parser() -> OneLineParser:
     _asking(send)
     key = _command(commands, "key", "keys of publishers, who sign requests")
     _key(key.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    module = _command(commands, "module", "write, pack, sign and check modules for nodes")
+    actions = module.add_subparsers(dest="action", required=True, metavar="ACTION")
+    cli_module_options.add_actions(partial(_command, actions))
     dump = _command(commands, "gist-dump", "print captured signalling in words", cli_dump.EXAMPLES)
     cli_dump.add_arguments(dump)
     cli_completion.add_command(commands.add_parser, "netserv")
