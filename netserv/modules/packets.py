@@ -1,0 +1,251 @@
+"""An IP packet as a module sees it: a view of the shared memory, taken apart only where the module looks.
+
+Addresses are packed bytes and the payload is a `memoryview`, for a packet has a few microseconds: an `ip_address` alone
+takes one. What a module makes of a packet (`replaced`, `reply`) is new bytes with lengths and checksums that fit.
+"""
+
+import struct
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+TCP: Final = 6
+UDP: Final = 17
+PACKET_MAX: Final = 65_535
+"Bytes: what a length field of 16 bits can say."
+EXTENSIONS_MAX: Final = 8
+"Extension headers of IPv6 that are stepped over; RFC 8200 section 4.1 knows fewer, each at most once or twice."
+_REPLY_TTL: Final = 64
+"Of packets that begin here (IANA's recommended default)."
+_NOWHERE: Final = -1
+"There is no transport header: a later fragment, or an extension header that is not stepped over."
+_LISTED: Final = frozenset({0, 43, 60})
+"Hop-by-hop options, routing, destination options: length in units of 8 bytes, the first not counted."
+_FRAGMENT: Final = 44
+_PSEUDO4: Final = struct.Struct("!BBH")
+_PSEUDO6: Final = struct.Struct("!IBBBB")
+
+
+class Packet:
+    """One IP packet, from its first byte on; valid until the handler returns.
+
+    Attributes:
+        raw: all of it, writable. Whoever changes bytes in place calls `refresh` and returns `CHANGED`.
+    """
+
+    __slots__ = ("_proto", "_transport_at", "raw")
+
+    _proto: int
+    _transport_at: int
+
+    def __init__(self, raw: memoryview) -> None:
+        self.raw = raw
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __repr__(self) -> str:
+        ends = f"{self.source} {self.sport} > {self.destination} {self.dport}"
+        return f"<Packet {ends} proto {self.proto} ttl {self.ttl}, {len(self.raw)} bytes>"
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.raw[0] >> 4
+
+    @property
+    def src(self) -> bytes:
+        """Source address, packed: 4 or 16 bytes."""
+        raw = self.raw
+        return (raw[12:16] if raw[0] < 0x60 else raw[8:24]).tobytes()
+
+    @property
+    def dst(self) -> bytes:
+        """Destination address, packed."""
+        raw = self.raw
+        return (raw[16:20] if raw[0] < 0x60 else raw[24:40]).tobytes()
+
+    @property
+    def source(self) -> IPv4Address | IPv6Address:
+        """Source address, to be printed and compared with networks; slower than `src`."""
+        return ip_address(self.src)
+
+    @property
+    def destination(self) -> IPv4Address | IPv6Address:
+        """Destination address, likewise."""
+        return ip_address(self.dst)
+
+    @property
+    def ttl(self) -> int:
+        """TTL, or hop limit."""
+        raw = self.raw
+        return raw[8] if raw[0] < 0x60 else raw[7]
+
+    @property
+    def proto(self) -> int:
+        """Transport protocol, 17 for UDP; behind the extension headers of IPv6."""
+        raw = self.raw
+        if raw[0] < 0x60:
+            return raw[9]
+        self._find_transport()
+        return self._proto
+
+    @property
+    def sport(self) -> int:
+        """Source port; 0 where there is none."""
+        at = self._find_transport()
+        return self.raw[at] << 8 | self.raw[at + 1] if self._has_ports(at) else 0
+
+    @property
+    def dport(self) -> int:
+        """Destination port; 0 where there is none."""
+        at = self._find_transport()
+        return self.raw[at + 2] << 8 | self.raw[at + 3] if self._has_ports(at) else 0
+
+    @property
+    def payload(self) -> memoryview:
+        """What UDP or TCP carry, without a copy; with another protocol what follows the IP header."""
+        raw = self.raw
+        at = self._find_transport()
+        if at != _NOWHERE and self._proto == UDP and at + 8 <= len(raw):
+            return raw[at + 8 : at + max(8, raw[at + 4] << 8 | raw[at + 5])]
+        return raw[self._payload_at() :]
+
+    def replaced(
+        self,
+        payload: Buffer | None = None,
+        *,
+        src: bytes | None = None,
+        dst: bytes | None = None,
+        sport: int | None = None,
+        dport: int | None = None,
+        ttl: int | None = None,
+    ) -> bytearray:
+        """This packet with something else in it, as a whole new one: return it from `process`, or `inject` it.
+
+        Args:
+            payload: instead of its own.
+            src: packed address of the same family.
+            dst: likewise.
+            sport: source port.
+            dport: destination port.
+            ttl: TTL or hop limit.
+
+        Returns:
+            The packet, lengths and checksums right. The node sends it only if it is of the module's filter, of the
+            reverse flow, or between addresses that the publisher may use.
+
+        Raises:
+            ValueError: it would be too long, or an address is of the other family.
+        """
+        new = bytearray(self.raw[: self._payload_at()])
+        new += self.payload if payload is None else payload
+        if len(new) > PACKET_MAX:
+            raise ValueError(f"a packet of {len(new)} bytes; {PACKET_MAX} are possible")
+        four = new[0] < 0x60
+        for address, place in ((src, 12 if four else 8), (dst, 16 if four else 24)):
+            if address is not None:
+                if len(address) != (4 if four else 16):
+                    raise ValueError("an address of the other family")
+                new[place : place + len(address)] = address
+        if ttl is not None:
+            new[8 if four else 7] = ttl
+        at = self._find_transport()
+        if self._has_ports(at):
+            for port, place in ((sport, at), (dport, at + 2)):
+                if port is not None:
+                    new[place : place + 2] = port.to_bytes(2)
+        set_lengths_and_checksums(new, at, self.proto)
+        return new
+
+    def reply(self, payload: Buffer) -> bytearray:
+        """A packet back to where this one is from, as if its receiver had answered."""
+        return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=_REPLY_TTL)
+
+    def refresh(self) -> None:
+        """Make lengths and checksums right after `raw` was changed in place."""
+        set_lengths_and_checksums(self.raw, self._find_transport(), self.proto)
+
+    def _has_ports(self, at: int) -> bool:
+        return at != _NOWHERE and self._proto in {TCP, UDP} and at + 8 <= len(self.raw)
+
+    def _payload_at(self) -> int:
+        raw, at = self.raw, self._find_transport()
+        if at == _NOWHERE:
+            return min(len(raw), max(20, (raw[0] & 15) * 4) if raw[0] < 0x60 else 40)
+        if self._proto == UDP:
+            return min(len(raw), at + 8)
+        if self._proto == TCP and at + 13 <= len(raw):
+            return min(len(raw), at + max(20, raw[at + 12] >> 4 << 2))
+        return min(len(raw), at)
+
+    def _find_transport(self) -> int:
+        """Where the transport header begins; found once."""
+        try:
+            return self._transport_at
+        except AttributeError:
+            self._proto, self._transport_at = _transport_of(self.raw)
+            return self._transport_at
+
+
+def internet_checksum(data: Buffer) -> int:
+    """The checksum of RFC 1071: the remainder of all bytes, as one number, by 65,535 is the sum of its words."""
+    number = int.from_bytes(data)
+    if len(data) & 1:
+        number <<= 8
+    rest = number % 0xFFFF
+    return 0xFFFF - (rest or (0xFFFF if number else 0))
+
+
+def set_lengths_and_checksums(packet: bytearray | memoryview, transport_at: int, proto: int) -> None:
+    """Write the length and checksum fields of IP, UDP and TCP.
+
+    Args:
+        packet: to be changed.
+        transport_at: where its transport header begins; -1 for a fragment.
+        proto: of that header.
+    """
+    four = packet[0] < 0x60
+    if four:
+        header = (packet[0] & 15) * 4
+        packet[2:4] = len(packet).to_bytes(2)
+        packet[10:12] = b"\0\0"
+        packet[10:12] = internet_checksum(packet[:header]).to_bytes(2)
+    else:
+        packet[4:6] = (len(packet) - 40).to_bytes(2)
+    if transport_at == _NOWHERE or proto not in {TCP, UDP}:
+        return
+    size = len(packet) - transport_at
+    if size < (8 if proto == UDP else 20):
+        return
+    field = transport_at + (6 if proto == UDP else 16)
+    if proto == UDP:
+        packet[transport_at + 4 : transport_at + 6] = size.to_bytes(2)
+    packet[field : field + 2] = b"\0\0"
+    # RFC 768, RFC 9293 section 3.1, RFC 8200 section 8.1: addresses, protocol and length are summed up too.
+    pseudo = bytes(packet[12:20]) if four else bytes(packet[8:40])
+    pseudo += _PSEUDO4.pack(0, proto, size) if four else _PSEUDO6.pack(size, 0, 0, 0, proto)
+    found = internet_checksum(pseudo + packet[transport_at:])
+    # 0 would say that there is no checksum.
+    packet[field : field + 2] = (found or (0xFFFF if proto == UDP else 0)).to_bytes(2)
+
+
+def _transport_of(raw: memoryview) -> tuple[int, int]:
+    """Protocol and place of the transport header."""
+    if raw[0] < 0x60:
+        later = raw[6] & 0x1F or raw[7]
+        return raw[9], _NOWHERE if later else max(20, (raw[0] & 15) * 4)
+    proto, at = raw[6], 40
+    for _ in range(EXTENSIONS_MAX):
+        if at + 8 > len(raw):
+            break
+        if proto in _LISTED:
+            proto, at = raw[at], at + 8 + raw[at + 1] * 8
+        elif proto == _FRAGMENT:
+            if raw[at + 2] or raw[at + 3] & 0xF8:
+                return raw[at], _NOWHERE
+            proto, at = raw[at], at + 8
+        else:
+            break
+    return proto, _NOWHERE if proto in _LISTED or at > len(raw) else at

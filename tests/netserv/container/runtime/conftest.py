@@ -1,0 +1,17 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netserv.container.runtime.boxes import Box
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    """A container whose private directory is an empty one."""
+    private = tmp_path / "private"
+    private.mkdir()
+    monkeypatch.chdir(private)
+    running = Box(tmp_path)
+    yield running
+    running.close()
