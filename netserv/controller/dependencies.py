@@ -1,0 +1,54 @@
+"""Blocks and modules that a module needs: offered here, or installed by its publisher, in whose container it runs."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from netserv.controller.jobs import Reason
+from netserv.controller.policy import Policy
+from netserv.modules.manifest import Manifest
+from netserv.signaling.nslp.codes import Code, NslpError
+from netserv.signaling.nslp.requests import Setup
+from netserv.signaling.nslp.values import Dependency, version_numbers
+
+_NUMBERS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*")
+
+
+def needed(manifest: Manifest, setup: Setup) -> tuple[Dependency, ...]:
+    """What manifest and request name, each once.
+
+    Raises:
+        NslpError: the manifest names something that cannot be one.
+    """
+    found = dict.fromkeys(setup.dependencies)
+    for text in manifest.requires:
+        name, relation, version = (part.strip() for part in text.partition(">="))
+        found[Dependency(name, version if relation else None)] = None
+    return tuple(found)
+
+
+def missing(dependencies: Iterable[Dependency], blocks: Mapping[str, str], active: Mapping[str, str]) -> list[str]:
+    """Those that are not to be had, in words."""
+    faults = []
+    for dependency in dependencies:
+        version = blocks.get(dependency.name) or active.get(dependency.name)
+        if version is None:
+            faults.append(f"{dependency} is not here")
+        elif not new_enough(version, dependency.least_version):
+            faults.append(f"{dependency} is needed, and {version} is here")
+    return faults
+
+
+def missing_dependencies(manifest: Manifest, setup: Setup, policy: Policy, active: Mapping[str, str]) -> Reason | None:
+    """Why a module cannot run here for want of others; None if all are there (424)."""
+    try:
+        faults = missing(needed(manifest, setup), policy.blocks, active)
+    except NslpError as error:
+        return Reason(Code.BAD_REQUEST, f"the manifest requires what cannot be: {error}")
+    return Reason(Code.FAILED_DEPENDENCY, "; ".join(faults)) if faults else None
+
+
+def new_enough(version: str, least: str | None) -> bool:
+    """Whether a version is at least another one; one that is not of numbers is as good as none."""
+    if least is None:
+        return True
+    return _NUMBERS.fullmatch(version) is not None and version_numbers(version) >= version_numbers(least)

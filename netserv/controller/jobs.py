@@ -1,0 +1,154 @@
+"""Installations as the controller keeps them: at most one of a module that runs, and one that is to take its place."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from netserv.controller.effects import Entry, ModuleKey
+from netserv.controller.policy import Way
+from netserv.controller.states import PREPARING, RUNNING, State
+from netserv.errors import LocalProtocolError
+from netserv.forwarding.filters import PacketFilter
+from netserv.modules.manifest import Manifest
+from netserv.signaling.nslp.codes import Code
+from netserv.signaling.nslp.requests import Setup, encode
+from netserv.signaling.nslp.values import Flow
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why something failed or ends, for entries of responses and for notifications."""
+
+    code: Code
+    text: str
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be installed, and by whose leave."""
+
+    setup: Setup
+    flow: Flow
+    "Along which it has come."
+    publisher: bytes
+    "Public key that has signed it."
+    packets: PacketFilter | None
+    way: Way | None
+    "By which they were granted, or will be."
+    granted_s: int
+    "Time to live."
+
+    @property
+    def key(self) -> ModuleKey:
+        """Publisher and name of the module."""
+        return self.setup.user, self.setup.target.name
+
+
+class Job:
+    """One installation."""
+
+    __slots__ = (
+        "bundle",
+        "ends_at",
+        "failure",
+        "manifest",
+        "notification",
+        "number",
+        "pending",
+        "reason",
+        "restored",
+        "since",
+        "state",
+        "wanted",
+    )
+
+    def __init__(self, number: int, wanted: Wanted, now: float, *, restored: bool = False) -> None:
+        self.number = number
+        self.wanted = wanted
+        self.state = State.NEW
+        "Changed by `Lifecycle` alone, as the table says."
+        self.since = now
+        "When it came into its state."
+        self.ends_at = now + wanted.granted_s
+        self.restored = restored
+        "It was active before the node was started again."
+        self.bundle: Path | None = None
+        self.manifest: Manifest | None = None
+        self.failure: Reason | None = None
+        self.reason: Reason | None = None
+        "Why it ends."
+        self.notification = wanted.setup.notification
+        self.pending: Wanted | None = None
+        "A refresh whose leave is being checked."
+
+    @property
+    def key(self) -> ModuleKey:
+        """Publisher and name of the module."""
+        return self.wanted.key
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs or is about to."""
+        return self.state in PREPARING or self.state in RUNNING
+
+    def verified(self) -> tuple[Path, Manifest]:
+        """Its bundle with the manifest; only what was verified has them."""
+        if self.bundle is None or self.manifest is None:
+            raise LocalProtocolError(f"installation {self.number} was not verified")
+        return self.bundle, self.manifest
+
+    def entry(self) -> Entry:
+        """For the journal."""
+        wanted = self.wanted
+        return Entry(
+            text=encode(wanted.setup),
+            flow=wanted.flow,
+            publisher=wanted.publisher,
+            way=wanted.way or "",
+            granted_s=wanted.granted_s,
+            ends_at=self.ends_at,
+        )
+
+
+class Slot:
+    """The place of one module of one publisher."""
+
+    __slots__ = ("coming", "recorded", "running")
+
+    def __init__(self) -> None:
+        self.running: Job | None = None
+        self.coming: Job | None = None
+        self.recorded = False
+        "The journal has it."
+
+    def jobs(self) -> Iterator[Job]:
+        """The newer one first."""
+        if self.coming is not None:
+            yield self.coming
+        if self.running is not None:
+            yield self.running
+
+    @property
+    def latest(self) -> Job | None:
+        """The newest that runs or is about to."""
+        return next((job for job in self.jobs() if job.lives), None)
+
+    @property
+    def holds_place(self) -> bool:
+        """Whether something of it is there, or about to be: all but a failure that is remembered."""
+        return any(job.state is not State.FAILED for job in self.jobs())
+
+    @property
+    def to_be_recorded(self) -> bool:
+        """Whether it belongs in the journal, once it is there."""
+        return self.recorded_job is not None
+
+    @property
+    def recorded_job(self) -> Job | None:
+        """What a restart of the node would install again, if it is in the journal."""
+        if self.running is not None and self.running.state in RUNNING:
+            return self.running
+        coming = self.coming
+        waits = coming is not None and (
+            coming.state is State.WAITING or (coming.restored and coming.state in PREPARING)
+        )
+        return coming if waits else None

@@ -1,0 +1,83 @@
+"""Telling a publisher's server what became of his module: an XML-RPC call by the same confined processes.
+
+`netserv.installed(user, module, node_id, code, text)`, and `netserv.removed` of the same form; what it answers does not
+matter, as long as it answers 2xx.
+"""
+
+import logging
+import xmlrpc.client  # writing alone: nothing that comes is read as XML
+from collections import Counter
+from typing import Final
+
+import trio
+
+from netserv.controller.effects import Notify
+from netserv.controller.http_process import HttpError, HttpProcesses, HttpTask
+from netserv.errors import SystemRefusedError
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S: Final = 10.0
+PAUSES_S: Final = (0.0, 2.0, 10.0)
+"Before each try: a server that starts again is back after some seconds; who misses it all can PROBE."
+WAITING_MAX: Final = 1_024
+"Notifications at a time; what is more is dropped and counted."
+OF_PUBLISHER_MAX: Final = 64
+"Of these, one publisher's."
+
+
+class Notifier:
+    """Delivers notifications.
+
+    Args:
+        http: makes requests.
+        node_id: what this node is called.
+    """
+
+    def __init__(self, http: HttpProcesses, node_id: str) -> None:
+        self._http, self._node_id = http, node_id
+        self._waiting: Counter[str] = Counter()
+        self.counters = Counter({"delivered": 0, "failed": 0, "dropped": 0})
+
+    async def deliver(self, notify: Notify) -> None:
+        """Deliver one, or give up."""
+        if self._waiting.total() >= WAITING_MAX or self._waiting[notify.user] >= OF_PUBLISHER_MAX:
+            self.counters["dropped"] += 1
+            return
+        self._waiting[notify.user] += 1
+        try:
+            await self._tried(notify)
+        finally:
+            self._waiting[notify.user] -= 1
+            if not self._waiting[notify.user]:
+                del self._waiting[notify.user]
+
+    async def _tried(self, notify: Notify) -> None:
+        task = HttpTask(
+            url=notify.url,
+            method="POST",
+            body=call(notify, self._node_id),
+            headers={"Content-Type": "text/xml"},
+            bytes_max=0,
+            deadline_s=DEADLINE_S,
+        )
+        for pause_s in PAUSES_S:
+            await trio.sleep(pause_s)
+            try:
+                await self._http.request(task, f"{notify.user} (notifications)", _nothing)
+            except (HttpError, SystemRefusedError) as error:
+                log.info("notification of %s: %s", notify.user, error)
+                continue
+            self.counters["delivered"] += 1
+            return
+        self.counters["failed"] += 1
+
+
+def call(notify: Notify, node_id: str) -> str:
+    """The body of the call."""
+    arguments = (notify.user, str(notify.module), node_id, notify.code, notify.text)
+    return xmlrpc.client.dumps(arguments, f"netserv.{notify.event}")
+
+
+def _nothing(_data: bytes) -> None:
+    """No body is read."""
