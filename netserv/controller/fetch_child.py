@@ -1,11 +1,15 @@
 """One HTTP request in a process of its own, without privileges: what talks to foreign servers for the node.
 
-It is started from its source by `http_process`, imports nothing of the suite, gives up what it may do, and then reads
-its task. Every address that a name has is judged, and the connection goes to one of those that were judged, so that a
-name that changes in between (DNS rebinding) leads nowhere else. Frames go to standard output, each one byte of kind and
-a length of four: `d` data of the body, `e` the end, `x` a refusal, with a word that says of what kind.
+It is started from its source by `http_process`, imports nothing of the suite, and all else that it needs while the
+interpreter's files can still be read (they may be root's alone); then it becomes another user, gives up what it may do,
+and reads its task. Every address that a name has is judged, and the connection goes to one of those that were judged,
+so that a name that changes in between (DNS rebinding) leads nowhere else. Frames go to standard output, each a byte of
+kind and a length of four: `r` ready, `d` data of the body, `e` the end, `x` a refusal, with a word that says of what
+kind.
 """
 
+import ctypes
+import encodings.idna  # what getaddrinfo would import when it is too late
 import http.client
 import ipaddress
 import json
@@ -54,11 +58,17 @@ class RefusedError(Exception):
         self.kind = kind
 
 
-def confine() -> None:
-    """Give up what is not needed to send one request; the user was changed by who has started this."""
-    import ctypes  # noqa: PLC0415 - not where this file is imported for its functions
+def confine(uid: int) -> None:
+    """Become another user, and give up what is not needed to send one request.
 
+    Args:
+        uid: user and group; 0 stays what it is, for a node that is not root's.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
+    if uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)  # no capability is left
     for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0), (_PR_SET_PDEATHSIG, int(signal.SIGKILL))):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {option}")
@@ -304,7 +314,7 @@ def _out_of_time(*_signal: object) -> None:
 
 def main() -> None:
     """Confine this process, read a task, do it."""
-    confine()
+    confine(int(sys.argv[1]))
     send_frame(b"r", b"")
     task = json.loads(sys.stdin.buffer.readline(TASK_MAX))
     signal.signal(signal.SIGALRM, _out_of_time)
@@ -318,6 +328,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         send_frame(b"x", f"unreachable {error}".encode()[:1_024])
 
+
+__all__ = ["encodings"]
 
 if __name__ == "__main__":
     main()

@@ -166,7 +166,7 @@ class HttpProcesses:
         rules = self._rules
         deny = [*map(str, rules.deny), *self._own_addresses()]
         said = {
-            **msgspec.to_builtins(task),
+            **msgspec.structs.asdict(task),
             "headers": dict(task.headers),
             "ports": [*rules.ports, *task.ports],
             "schemes": list(rules.schemes),
@@ -210,20 +210,16 @@ class _Frames:
 @asynccontextmanager
 async def _process(source: str, uid: int) -> AsyncIterator[trio.abc.Stream]:
     """What one says to a process that waits for its task, and what it says; it has ended when the context has."""
-    root = os.geteuid() == 0
+    other = str(uid if os.geteuid() == 0 else 0)
     try:
         process = await trio.lowlevel.open_process(
-            # The interpreter itself, since that of a virtual environment may lie where nobody else may look.
-            [getattr(sys, "_base_executable", sys.executable), "-I", "-S", "-c", source],
+            [sys.executable, "-I", "-S", "-c", source, other],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
             env={"LANG": "C.UTF-8", "RES_OPTIONS": "timeout:2 attempts:2"},
             start_new_session=True,
-            user=uid if root else None,
-            group=uid if root else None,
-            extra_groups=[] if root else None,
         )
     except OSError as error:
         raise SystemRefusedError(f"no process for a download: {error.strerror or error}") from error
