@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, Self
 
 import msgspec
 
@@ -15,12 +16,21 @@ from netserv.signaling.nslp.codes import Code
 from netserv.signaling.nslp.requests import Setup, encode
 from netserv.signaling.nslp.values import Flow
 
+REASON_MAX: Final = 400
+"Characters: an entry of a response has 512, with what is said around it."
+
 
 class Reason(msgspec.Struct, frozen=True):
     """Why something failed or ends, for entries of responses and for notifications."""
 
     code: Code
     text: str
+
+    @classmethod
+    def read(cls, code: Code, text: str) -> Self:
+        """One whose text is others' as well, and may hold anything."""
+        clean = "".join(letter if letter.isprintable() else " " for letter in text)
+        return cls(code, " ".join(clean.split())[:REASON_MAX].strip() or "no reason given")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

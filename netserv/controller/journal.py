@@ -18,6 +18,7 @@ import msgspec
 
 from netserv.controller.effects import Effect, Entry, Forget, ModuleKey, Record, Remember
 from netserv.errors import LocalProtocolError, SystemRefusedError
+from netserv.signaling.nslp.codes import NslpError
 from netserv.signaling.nslp.values import Flow
 
 log = logging.getLogger(__name__)
@@ -268,7 +269,7 @@ def _entries(database: sqlite3.Connection, clock: Clock, now: float) -> Iterator
                 },
                 Entry,
             )
-        except (msgspec.ValidationError, TypeError, ValueError) as error:
+        except (NslpError, msgspec.ValidationError, TypeError, ValueError) as error:
             log.warning("journal: an entry of %r is none, and is dropped: %s", user, error)
             database.execute("DELETE FROM modules WHERE user = ? AND name = ?", (user, name))
             continue

@@ -121,7 +121,7 @@ class Lifecycle:
         if job is not None:
             job.pending = None
             if job.state is State.CHECKING:
-                job.failure = Reason(Code.FORBIDDEN, text)
+                job.failure = Reason.read(Code.FORBIDDEN, text)
         return self._result(number, Input.UNROUTABLE, now)
 
     def fetched(self, number: int, bundle: Path, now: float) -> list[Effect]:
@@ -155,7 +155,7 @@ class Lifecycle:
         """What was to be done for an installation failed; or it was active and is given up by its container."""
         job = self._jobs.get(number)
         if job is not None and job.failure is None:
-            job.failure = Reason(code, text)
+            job.failure = Reason.read(code, text)
         return self._result(number, Input.FAILURE, now)
 
     def removed(self, number: int, now: float) -> list[Effect]:

@@ -6,7 +6,7 @@ matter, as long as it answers 2xx.
 
 import logging
 import xmlrpc.client  # writing alone: nothing that comes is read as XML
-from collections import Counter
+from collections import Counter, deque
 from typing import Final
 
 import trio
@@ -14,6 +14,7 @@ import trio
 from netserv.controller.effects import Notify
 from netserv.controller.http_process import HttpError, HttpProcesses, HttpTask
 from netserv.errors import SystemRefusedError
+from netserv.signaling.nslp.codes import Code
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +37,27 @@ class Notifier:
 
     def __init__(self, http: HttpProcesses, node_id: str) -> None:
         self._http, self._node_id = http, node_id
-        self._waiting: Counter[str] = Counter()
+        self._waiting: dict[tuple[str, str], deque[Notify]] = {}
+        "By publisher and URL: what is told there comes in its order."
         self.counters = Counter({"delivered": 0, "failed": 0, "dropped": 0})
 
     async def deliver(self, notify: Notify) -> None:
-        """Deliver one, or give up."""
-        if self._waiting.total() >= WAITING_MAX or self._waiting[notify.user] >= OF_PUBLISHER_MAX:
+        """Deliver one, or have it delivered by whoever delivers those before it."""
+        mine = sum(len(queue) for (user, _), queue in self._waiting.items() if user == notify.user)
+        if mine >= OF_PUBLISHER_MAX or sum(map(len, self._waiting.values())) >= WAITING_MAX:
             self.counters["dropped"] += 1
             return
-        self._waiting[notify.user] += 1
+        place = notify.user, notify.url
+        queue = self._waiting.setdefault(place, deque())
+        queue.append(notify)
+        if len(queue) > 1:
+            return
         try:
-            await self._tried(notify)
+            while queue:
+                await self._tried(queue[0])
+                queue.popleft()
         finally:
-            self._waiting[notify.user] -= 1
-            if not self._waiting[notify.user]:
-                del self._waiting[notify.user]
+            del self._waiting[place]
 
     async def _tried(self, notify: Notify) -> None:
         task = HttpTask(
@@ -67,6 +74,8 @@ class Notifier:
                 await self._http.request(task, f"{notify.user} (notifications)", _nothing)
             except (HttpError, SystemRefusedError) as error:
                 log.info("notification of %s: %s", notify.user, error)
+                if isinstance(error, HttpError) and error.code == Code.FORBIDDEN:
+                    break  # it will be so the next time
                 continue
             self.counters["delivered"] += 1
             return
@@ -75,7 +84,7 @@ class Notifier:
 
 def call(notify: Notify, node_id: str) -> str:
     """The body of the call."""
-    arguments = (notify.user, str(notify.module), node_id, notify.code, notify.text)
+    arguments = (notify.user, str(notify.module), node_id, int(notify.code), notify.text)
     return xmlrpc.client.dumps(arguments, f"netserv.{notify.event}")
 
 

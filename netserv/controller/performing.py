@@ -36,12 +36,12 @@ from netserv.controller.routability import check
 from netserv.controller.spool import Spool
 from netserv.errors import NetservError, RemoteProtocolError, SystemRefusedError
 from netserv.modules.manifest import Manifest
-from netserv.signaling.nslp.codes import Code
+from netserv.signaling.nslp.codes import Code, NslpError
 
 log = logging.getLogger(__name__)
 
 Opener: TypeAlias = Callable[[bytes, tuple[bytes, ...]], Manifest]
-"Manifest of a bundle that one of some keys has signed; raises `NetservError`."
+"Manifest of a bundle that one of some keys has signed; raises `NslpError` with the code for its publisher."
 
 
 class Place(Protocol):
@@ -174,7 +174,7 @@ class Performer:
                     await self._place.install(job, effect.installation)
                     return life.installed(job, trio.current_time())
         except NetservError as error:
-            return life.failed(job, code_of(error), str(error)[:400], trio.current_time())
+            return life.failed(job, code_of(error), str(error), trio.current_time())
 
     async def _uninstalled(self, job: int, work: "_Work | None") -> None:
         if work is not None:
@@ -244,7 +244,7 @@ class _Work:
 
 def code_of(error: NetservError) -> Code:
     """What a publisher is told of an error."""
-    if isinstance(error, HttpError):
+    if isinstance(error, HttpError | NslpError):
         return error.code
     return Code.BAD_REQUEST if isinstance(error, RemoteProtocolError) else Code.ERROR
 

@@ -1,5 +1,6 @@
 """Real servers on the loopback interface that answer as they are told, well or badly."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -35,6 +36,9 @@ async def serving(answer: Serving | bytes, host: str = "127.0.0.1") -> AsyncIter
                 if not data:
                     break
                 head += data
+            length = re.search(rb"Content-Length: ([0-9]+)", head)
+            while length and len(head) < head.index(b"\r\n\r\n") + 4 + int(length[1]):
+                head += await stream.receive_some(65_536)
             server.requests.append(head)
             if isinstance(answer, bytes):
                 await stream.send_all(answer)
@@ -54,3 +58,8 @@ def response(body: bytes, *headers: str, status: str = "200 OK", length: bool = 
     if length:
         lines.append(f"Content-Length: {len(body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def redirect(location: str) -> bytes:
+    """An answer that leads elsewhere."""
+    return response(b"", f"Location: {location}", status="302 Found")

@@ -249,6 +249,18 @@ def test_a_module_that_its_container_gives_up_is_taken_away_and_told() -> None:
     assert state(made) is State.ACTIVE
 
 
+def test_what_others_say_of_a_failure_is_made_fit_for_a_line() -> None:
+    made = controller()
+    _, effects = ask(made, setup())
+    job = next(effect.job for effect in effects if isinstance(effect, Fetch))
+    (notify,) = made.lifecycle.failed(job, Code.ERROR, " Trace\nback\x00 \x1b[31m\ud800" + "x" * 1_000, 1.0)
+    assert isinstance(notify, Notify)
+    assert notify.text.isprintable()
+    answer, _ = answered(made, probe())
+    assert answer.code == 500
+    assert answer.text.startswith("failed: Trace back [31m xxx")
+
+
 def test_a_failure_is_remembered_until_its_time_is_over() -> None:
     made = controller()
     _, effects = ask(made, setup(ttl_s=60))

@@ -18,7 +18,7 @@ from netserv.controller.fetch import fetch
 from netserv.controller.http_process import HttpError, HttpProcesses, HttpRules, HttpTask
 from netserv.controller.spool import Spool
 from netserv.signaling.nslp.codes import Code
-from tests.netserv.controller.strange_servers import Server, response, serving
+from tests.netserv.controller.strange_servers import Server, redirect, response, serving
 
 LOOPBACK = HttpRules(allow=(ip_network("127.0.0.0/8"), ip_network("::1/128")), deadline_s=5.0, quiet_s=2.0)
 BUNDLE = b"PK" + bytes(range(256)) * 40
@@ -163,10 +163,6 @@ async def test_the_nodes_own_addresses_are_refused_though_their_network_is_open(
             await fetch(wish(server.url()), http, spool)
         assert not server.connections
         await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
-
-
-def redirect(location: str) -> bytes:
-    return response(b"", f"Location: {location}", status="302 Found")
 
 
 async def test_redirects_stay_with_their_host(spool: Spool) -> None:

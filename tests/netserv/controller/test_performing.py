@@ -1,0 +1,244 @@
+"""The shell around the core: downloads from real servers, a real journal, and containers that do as they are told."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from netserv.container.installation import Installation
+from netserv.controller.controller import Controller
+from netserv.controller.effects import Effect
+from netserv.controller.handler import ControllerHandler
+from netserv.controller.http_process import HttpProcesses, HttpRules
+from netserv.controller.journal import Clock, Journal
+from netserv.controller.notification import Notifier
+from netserv.controller.performing import Performer
+from netserv.controller.spool import Spool
+from netserv.controller.states import State
+from netserv.errors import NetservError, SystemRefusedError
+from netserv.modules.manifest import Manifest
+from netserv.signaling.nslp.codes import Code, NslpError
+from tests.netserv.controller.strange_servers import Server, response, serving
+from tests.netserv.controller.wishes import ALICE, MONITOR, PASSWORD, arrival, manifest, policy, probe, remove, setup
+
+LOOPBACK = HttpRules(allow=(ip_network("127.0.0.0/8"),), deadline_s=5.0, quiet_s=2.0)
+BUNDLE = b"a bundle of alice's"
+DIGEST = hashlib.sha256(BUNDLE).digest()
+KEY = ("alice", MONITOR.name)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10.0):
+        while not condition():  # noqa: ASYNC110 - what other processes do sets no event
+            await trio.sleep(0.01)
+
+
+class Containers:
+    """Where modules run; refuses or hangs when told to."""
+
+    def __init__(self) -> None:
+        self.running: dict[int, Installation] = {}
+        self.error: NetservError | None = None
+        self.gate = trio.Event()
+        self.gate.set()
+
+    async def install(self, job: int, installation: Installation) -> None:
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        self.running[job] = installation
+
+    async def uninstall(self, job: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.running.pop(job, None)
+
+
+class Node:
+    """All of it, but for signalling."""
+
+    def __init__(self, directory: Path, **changes: Any) -> None:
+        self.containers = Containers()
+        self.controller = Controller(policy(**changes), trio.current_time())
+        self.journal = Journal.open(directory / "journal", Clock.read())
+        http = HttpProcesses(LOOPBACK)
+        self.notifier = Notifier(http, "router7")
+        self.performer = Performer(
+            self.controller,
+            journal=self.journal,
+            spool=Spool(directory / "bundles"),
+            http=http,
+            notifier=self.notifier,
+            place=self.containers,
+            opener=opened,
+        )
+        self.handler = ControllerHandler(self.controller, self.performer.perform)
+
+    def ask(self, request: Any) -> int:
+        try:
+            return self.handler.handle(request, arrival(request), trio.current_time()).code
+        except NslpError as error:
+            return error.code
+
+    async def until(self, state: State | None) -> None:
+        await eventually(lambda: self.state() is state)
+
+    def state(self) -> State | None:
+        slot = self.controller.lifecycle.slots.get(KEY)
+        return None if slot is None else next(slot.jobs()).state
+
+    def recorded(self) -> int:
+        (count,) = self.journal._database.execute("SELECT count(*) FROM modules").fetchone()
+        return int(count)
+
+
+def opened(data: bytes, keys: tuple[bytes, ...]) -> Manifest:
+    if data != BUNDLE or ALICE.public_key not in keys:
+        raise NslpError("it is signed by somebody else", code=Code.UNAUTHORIZED)
+    return manifest()
+
+
+@asynccontextmanager
+async def running(directory: Path, **changes: Any) -> AsyncIterator[Node]:
+    node = Node(directory, **changes)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.performer.run)
+        yield node
+        nursery.cancel_scope.cancel()
+    node.journal.close()
+
+
+def wish(server: Server, **changes: Any) -> Any:
+    return setup(**{"url": server.url(), "digest": DIGEST, "notification": None} | changes)
+
+
+async def test_a_module_comes_refreshes_and_goes(tmp_path: Path) -> None:
+    async with serving(response(BUNDLE)) as server, running(tmp_path) as node:
+        assert node.ask(wish(server)) == 202
+        await node.until(State.ACTIVE)
+        (installation,) = node.containers.running.values()
+        assert await trio.Path(installation.bundle).read_bytes() == BUNDLE
+        assert node.ask(wish(server)) == 200
+        assert node.ask(probe()) == 200
+        assert node.recorded() == 1
+        assert node.ask(remove()) == 202
+        await node.until(None)
+        assert not node.containers.running
+        assert node.recorded() == 0
+    assert node.handler.answered == {("SETUP", 202): 1, ("SETUP", 200): 1, ("PROBE", 200): 1, ("REMOVE", 202): 1}
+
+
+async def test_a_module_ends_with_its_time(tmp_path: Path) -> None:
+    async with serving(response(BUNDLE)) as server, running(tmp_path) as node:
+        assert node.ask(wish(server, ttl_s=1)) == 202
+        await node.until(State.ACTIVE)
+        await node.until(None)
+        assert not node.containers.running
+        assert node.recorded() == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes", "code"),
+    [
+        (response(BUNDLE, status="404 Not Found"), {}, 404),
+        (response(BUNDLE + b"!"), {}, 400),
+        (response(b"forged"), {"digest": hashlib.sha256(b"forged").digest()}, 401),
+        (response(BUNDLE), {"filter_dst": ip_network("192.0.2.1/32"), "password": PASSWORD}, 403),
+    ],
+)
+async def test_a_probe_tells_why_nothing_was_installed(
+    answer: bytes, changes: dict[str, Any], code: int, tmp_path: Path
+) -> None:
+    async with serving(answer) as server, running(tmp_path) as node:
+        assert node.ask(wish(server, **changes)) == 202
+        await node.until(State.FAILED)
+        assert node.ask(probe()) == code
+        assert not node.containers.running
+
+
+async def test_a_container_that_refuses_is_told(tmp_path: Path) -> None:
+    async with serving(response(BUNDLE)) as server, running(tmp_path) as node:
+        node.containers.error = SystemRefusedError("no cgroup")
+        assert node.ask(wish(server)) == 202
+        await node.until(State.FAILED)
+        assert node.ask(probe()) == 500
+        node.containers.error = None
+        assert node.ask(wish(server)) == 202
+        await node.until(State.ACTIVE)
+        node.performer.died(next(iter(node.containers.running)), "it raises")
+        await node.until(State.FAILED)
+        assert not node.containers.running
+        assert node.recorded() == 0
+
+
+async def test_a_remove_overtakes_an_installation_that_hangs(tmp_path: Path) -> None:
+    async with serving(response(BUNDLE)) as server, running(tmp_path) as node:
+        node.containers.gate = trio.Event()
+        assert node.ask(wish(server)) == 202
+        await node.until(State.INSTALLING)
+        assert node.ask(remove()) == 202
+        await node.until(None)
+        node.containers.gate.set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not node.containers.running
+
+
+async def test_a_remove_ends_a_download(tmp_path: Path) -> None:
+    async def silent(_stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async with serving(silent) as server, running(tmp_path) as node:
+        assert node.ask(wish(server)) == 202
+        await eventually(lambda: bool(server.requests))
+        assert node.ask(remove()) == 200
+        await eventually(lambda: not list((tmp_path / "bundles").iterdir()))
+        assert node.state() is None
+
+
+async def test_a_restart_installs_again_what_is_valid_without_a_download(tmp_path: Path) -> None:
+    async with serving(response(BUNDLE)) as server:
+        async with running(tmp_path) as node:
+            request = wish(server)
+            assert node.ask(request) == 202
+            await node.until(State.ACTIVE)
+        async with running(tmp_path) as node:
+            await node.until(State.ACTIVE)
+            assert len(node.containers.running) == 1
+            assert node.ask(request) == 403, "it was acted on before the restart"
+            assert node.recorded() == 1
+        async with running(tmp_path, publishers={}) as node:
+            assert node.state() is None
+            assert node.recorded() == 0
+    assert len(server.requests) == 1
+
+
+async def test_a_journal_that_cannot_be_written_stops_nothing_and_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netserv.controller.performing.BEAT_S", 0.05)
+    async with serving(response(BUNDLE)) as server, running(tmp_path) as node:
+        write = node.journal.write
+
+        def full(_effects: list[Effect], _clock: Clock, _now: float) -> None:
+            raise SystemRefusedError("the disk is full")
+
+        monkeypatch.setattr(node.journal, "write", full)
+        assert node.ask(wish(server)) == 202
+        await node.until(State.ACTIVE)
+        assert node.performer.counters["journal_failures"] == 2
+        await eventually(lambda: node.recorded() == 1)
+        monkeypatch.setattr(node.journal, "write", write)
+
+
+async def test_publishers_are_told_by_their_servers(tmp_path: Path) -> None:
+    async with serving(response(BUNDLE)) as server, serving(response(b"")) as told, running(tmp_path) as node:
+        node.ask(wish(server, notification=told.url("/")))
+        await node.until(State.ACTIVE)
+        node.ask(remove())
+        await eventually(lambda: len(told.requests) == 2)
+    assert [b"netserv.installed" in each for each in told.requests] == [True, False]
+    assert b"netserv.removed" in told.requests[1]
