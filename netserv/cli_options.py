@@ -74,6 +74,12 @@ examples:
   netserv key new alice.pem --user alice               then append what it prints to the routers' publishers file
   netserv key show alice.pem --user alice >> publishers.toml
 """
+_CONFIG_EXAMPLES: Final = """\
+examples:
+  netserv config example > netserv.toml                then take out what you do not need
+  netserv config check netserv.toml
+  netserv config import-xml netserv.xml > netserv.toml
+"""
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -127,6 +133,8 @@ def whole_parser() -> OneLineParser:
     module = _command(commands, "module", "write, pack, sign and check modules for nodes")
     actions = module.add_subparsers(dest="action", required=True, metavar="ACTION")
     cli_module_options.add_actions(partial(_command, actions))
+    config = _command(commands, "config", "settings of a node, before it reads them")
+    _config(config.add_subparsers(dest="action", required=True, metavar="ACTION"))
     dump = _command(commands, "gist-dump", "print captured signalling in words", cli_dump.EXAMPLES)
     cli_dump.add_arguments(dump)
     cli_completion.add_command(commands.add_parser, "netserv")
@@ -209,6 +217,16 @@ def _key(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="PEM")
         parser.add_argument("--user", metavar="NAME", default="NAME", help="whose it is, for the publishers file")
         parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _config(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
+    check = _command(actions, "check", "say whether a netserv.toml is in order, and what it allows", _CONFIG_EXAMPLES)
+    check.add_argument("file", type=Path, metavar="FILE", help="TOML")
+    check.add_argument("--json", action="store_true", help="one JSON object")
+    text = "print the netserv.toml of a configuration in the thesis' form"
+    import_xml = _command(actions, "import-xml", text, _CONFIG_EXAMPLES)
+    import_xml.add_argument("file", type=Path, metavar="FILE", help="XML")
+    _command(actions, "example", "print a netserv.toml with all that it can say", _CONFIG_EXAMPLES)
 
 
 def _common(parser: OneLineParser) -> None:

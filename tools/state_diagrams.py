@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from dhtboot import bootstrap_client
 from dhtboot.chord import join as chord_join
 from dhtboot.kademlia import join
+from netserv.controller import states as installation
 from netserv.signaling.gist import association, querying, responding
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -44,6 +45,9 @@ MACHINES: Final[Mapping[str, Machine]] = {
     "responding node": Machine("gist.md", responding.State.NEW, responding.TRANSITIONS, responding.Action.NONE),
     "messaging association": Machine(
         "gist.md", association.State.AWAITING_CONNECTION, association.TRANSITIONS, association.Action.NONE
+    ),
+    "installation": Machine(
+        "controller.md", installation.State.NEW, installation.TRANSITIONS, installation.Action.NONE
     ),
 }
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -145,10 +145,8 @@ class HttpProcesses:
     async def _done(self, task: HttpTask, sink: Callable[[bytes], None]) -> int:
         size = 0
         async with _process(self._source, self._rules.uid) as talk:
-            try:
+            with suppress(trio.BrokenResourceError):  # it has ended; what it said before is read
                 await talk.send_all(self._said(task))
-            except trio.BrokenResourceError:
-                raise HttpError(f"{_short(task.url)}: the process for it ended", Code.ERROR) from None
             reader = _Frames(talk, task.url)
             while True:
                 kind, data = await reader.next()

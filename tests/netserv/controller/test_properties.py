@@ -206,7 +206,7 @@ def ask_remove(node: Node, user: str, target: ModuleRef) -> None:
     assert others == {number: node.state_of(number) for number in others}
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.lists(STEPS, max_size=60))
 def test_nothing_outlives_its_time_and_the_journal_agrees(steps: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
