@@ -4,8 +4,9 @@ Everything else stands in pyproject.toml. The pure form is complete, and is what
 """
 
 import os
+import sys
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # None that holds settings: mypyc takes the bases of a class and not its options (`frozen`, `kw_only`).
 HOT = [
@@ -45,6 +46,13 @@ HOT = [
     "sim/workload",
 ]
 
+# The packet path of NetServ in C: optional, since without a compiler its Python form serves, slower.
+packet_path = Extension(
+    "netserv.forwarding._packetpath",
+    ["netserv/forwarding/_packetpath.c"],
+    extra_compile_args=["-O2", "-std=gnu11"],
+    optional=True,
+)
 extensions = []
 if os.environ.get("Z2Z_COMPILE") == "1":
     from mypyc.build import mypycify
@@ -58,4 +66,4 @@ if os.environ.get("Z2Z_COMPILE") == "1":
             # and the compiler puts no function in the place of its call.
             extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
 
-setup(ext_modules=extensions)
+setup(ext_modules=[*extensions, *([packet_path] if sys.platform == "linux" else [])])

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from netserv.errors import LocalProtocolError, NetservError, RemoteProtocolError, SystemRefusedError
 from netserv.forwarding import broker_messages as messages
-from netserv.forwarding import overlaps, privileges
+from netserv.forwarding import compiled, overlaps, privileges
 from netserv.forwarding.engine import Engine, PythonEngine
 from netserv.forwarding.matching import Rule
 from netserv.forwarding.netfilter import NetfilterPart
@@ -163,9 +163,17 @@ def make(settings: messages.Start, opened: ExitStack) -> tuple[Engine, Part, boo
     _claim(opened)
     raw = RawSender.open()
     opened.callback(raw.close)
-    engine: Engine = PythonEngine(settings.deadline_s, raw, sequence=secrets.randbits(32))
+    sequence = secrets.randbits(32)
+    engine: Engine
+    if settings.compiled and compiled.BUILT:
+        sockets = (raw.descriptor(4), raw.descriptor(16))
+        engine = compiled.CompiledEngine(
+            settings.deadline_s, settings.coalesce_s, sockets, sequence=sequence, queue_max=settings.queue_max
+        )
+    else:
+        engine = PythonEngine(settings.deadline_s, raw, sequence=sequence)
     opened.callback(engine.close)
-    return engine, NetfilterPart(engine, settings), False
+    return engine, NetfilterPart(engine, settings), isinstance(engine, compiled.CompiledEngine)
 
 
 def _claim(opened: ExitStack) -> None:
@@ -189,13 +197,13 @@ def main(control: socket.socket) -> None:
             if not isinstance(settings, messages.Start):
                 raise RemoteProtocolError("the broker was not told its settings")
             privileges.keep_only(_CAPABILITIES[settings.plane])
-            engine, part, compiled = make(settings, opened)
+            engine, part, fast = make(settings, opened)
         except NetservError as error:
             control.send(messages.encode(messages.Refused(str(error))))
             return
         broker = Broker(control, engine, part)
         opened.callback(part.close)
-        control.send(messages.encode(messages.Started(part.warnings, compiled)))
+        control.send(messages.encode(messages.Started(part.warnings, fast)))
         broker.serve()
 
 

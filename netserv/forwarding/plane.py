@@ -54,6 +54,8 @@ class BrokerPlane:
         self.warnings: tuple[str, ...] = ()
         self.compiled = False
         "Whether the broker uses its compiled part."
+        self.refused: tuple[str, ...] = ()
+        "Why planes before this one are not to be had, where it was chosen by `auto`."
         self.restarts = 0
         self._config = config or PlaneConfig()
         self._open = AsyncExitStack()

@@ -177,7 +177,7 @@ def map_memory(memory: int) -> tuple[mmap.mmap, Layout]:
     return mmap.mmap(memory, size), layout
 
 
-class BoxEnd:
+class PythonBoxEnd:
     """The container's end.
 
     Wait until `fileno()` is readable, take packets, answer each of them, flush; until there are none.
@@ -290,3 +290,10 @@ class BoxEnd:
         # A descriptor is read when the tail has passed it; half of all numbers lie ahead of any number.
         while self._injected and (self._injected[0][0] - tail) & WORD_MASK > WORD_MASK // 2:
             self._free.append(self._injected.popleft()[1])
+
+
+BoxEnd: type[PythonBoxEnd]
+try:
+    from netserv.forwarding._packetpath import BoxEnd  # type: ignore[assignment] # the same in C
+except ImportError:  # installed without a compiler
+    BoxEnd = PythonBoxEnd

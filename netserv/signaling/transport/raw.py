@@ -59,6 +59,11 @@ class RawSender:
             opened.pop_all()
             return cls(sockets)
 
+    def descriptor(self, size: int) -> int:
+        """The socket for addresses of so many bytes; -1 where this machine has none."""
+        sock = self._sockets.get(size)
+        return -1 if sock is None else sock.fileno()
+
     def close(self) -> None:
         """Close the sockets."""
         for sock in self._sockets.values():

@@ -22,9 +22,13 @@ from netserv.forwarding.ring import (
     PACKETS_HEAD,
     BoxEnd,
     Layout,
+    PythonBoxEnd,
     Ring,
     map_memory,
 )
+
+ENDS = sorted({BoxEnd, PythonBoxEnd}, key=lambda end: end.__module__)
+"Both, where the compiled part was built."
 
 
 @pytest.fixture
@@ -34,9 +38,10 @@ def ring() -> Iterator[Ring]:
     made.close()
 
 
-@pytest.fixture
-def box(ring: Ring) -> BoxEnd:
-    return BoxEnd(*ring.box_descriptors)
+@pytest.fixture(params=ENDS, ids=lambda end: end.__module__.rpartition(".")[2])
+def box(ring: Ring, request: pytest.FixtureRequest) -> PythonBoxEnd:
+    made: PythonBoxEnd = request.param(*ring.box_descriptors)
+    return made
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def broker(ring: Ring) -> BrokerEnd[int]:
     return BrokerEnd(*ring.broker_descriptors, sequence=2**32 - 2)
 
 
-def test_packets_and_verdicts_reach_the_other_side(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_packets_and_verdicts_reach_the_other_side(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     for number in range(3):
         assert broker.post(b"packet %d" % number, 7, number) is not None
     broker.wake()
@@ -63,7 +68,7 @@ def test_packets_and_verdicts_reach_the_other_side(box: BoxEnd, broker: BrokerEn
     ]
 
 
-def test_a_sleeper_is_woken(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_a_sleeper_is_woken(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     assert box.take() == []
     with pytest.raises(BlockingIOError):
         os.read(box.fileno(), 1)
@@ -76,7 +81,7 @@ def test_a_sleeper_is_woken(box: BoxEnd, broker: BrokerEnd[int]) -> None:
     assert os.read(broker.fileno(), 100) == b"\1"
 
 
-def test_a_full_ring_takes_no_more_until_there_is_an_answer(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_a_full_ring_takes_no_more_until_there_is_an_answer(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     slots = [broker.post(b"x", 1, number) for number in range(9)]
     assert slots.count(None) == 1
     assert broker.lent == 8
@@ -89,7 +94,7 @@ def test_a_full_ring_takes_no_more_until_there_is_an_answer(box: BoxEnd, broker:
     assert broker.post(b"y", 1, 10) is not None
 
 
-def test_numbers_wrap(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_numbers_wrap(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     for number in range(1_000):
         assert broker.post(struct.pack("=I", number), 1, number) is not None
         ((slot, _, view),) = box.take()
@@ -100,7 +105,9 @@ def test_numbers_wrap(box: BoxEnd, broker: BrokerEnd[int]) -> None:
         assert [each.token for each in broker.collect()] == [number, None]
 
 
-def test_an_answer_after_the_deadline_frees_the_slot_and_counts_no_more(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_an_answer_after_the_deadline_frees_the_slot_and_counts_no_more(
+    box: PythonBoxEnd, broker: BrokerEnd[int]
+) -> None:
     slot = broker.post(b"x", 1, 1)
     assert slot is not None
     broker.give_up(slot)
@@ -113,7 +120,7 @@ def test_an_answer_after_the_deadline_frees_the_slot_and_counts_no_more(box: Box
     assert broker.lent == 0
 
 
-def test_injected_packets_use_slots_again_only_when_they_are_read(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_injected_packets_use_slots_again_only_when_they_are_read(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     assert [box.inject(b"%d" % number, 5) for number in range(5)] == [True] * 4 + [False]
     box.flush()
     assert [(each.verdict, each.data, each.number) for each in broker.collect()] == [
@@ -123,7 +130,7 @@ def test_injected_packets_use_slots_again_only_when_they_are_read(box: BoxEnd, b
     assert not box.inject(b"x" * 257)
 
 
-def test_a_second_answer_is_foreign(box: BoxEnd, broker: BrokerEnd[int]) -> None:
+def test_a_second_answer_is_foreign(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     broker.post(b"x", 1, 1)
     ((slot, _, _),) = box.take()
     for _ in range(3):
@@ -134,7 +141,7 @@ def test_a_second_answer_is_foreign(box: BoxEnd, broker: BrokerEnd[int]) -> None
     assert broker.counters["foreign"] == 3
 
 
-def test_a_new_broker_does_not_hear_what_was_meant_for_the_old_one(ring: Ring, box: BoxEnd) -> None:
+def test_a_new_broker_does_not_hear_what_was_meant_for_the_old_one(ring: Ring, box: PythonBoxEnd) -> None:
     old: BrokerEnd[int] = BrokerEnd(*ring.broker_descriptors, sequence=1)
     old.post(b"old", 1, 1)
     ((slot, _, _),) = box.take()

@@ -1,0 +1,107 @@
+"""A stand-in for a container: takes packets from a ring and does one simple thing with each."""
+
+import os
+import select
+import struct
+import sys
+import time
+
+from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, BoxEnd
+
+
+def with_payload(packet: bytes, payload: bytes, *, answer: bool = False) -> bytes:
+    """A UDP packet with another payload, and as an answer to its sender where wanted; without checksums."""
+    at, ends = (20, slice(12, 20)) if packet[0] >> 4 == 4 else (40, slice(8, 40))
+    header = bytearray(packet[:at])
+    if answer:
+        half = (ends.stop - ends.start) // 2
+        header[ends] = packet[ends.start + half : ends.stop] + packet[ends.start : ends.start + half]
+    if at == 20:
+        struct.pack_into("!H", header, 2, at + 8 + len(payload))
+    else:
+        struct.pack_into("!H", header, 4, 8 + len(payload))
+    ports = packet[at : at + 4] if not answer else packet[at + 2 : at + 4] + packet[at : at + 2]
+    return bytes(header) + ports + struct.pack("!HH", 8 + len(payload), 0) + payload
+
+
+def put(box: BoxEnd, slot: int, packet: bytes) -> None:
+    box.room(slot)[: len(packet)] = packet
+    box.answer(slot, CHANGED, len(packet))
+
+
+def treat(box: BoxEnd, behaviour: str, slot: int, view: memoryview) -> None:
+    packet = bytes(view)
+    payload = packet[(28 if packet[0] >> 4 == 4 else 48) :]
+    match behaviour:
+        case "accept":
+            box.answer(slot, ACCEPT)
+        case "flow":
+            box.answer(slot, ACCEPT_FLOW)
+        case "drop":
+            box.answer(slot, DROP)
+        case "change":
+            put(box, slot, with_payload(packet, payload.upper() + b"!"))
+        case "reply":
+            box.inject(with_payload(packet, b"answer to " + payload, answer=True))
+            box.answer(slot, DROP)
+        case "turn":  # the packet itself becomes the answer
+            put(box, slot, with_payload(packet, b"answer to " + payload, answer=True))
+        case "redirect":
+            foreign = bytearray(packet)
+            if packet[0] >> 4 == 4:
+                foreign[16:20] = bytes([10, 2, 0, 99])
+            else:
+                foreign[39] = 99
+            put(box, slot, bytes(foreign))
+        case "spoof":  # as `reply`, from somebody else
+            own = bytearray(with_payload(packet, payload, answer=True))
+            own[15 if packet[0] >> 4 == 4 else 23] ^= 64
+            box.inject(own)
+            box.answer(slot, ACCEPT)
+        case "source_route":
+            header = bytearray(packet[:20])
+            header[0] = 0x46
+            struct.pack_into("!H", header, 2, len(packet) + 4)
+            put(box, slot, bytes(header) + bytes([131, 3, 4, 0]) + packet[20:])
+        case "version":
+            view[0] = 0x60 if view[0] >> 4 == 4 else 0x45
+            box.answer(slot, CHANGED, len(packet))
+        case "longer":
+            box.answer(slot, CHANGED, len(packet) + 5)
+        case "garbage":
+            box.answer(slot, 99, 70_000)
+        case "twice":
+            for _ in range(3):
+                box.answer(slot, ACCEPT)
+            box.answer(slot ^ 1, DROP)
+        case "sleep":
+            time.sleep(1_000)
+        case "loop":
+            while True:
+                pass
+
+
+def scribble(box: BoxEnd) -> None:
+    memory = box._memory
+    while True:
+        memory[: box.layout.slots_at] = os.urandom(box.layout.slots_at)
+        os.write(box._broker_fd, b"\1")
+        time.sleep(0.001)
+
+
+def main(behaviour: str, memory: int, wake: int, broker: int) -> None:
+    box = BoxEnd(memory, wake, broker)
+    print("ready", flush=True)
+    if behaviour == "scribble":
+        os.set_blocking(broker, True)
+        scribble(box)
+    while True:
+        for slot, _, view in box.take():
+            treat(box, behaviour, slot, view)
+        box.flush()
+        if not box.take(0):
+            select.select([box.fileno()], [], [])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:5]))

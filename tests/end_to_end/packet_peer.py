@@ -1,0 +1,61 @@
+"""A host at the end of a path: sends UDP datagrams as told by lines of JSON, and tells which ones come."""
+
+import json
+import os
+import select
+import socket
+import sys
+from typing import Any
+
+IP_RECVTTL = 12
+
+
+def say(**event: Any) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def obey(order: dict[str, Any], socks: list[socket.socket], counted: dict[str, int]) -> None:
+    if "tell" in order:
+        say(event="counted", tell=order["tell"], counted=counted)
+        return
+    sock = socks[0] if "." in order["to"] else socks[1]
+    for number in range(order.get("times", 1)):
+        sock.sendto(order["payload"].format(number).encode(), (order["to"], order["port"]))
+
+
+def main(port: int) -> None:
+    socks = []
+    for family, anywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        sock.bind((anywhere, port))
+        socks.append(sock)
+    counted: dict[str, int] = {}
+    say(event="ready")
+    rest = b""
+    while True:
+        for each in select.select([sys.stdin, *socks], [], [])[0]:
+            if each is sys.stdin:
+                orders = os.read(0, 65_536)
+                if not orders:
+                    return
+                *lines, rest = (rest + orders).split(b"\n")
+                for line in lines:
+                    obey(json.loads(line), socks, counted)
+                continue
+            data, ancillary, _, source = each.recvmsg(65_536, 256)
+            ttl = next(int.from_bytes(value, sys.byteorder) for _, _, value in ancillary)
+            text = data.decode(errors="replace")
+            kind = text.partition(" ")[0]
+            counted[kind] = counted.get(kind, 0) + 1
+            if kind != "flood":
+                say(event="received", payload=text, source=source[0], source_port=source[1], ttl=ttl)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
