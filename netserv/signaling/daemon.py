@@ -17,10 +17,9 @@ from netserv.signaling.daemon_parts import Files, Machine, Nodes, make_nodes, op
 from netserv.signaling.driver import Driver, driving
 from netserv.signaling.facts import node_facts
 from netserv.signaling.gist.addresses import address_text
-from netserv.signaling.handler import RecordingHandler
+from netserv.signaling.handler import DaemonHandler, RecordingHandler
 from netserv.signaling.node_state import NodeState, node_state
 from netserv.signaling.nslp import responses
-from netserv.signaling.nslp.publishers import Publishers
 from netserv.signaling.status import Status
 
 log = logging.getLogger(__name__)
@@ -49,13 +48,12 @@ class Daemon:
         state: NodeState,
         machine: Machine,
         nodes: Nodes,
-        handler: RecordingHandler,
+        handler: DaemonHandler,
         driver: Driver,
     ) -> None:
         self._config, self._state = config, state
         self._machine, self._nodes = machine, nodes
         self._handler, self._driver = handler, driver
-        self._publishers = Publishers()
         self._begun = trio.current_time()
 
     async def ask(self, request: Ask) -> Answer:
@@ -90,17 +88,17 @@ class Daemon:
             LocalProtocolError: one cannot be read; nothing is changed.
         """
         self.take(read_files(self._config))
-        log.info("read again: %d publishers", len(self._publishers.keys))
+        log.info("read again: %d publishers", len(self._handler.users))
 
     def take(self, files: Files) -> None:
         """Let publishers and authorised peers be these from now on."""
-        self._publishers = self._handler.publishers = files.publishers
+        self._handler.take(files.publishers)
         self._driver.associations.authorise(files.peers)
 
     async def keep_facts(self) -> None:
         """Look at this machine from time to time, for probes."""
         while True:
-            self._handler.facts = node_facts(trio.current_time() - self._begun)
+            self._handler.look(node_facts(trio.current_time() - self._begun))
             await trio.sleep(FACTS_S)
 
     def status(self) -> Status:
@@ -121,7 +119,7 @@ class Daemon:
             association_port=settings.association_port,
             secure_port=settings.secure_port,
             addresses=tuple(sorted(map(address_text, machine.topology.own_addresses))),
-            publishers=tuple(sorted(self._publishers.keys)[:SHOWN_MAX]),
+            publishers=self._handler.users[:SHOWN_MAX],
             public_probes=self._config.public_probes,
             asking=self._driver.asking,
             associations=len(self._driver.associations),
@@ -145,8 +143,12 @@ class Daemon:
 
 
 @asynccontextmanager
-async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
+async def open_daemon(config: DaemonConfig, handler: DaemonHandler | None = None) -> AsyncIterator[Daemon]:
     """Run a daemon while the context lasts.
+
+    Args:
+        config: settings.
+        handler: of requests; None: one that records them, and runs no modules.
 
     Raises:
         NetservError: it cannot begin; the text names the remedy.
@@ -156,7 +158,7 @@ async def open_daemon(config: DaemonConfig) -> AsyncIterator[Daemon]:
         state = opened.enter_context(node_state(config.state_dir, config.node_id))
         files = read_files(config)
         machine = await open_machine(config, state, opened)
-        handler = RecordingHandler(files.publishers)
+        handler = handler or RecordingHandler(files.publishers)
         nodes = make_nodes(config, state, machine, handler)
         driver = await opened.enter_async_context(
             driving(

@@ -16,9 +16,9 @@ from netserv.signaling.daemon_config import DaemonConfig
 from netserv.signaling.gist.addresses import PackedAddress, address_text
 from netserv.signaling.gist.config import NSLP_NETSERV, GistConfig
 from netserv.signaling.gist.node import GistNode
-from netserv.signaling.handler import RecordingHandler
 from netserv.signaling.key_files import load_publishers
 from netserv.signaling.node_state import NodeState
+from netserv.signaling.nslp.handling import Handler
 from netserv.signaling.nslp.node import NslpNode
 from netserv.signaling.nslp.publishers import Publishers
 from netserv.signaling.profiles import IDENTITY_BYTES, gist_config, nslp_config
@@ -110,7 +110,7 @@ async def open_machine(config: DaemonConfig, state: NodeState, opened: AsyncExit
     )
 
 
-def make_nodes(config: DaemonConfig, state: NodeState, machine: Machine, handler: RecordingHandler) -> Nodes:
+def make_nodes(config: DaemonConfig, state: NodeState, machine: Machine, handler: Handler) -> Nodes:
     """The nodes, for that machine."""
     settings = msgspec.structs.replace(
         gist_config(config.profile),

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -12,7 +12,7 @@ from netserv.signaling.nslp.publishers import Publishers
 from netserv.signaling.nslp.requests import Probe, Remove, Request, Setup, Trigger
 from netserv.signaling.nslp.text import Header
 
-__all__ = ["Answer", "Arrival", "Handler", "InterfaceFacts", "NodeFacts", "Record", "RecordingHandler"]
+__all__ = ["Answer", "Arrival", "DaemonHandler", "Handler", "InterfaceFacts", "NodeFacts", "Record", "RecordingHandler"]
 
 RECORDS_MAX: Final = 1_024
 "Requests that a handler shows; of 8 KiB each at most."
@@ -55,18 +55,48 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class DaemonHandler(Handler, Protocol):
+    """What a daemon needs of the handler of its node."""
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the publishers whose requests are accepted, in order."""
+        ...
+
+    def look(self, facts: NodeFacts) -> None:
+        """Take newer facts of this machine, for probes."""
+        ...
+
+    def take(self, publishers: Publishers) -> None:
+        """Take the publishers of the daemon's own file, at its start and when it was read again."""
+        ...
+
+
 class RecordingHandler:
     """Records what has come, and answers PROBE with facts of the node; it runs no modules.
 
     Args:
         publishers: whose signatures are believed.
-        facts: of the node; the shell puts newer ones in their place.
+        facts: of the node, until `look` brings newer ones.
     """
 
     def __init__(self, publishers: Publishers, facts: NodeFacts | None = None) -> None:
         self.publishers = publishers
         self.facts = facts or NodeFacts()
         self.records: deque[Record] = deque(maxlen=RECORDS_MAX)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the publishers."""
+        return tuple(sorted(self.publishers.keys))
+
+    def look(self, facts: NodeFacts) -> None:
+        """Answer with these from now on."""
+        self.facts = facts
+
+    def take(self, publishers: Publishers) -> None:
+        """Believe these from now on."""
+        self.publishers = publishers
 
     def keys_for(self, request: Request) -> tuple[bytes, ...]:
         """Keys of the publisher."""
