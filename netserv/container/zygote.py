@@ -1,0 +1,228 @@
+"""The zygote: a process that has imported what containers need, and forks them (thesis 6.1.4).
+
+It is alone in a PID namespace, as its first process: when it ends, for whatever reason, the kernel kills all containers
+with it. It ends when the node does: it is killed then (setpriv(1), `--pdeathsig`), and its socket closes. It has one
+thread, since a fork takes only the one that calls it, and holds no secret, since every container inherits its memory.
+
+    python -I -m netserv.container.zygote DESCRIPTOR RUNTIME [DIRECTORY ..]
+"""
+
+import array
+import gc
+import importlib
+import io
+import os
+import pkgutil
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from netserv.container import root
+from netserv.container.frames import close_all
+from netserv.container.kernel import CLONE_NEWPID, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, setns, unmount, unshare
+from netserv.container.namespaces import data_options
+from netserv.container.sandbox import Given, Workshop, become_container
+from netserv.container.seccomp import Loadable
+from netserv.container.zygote_messages import (
+    Ended,
+    FromZygote,
+    Prepare,
+    Prepared,
+    Refused,
+    Release,
+    Start,
+    Started,
+    ToZygote,
+    Up,
+)
+
+EXTENSIONS: Final = """
+_asyncio _bisect _blake2 _bz2 _contextvars _csv _datetime _decimal _elementtree _hashlib _heapq _json _lzma _md5
+_multibytecodec _opcode _pickle _queue _random _sha1 _sha256 _sha3 _sha512 _socket _sqlite3 _ssl _statistics
+_struct _typing _uuid _zoneinfo array binascii cmath fcntl grp math mmap pyexpat resource select termios
+unicodedata zlib
+"""
+"Native parts of the standard library: no container can load one later."
+MODULES: Final = """
+trio h11 msgspec json http http.client urllib.parse xmlrpc.client xmlrpc.server email.parser html
+ipaddress logging sqlite3 ssl hashlib hmac base64 collections dataclasses datetime decimal statistics
+functools itertools re string struct textwrap time traceback linecache tokenize typing uuid zoneinfo
+encodings.idna encodings.latin_1 encodings.ascii encodings.utf_16 csv enum heapq bisect random secrets
+concurrent.futures threading queue contextvars tempfile shutil pathlib pickle copy mimetypes
+"""
+"What modules use most: imported once, and shared."
+BLOCKS: Final = "netserv.modules.blocks"
+THREAD_STACK: Final = 512 << 10
+"Bytes; the default of 8 MiB counts against the memory limit of a container with each thread."
+_DIRECTORY_FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC
+_FRAME_MAX: Final = 8192
+_DESCRIPTORS_MAX: Final = 8
+_NAMESPACES: Final = ("user", "pid", "mnt", "ipc", "uts", "net")
+
+
+class Zygote:
+    """Serves the node over one socket."""
+
+    def __init__(self, node: socket.socket, workshop: Workshop) -> None:
+        self._node, self._workshop = node, workshop
+        self._process = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._lifeline, self._life = os.pipe2(os.O_CLOEXEC)
+        self._children: dict[int, int] = {}
+        "Slot of each process, by its descriptor."
+        self._poll = select.poll()
+        self._poll.register(node, select.POLLIN)
+
+    def serve(self) -> None:
+        """Until the node closes the socket."""
+        self._say(Up())
+        while True:
+            for descriptor, _event in self._poll.poll():
+                if descriptor != self._node.fileno():
+                    self._reap(descriptor)
+                elif not self._take():
+                    return
+
+    def _take(self) -> bool:
+        try:
+            data, ancillary, flags, _ = self._node.recvmsg(
+                _FRAME_MAX, socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4), socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError:
+            return False  # ended with words of ours unread
+        if not data:
+            return False
+        descriptors = array.array("i")
+        for _level, _kind, beside in ancillary:
+            descriptors.frombytes(beside)
+        request = msgspec.msgpack.decode(data, type=ToZygote)  # the node's own words: a fault here is a bug
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise AssertionError("a request that is too long")
+        try:
+            self._carry_out(request, descriptors.tolist())
+        except OSError as error:
+            self._say(Refused(request.slot, f"{type(request).__name__.lower()}: {error}"))
+        finally:
+            close_all(descriptors)
+        return True
+
+    def _carry_out(self, request: ToZygote, descriptors: Sequence[int]) -> None:
+        match request:
+            case Prepare():
+                self._prepare(request)
+            case Start():
+                self._start(request, descriptors)
+            case Release(slot=slot):
+                self._release(slot)
+
+    def _prepare(self, request: Prepare) -> None:
+        data, store = f"{root.ACCOUNTS}/{request.slot}", f"{root.STORE}/{request.slot}"
+        os.mkdir(data)
+        os.mkdir(store)
+        size = request.disk_bytes or None
+        mount("tmpfs", data, "tmpfs", _DIRECTORY_FLAGS, data_options(request.user, size))
+        opened = [
+            os.open(data, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+            os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),
+        ]
+        self._say(Prepared(request.slot), opened)
+        close_all(opened)
+
+    def _start(self, request: Start, descriptors: Sequence[int]) -> None:
+        """A fork into a PID namespace of its own; ours is taken back for the next."""
+        if "pid_namespace" not in request.left_out:
+            unshare(CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            control, output, *groups = descriptors
+            given = Given(control, output, groups, self._lifeline, self._process)
+            os.close(self._life)
+            become_container(request, given, self._workshop)
+        if "pid_namespace" not in request.left_out:
+            setns(self._own_pids, CLONE_NEWPID)
+        process = os.pidfd_open(pid)
+        self._children[process] = request.slot
+        self._poll.register(process, select.POLLIN)
+        self._say(Started(request.slot), [process])
+
+    def _reap(self, process: int) -> None:
+        slot = self._children.pop(process)
+        self._poll.unregister(process)
+        ended = os.waitid(os.P_PIDFD, process, os.WEXITED)
+        os.close(process)
+        status = 0
+        if ended is not None:
+            status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        self._say(Ended(slot, status))
+
+    def _release(self, slot: int) -> None:
+        data = f"{root.ACCOUNTS}/{slot}"
+        with suppress(OSError):
+            unmount(data)
+        with suppress(OSError):
+            os.rmdir(data)
+        # Only the node has written here: no link of a publisher can lie in it.
+        shutil.rmtree(f"{root.STORE}/{slot}", ignore_errors=True)
+
+    def _say(self, message: FromZygote, descriptors: Sequence[int] = ()) -> None:
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        self._node.sendmsg([msgspec.msgpack.encode(message)], beside)
+
+
+def _import_all(runtime: str) -> Workshop:
+    for name in f"{EXTENSIONS}{MODULES}".split():
+        with suppress(ImportError):  # a Python built without it
+            importlib.import_module(name)
+    with suppress(ModuleNotFoundError):
+        blocks = importlib.import_module(BLOCKS)
+        for found in pkgutil.walk_packages(blocks.__path__, BLOCKS + "."):
+            importlib.import_module(found.name)
+    run = importlib.import_module(runtime).run
+    "".encode("idna")
+    threading.stack_size(THREAD_STACK)
+    return Workshop(
+        runtime=run,
+        filter=Loadable(),
+        namespaces={name: os.stat(f"/proc/self/ns/{name}").st_ino for name in _NAMESPACES},
+        root_names=frozenset(),
+    )
+
+
+def _settle() -> None:
+    """No environment, no signal of a terminal; Python's objects stay on pages that are never written again."""
+    os.environ.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node ends this, when it has ended what it does
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve; the node starts this."""
+    descriptor, runtime, *directories = arguments
+    node = socket.socket(fileno=int(descriptor))
+    sys.path.extend(directories)
+    workshop = _import_all(runtime)
+    root.build(map(Path, directories))
+    workshop = workshop._replace(root_names=frozenset(os.listdir(root.SKELETON)))
+    _settle()
+    Zygote(node, workshop).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
