@@ -10,11 +10,13 @@ kind.
 
 import ctypes
 import encodings.idna  # what getaddrinfo would import when it is too late
+import fcntl
 import http.client
 import ipaddress
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import ssl
@@ -40,7 +42,6 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _PORTS: Final = {"http": 80, "https": 443}
 _PUBLIC_6: Final = ipaddress.IPv6Network("2000::/3")
 "Global unicast (RFC 4291 section 2.4); what translates to IPv4 elsewhere (RFC 6052) is none of it."
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
@@ -69,7 +70,7 @@ def confine(uid: int) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)  # no capability is left
-    for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0), (_PR_SET_PDEATHSIG, int(signal.SIGKILL))):
+    for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {option}")
     for kind, most in (
@@ -308,6 +309,19 @@ def send_frame(kind: bytes, data: bytes) -> None:
         frame = frame[os.write(1, frame) :]
 
 
+def end_with_the_node() -> None:
+    """Have the end of the node end this process too: it holds the other end of standard input, and says no more by it.
+
+    Not PR_SET_PDEATHSIG, which goes by the thread that has started a process, and threads of a pool end early.
+    """
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)  # SIGIO, which ends a process
+    waiting = select.poll()
+    waiting.register(0, 0)
+    if waiting.poll(0):  # it ended before
+        sys.exit(1)
+
+
 def _out_of_time(*_signal: object) -> None:
     raise RefusedError("unreachable", "not done in time")
 
@@ -316,7 +330,11 @@ def main() -> None:
     """Confine this process, read a task, do it."""
     confine(int(sys.argv[1]))
     send_frame(b"r", b"")
-    task = json.loads(sys.stdin.buffer.readline(TASK_MAX))
+    line = sys.stdin.buffer.readline(TASK_MAX)
+    if not line:  # nobody needs this process
+        return
+    end_with_the_node()
+    task = json.loads(line)
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.setitimer(signal.ITIMER_REAL, task["deadline_s"])
     try:

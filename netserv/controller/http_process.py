@@ -5,6 +5,7 @@ decided here; the process is ended when its time is over.
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -22,12 +23,16 @@ from netserv.errors import NetservError, SystemRefusedError
 from netserv.forwarding.filters import Prefix
 from netserv.signaling.nslp.codes import Code
 
+log = logging.getLogger(__name__)
+
 NOBODY: Final = 65_534
 "Runs nothing else that matters, and owns no file."
 PROCESSES_MAX: Final = 8
 "At a time: half a minute of eight slow servers; 15 MB each."
 OF_PUBLISHER_MAX: Final = 2
 "Of these, so that one publisher's slow servers leave others theirs."
+PAUSE_S: Final = 10.0
+"Until a process is tried again that this machine has refused."
 GRACE_S: Final = 1.0
 "More than the process gives itself."
 _FRAME_MAX: Final = fetch_child.CHUNK
@@ -103,7 +108,40 @@ class HttpProcesses:
         self._all = trio.CapacityLimiter(PROCESSES_MAX)
         self._publishers: dict[str, tuple[trio.CapacityLimiter, list[None]]] = {}
         self._source = Path(fetch_child.__file__).read_text(encoding="utf-8")
+        self._spare: trio.Process | None = None
+        self._taken = trio.Event()
         self._authorities = "" if rules.authorities is None else _text(rules.authorities)
+
+    async def keep_ready(self) -> None:
+        """Have a process ready for the next request, whose start it need not wait for, until cancelled."""
+        while True:
+            try:
+                process = self._spare = await _started(self._source, self._rules.uid)
+            except SystemRefusedError as error:
+                log.warning("%s", error)
+                await trio.sleep(PAUSE_S)
+                continue
+            self._taken = trio.Event()
+            try:
+                await self._taken.wait()
+            finally:
+                if self._spare is process:
+                    self._spare = None
+                    await _ended(process)
+
+    @asynccontextmanager
+    async def _process(self) -> AsyncIterator[trio.abc.Stream]:
+        """What one says to a process that waits for its task, and what it says; it has ended when the context has."""
+        process, self._spare = self._spare, None
+        self._taken.set()
+        if process is None:
+            process = await _started(self._source, self._rules.uid)
+        try:
+            if process.stdio is None:
+                raise SystemRefusedError("a process for a download has no pipes")
+            yield process.stdio
+        finally:
+            await _ended(process)
 
     @property
     def rules(self) -> HttpRules:
@@ -144,7 +182,7 @@ class HttpProcesses:
 
     async def _done(self, task: HttpTask, sink: Callable[[bytes], None]) -> int:
         size = 0
-        async with _process(self._source, self._rules.uid) as talk:
+        async with self._process() as talk:
             with suppress(trio.BrokenResourceError):  # it has ended; what it said before is read
                 await talk.send_all(self._said(task))
             reader = _Frames(talk, task.url)
@@ -205,12 +243,10 @@ class _Frames:
         return taken
 
 
-@asynccontextmanager
-async def _process(source: str, uid: int) -> AsyncIterator[trio.abc.Stream]:
-    """What one says to a process that waits for its task, and what it says; it has ended when the context has."""
+async def _started(source: str, uid: int) -> trio.Process:
     other = str(uid if os.geteuid() == 0 else 0)
     try:
-        process = await trio.lowlevel.open_process(
+        return await trio.lowlevel.open_process(
             [sys.executable, "-I", "-S", "-c", source, other],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -221,16 +257,14 @@ async def _process(source: str, uid: int) -> AsyncIterator[trio.abc.Stream]:
         )
     except OSError as error:
         raise SystemRefusedError(f"no process for a download: {error.strerror or error}") from error
-    try:
-        if process.stdio is None:
-            raise SystemRefusedError("a process for a download has no pipes")
-        yield process.stdio
-    finally:
-        with trio.CancelScope(shield=True):  # a killed process is gone at once
-            process.kill()
-            await process.wait()
-            if process.stdio is not None:
-                await trio.aclose_forcefully(process.stdio)
+
+
+async def _ended(process: trio.Process) -> None:
+    with trio.CancelScope(shield=True):  # a killed process is gone at once
+        process.kill()
+        await process.wait()
+        if process.stdio is not None:
+            await trio.aclose_forcefully(process.stdio)
 
 
 def _refused(url: str, data: bytes) -> HttpError:

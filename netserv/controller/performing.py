@@ -101,6 +101,7 @@ class Performer:
             now = trio.current_time()
             kept = self._journal.load(Clock.read(), now)
             self.perform(self._controller.restore(kept.entries, kept.nonces, now))
+            nursery.start_soon(self._http.keep_ready)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(self._keep_journal)
             task_status.started()

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -210,9 +211,67 @@ def look_at_child() -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines) | {"limits": Path(f"/proc/{child}/limits").read_text()}
 
 
-def children() -> Iterator[int]:
-    for task in Path("/proc/self/task").iterdir():
+def children(parent: int | str = "self") -> Iterator[int]:
+    for task in Path(f"/proc/{parent}/task").iterdir():
         yield from map(int, (task / "children").read_text().split())
+
+
+async def test_a_process_that_is_ready_is_used_and_another_one_made_ready(spool: Spool) -> None:
+    http = HttpProcesses(LOOPBACK)
+    async with serving(response(BUNDLE)) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(http.keep_ready)
+        with trio.fail_after(10.0):
+            while http._spare is None:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        first = http._spare
+        await fetch(wish(server.url()), http, spool)
+        assert first.returncode is not None
+        with trio.fail_after(10.0):
+            while http._spare is None:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        assert http._spare is not first
+        nursery.cancel_scope.cancel()
+    assert not list(children())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_process_ends_with_its_node(asked: bool) -> None:
+    """Also one whose node was killed while it waited for a server, or for its task."""
+
+    async def silent(_stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    code = (
+        "import sys, trio; from tests.netserv.controller.test_fetch import *\n"
+        "async def main():\n"
+        "    http = HttpProcesses(LOOPBACK)\n"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        if sys.argv[2]:\n"
+        "            task = HttpTask(url=sys.argv[1], bytes_max=9, deadline_s=60.0)\n"
+        "            nursery.start_soon(http.request, task, 'alice', print)\n"
+        "        else:\n"
+        "            nursery.start_soon(http.keep_ready)\n"
+        "trio.run(main)\n"
+    )
+    async with serving(silent) as server:
+        words = [sys.executable, "-c", code, server.url(), "x" if asked else ""]
+        node = await trio.lowlevel.open_process(words, cwd=Path(__file__).parents[3])
+        with trio.fail_after(20.0):
+            while not (found := list(children(node.pid))) or (asked and not server.requests):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        node.kill()
+        await node.wait()
+        with trio.fail_after(5.0):
+            while any(is_alive(child) for child in found):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+
+def is_alive(process: int) -> bool:
+    """Whether it runs; one whose new parent has not looked at it yet does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 async def test_the_node_believes_nothing_of_the_process(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
