@@ -1,4 +1,4 @@
-"""Types of the compiled part; compiled.py and ring.py say what its methods do."""
+# Types of the compiled part; compiled.py and ring.py say what its methods do.
 
 FRAME: int
 
