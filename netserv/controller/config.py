@@ -17,6 +17,7 @@ from netserv.controller.http_process import NOBODY, HttpRules
 from netserv.controller.policy import ALL_FAILURES, BUNDLE_BYTES_MAX, TTL_MAX_S, Caps, Policy, PublisherRules, Way
 from netserv.errors import LocalProtocolError
 from netserv.forwarding.filters import Prefix
+from netserv.modules.errors import BundleError
 from netserv.modules.manifest import FailurePolicy, PortWish
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.daemon_config import Catching, DaemonConfig
@@ -328,7 +329,7 @@ def _port(where: str, text: str) -> PortWish:
     proto, _, number = text.partition("/")
     try:
         wish = msgspec.convert({"proto": proto, "port": int(number) if number.isascii() else 0}, PortWish)
-    except (msgspec.ValidationError, ValueError):
+    except (msgspec.ValidationError, BundleError, ValueError):
         wish = None
     if wish is None or not 1 <= wish.port <= 65_535:
         raise LocalProtocolError(f'{where}: {text[:40]!r} is no port; write "tcp/8080" or "udp/5060"')

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from netserv.controller.jobs import Reason
 from netserv.controller.policy import Policy
 from netserv.modules.manifest import Manifest
-from netserv.signaling.nslp.codes import Code, NslpError
+from netserv.signaling.nslp.codes import Code
 from netserv.signaling.nslp.requests import Setup
 from netserv.signaling.nslp.values import Dependency, version_numbers
 
@@ -14,16 +14,8 @@ _NUMBERS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*")
 
 
 def needed(manifest: Manifest, setup: Setup) -> tuple[Dependency, ...]:
-    """What manifest and request name, each once.
-
-    Raises:
-        NslpError: the manifest names something that cannot be one.
-    """
-    found = dict.fromkeys(setup.dependencies)
-    for text in manifest.requires:
-        name, relation, version = (part.strip() for part in text.partition(">="))
-        found[Dependency(name, version if relation else None)] = None
-    return tuple(found)
+    """What manifest and request name, each once."""
+    return tuple(dict.fromkeys((*setup.dependencies, *manifest.dependencies)))
 
 
 def missing(dependencies: Iterable[Dependency], blocks: Mapping[str, str], active: Mapping[str, str]) -> list[str]:
@@ -40,10 +32,7 @@ def missing(dependencies: Iterable[Dependency], blocks: Mapping[str, str], activ
 
 def missing_dependencies(manifest: Manifest, setup: Setup, policy: Policy, active: Mapping[str, str]) -> Reason | None:
     """Why a module cannot run here for want of others; None if all are there (424)."""
-    try:
-        faults = missing(needed(manifest, setup), policy.blocks, active)
-    except NslpError as error:
-        return Reason(Code.BAD_REQUEST, f"the manifest requires what cannot be: {error}")
+    faults = missing(needed(manifest, setup), policy.blocks, active)
     return Reason(Code.FAILED_DEPENDENCY, "; ".join(faults)) if faults else None
 
 
