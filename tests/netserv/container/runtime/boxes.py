@@ -24,7 +24,7 @@ from netserv.container.messages import (
     Unload,
     Unloaded,
 )
-from netserv.container.runtime.main import Runtime
+from netserv.container.runtime.main import run
 from netserv.forwarding.broker_end import BrokerEnd
 from netserv.forwarding.ring import Ring
 
@@ -49,7 +49,7 @@ class Box:
 
     def _run(self, inside: socket.socket) -> None:
         try:
-            Runtime(inside).run()
+            run(inside)
         except BaseException as error:
             self.error = error
         finally:
@@ -96,6 +96,7 @@ class Box:
         values = {"name": f"M{number}", "version": "1.0", "entry": "main:M", "kind": "packet"} | more
         load = Load(module=number, directory=str(place), ports=tuple(sockets), **values)
         self.say(load, *sockets.values())
+        frames.close_all(list(sockets.values()))
         return load
 
     def run(self, number: int, text: str, **more: Any) -> None:

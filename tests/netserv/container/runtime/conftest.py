@@ -1,3 +1,5 @@
+import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,10 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     private = tmp_path / "private"
     private.mkdir()
     monkeypatch.chdir(private)
+    interval, bytecode = sys.getswitchinterval(), sys.dont_write_bytecode
     running = Box(tmp_path)
     yield running
     running.close()
+    sys.setswitchinterval(interval)
+    sys.dont_write_bytecode = bytecode
+    gc.unfreeze()

@@ -451,10 +451,8 @@ def test_loading_and_unloading_leaves_nothing_behind(box: Box) -> None:
     assert last == first
 
 
-def test_the_node_goes_and_servers_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    threads = threading.active_count()
-    box = Box(tmp_path)
+def test_the_node_goes_and_servers_end(box: Box) -> None:
+    threads = threading.active_count() - 1
     text = """
     async def start(self, context): self.path = context.storage / "stopped"
     async def stop(self): self.path.write_text("yes")
