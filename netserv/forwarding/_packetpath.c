@@ -913,8 +913,9 @@ static int read_queue(Engine *self, struct queue *queue, uint64_t now) {
 
 /* ---- AF_XDP ---- */
 
-struct meta { /* what the program in the kernel writes in front of a packet */
+struct meta { /* what the program in the kernel writes in front of a packet: xdp_program.py */
     uint32_t filter, out;
+    uint8_t macs[12];
 };
 
 static int bpf(int command, union bpf_attr *attributes) {
@@ -979,7 +980,7 @@ static bool route_frame(Engine *self, uint8_t *frame, uint32_t size, uint32_t *o
         uint32_t found = 0;
         if (!ask_kernel(self, frame, size, &found))
             return false;
-        *route = (struct route){{address[0], address[1]}, now + 1000000000u, found, packet[0] >> 4, {0}};
+        *route = (struct route){{address[0], address[1]}, now + 100000000u, found, packet[0] >> 4, {0}};
         memcpy(route->macs, frame, 12);
     } else {
         memcpy(frame, route->macs, 12);
@@ -1087,6 +1088,8 @@ static void received(Engine *self, uint64_t address, uint32_t size, uint64_t now
     }
     size = length; /* without the padding of a short frame */
     finish_checksum(data, size, &parts);
+    if (meta.out)
+        memcpy(data - ETHERNET, meta.macs, 12);
     self->pool_free = packet->next;
     *packet = (struct packet){.data = data, .size = size, .frame = address, .out = meta.out};
     struct filter *filter = find_filter(self, meta.filter);

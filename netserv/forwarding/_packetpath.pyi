@@ -1,5 +1,3 @@
-# Types of the compiled part; compiled.py and ring.py say what its methods do.
-
 FRAME: int
 
 class Engine:

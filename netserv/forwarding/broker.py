@@ -20,6 +20,7 @@ from netserv.forwarding import compiled, overlaps, privileges
 from netserv.forwarding.engine import Engine, PythonEngine
 from netserv.forwarding.matching import Rule
 from netserv.forwarding.netfilter import NetfilterPart
+from netserv.forwarding.xdp import XdpPart
 from netserv.signaling.transport.raw import RawSender
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ LOCK: Final = "\0netserv.path"
 "Name of the abstract Unix socket that says who forwards for modules in this network namespace."
 _CAPABILITIES: Final = {
     "netfilter": (privileges.NET_ADMIN, privileges.NET_RAW),
-    "xdp": (privileges.NET_ADMIN, privileges.NET_RAW, privileges.BPF, privileges.PERFMON),
+    # Sockets of AF_XDP lock their memory.
+    "xdp": (privileges.NET_ADMIN, privileges.NET_RAW, privileges.BPF, privileges.PERFMON, privileges.IPC_LOCK),
 }
 
 
@@ -43,6 +45,10 @@ class Part(Protocol):
 
     def remove(self, number: int) -> None:
         """Have packets of a filter go by."""
+        ...
+
+    def counters(self, number: int) -> dict[str, int]:
+        """What the kernel has counted of a filter, to be added to what the engine has."""
         ...
 
     def tidy(self) -> float | None:
@@ -106,7 +112,7 @@ class Broker:
                 self._part.remove(number)
                 self._forget(number)
             case messages.Count(numbers=numbers):
-                filters = {each: self._engine.counters(each) for each in numbers if each in self._rules}
+                filters = {each: self._counters(each) for each in numbers if each in self._rules}
                 rings = {
                     each: self._engine.ring_counters(each) for each in {self._ring_of[each] for each in filters} - {0}
                 }
@@ -114,6 +120,10 @@ class Broker:
             case messages.Start():
                 raise RemoteProtocolError("the broker has started already")
         return messages.Done()
+
+    def _counters(self, number: int) -> dict[str, int]:
+        counted, kernel = self._engine.counters(number), self._part.counters(number)
+        return {name: value + kernel.get(name, 0) for name, value in counted.items()}
 
     def _install(self, message: messages.Install, descriptors: list[int]) -> None:
         rule = message.rule()
@@ -164,6 +174,10 @@ def make(settings: messages.Start, opened: ExitStack) -> tuple[Engine, Part, boo
     raw = RawSender.open()
     opened.callback(raw.close)
     sequence = secrets.randbits(32)
+    if settings.plane == "xdp" and not (settings.compiled and compiled.BUILT):
+        raise SystemRefusedError(
+            "the plane `xdp` needs the compiled part of this package: install it with a C compiler"
+        )
     engine: Engine
     if settings.compiled and compiled.BUILT:
         sockets = (raw.descriptor(4), raw.descriptor(16))
@@ -173,7 +187,10 @@ def make(settings: messages.Start, opened: ExitStack) -> tuple[Engine, Part, boo
     else:
         engine = PythonEngine(settings.deadline_s, raw, sequence=sequence)
     opened.callback(engine.close)
-    return engine, NetfilterPart(engine, settings), isinstance(engine, compiled.CompiledEngine)
+    if isinstance(engine, compiled.CompiledEngine):
+        part: Part = XdpPart(engine, settings) if settings.plane == "xdp" else NetfilterPart(engine, settings)
+        return engine, part, True
+    return engine, NetfilterPart(engine, settings), False
 
 
 def _claim(opened: ExitStack) -> None:

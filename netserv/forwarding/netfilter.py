@@ -58,6 +58,10 @@ class NetfilterPart:
         self._chains.drop(number)
         self._lingering.append((time.monotonic() + LINGER_S, number))
 
+    def counters(self, number: int) -> dict[str, int]:  # noqa: ARG002 - the other plane looks it up
+        """What the kernel has counted of a filter: nothing that the engine has not."""
+        return {}
+
     def tidy(self) -> float | None:
         """Close queues that are empty for good; seconds until the next one, None where there is none."""
         now = time.monotonic()

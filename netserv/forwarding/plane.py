@@ -71,10 +71,10 @@ class BrokerPlane:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
-            nursery = await opened.enter_async_context(trio.open_nursery())
-            opened.callback(nursery.cancel_scope.cancel)
             opened.push_async_callback(self._end)
             await self._start()
+            nursery = await opened.enter_async_context(trio.open_nursery())
+            opened.callback(nursery.cancel_scope.cancel)
             nursery.start_soon(self._watch)
             self._open = opened.pop_all()
         return self

@@ -2,10 +2,8 @@
 
 import ctypes
 import os
-import resource
 import struct
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +11,7 @@ from netserv.errors import SystemRefusedError
 
 NET_ADMIN: Final = 12
 NET_RAW: Final = 13
+IPC_LOCK: Final = 14
 PERFMON: Final = 38
 BPF: Final = 39
 _BOUNDING_DROP: Final = 24
@@ -28,8 +27,6 @@ def keep_only(capabilities: Iterable[int]) -> None:
     Raises:
         SystemRefusedError: the kernel refuses.
     """
-    with suppress(ValueError, OSError):  # sockets of AF_XDP lock their memory
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     libc = ctypes.CDLL(None, use_errno=True)
     kept = set(capabilities)
     try:

@@ -124,7 +124,7 @@ class Scene:
         wait_until(lambda: True, 1, "nothing")
 
 
-WAYS = [("netfilter", False), ("netfilter", True)]
+WAYS = [("netfilter", False), ("netfilter", True), ("xdp", True)]
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: f"{way[0]}-{'compiled' if way[1] else 'python'}")
