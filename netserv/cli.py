@@ -8,7 +8,7 @@ from functools import partial
 from dhtboot import cli_completion
 from mdht.cli_running import run_command
 from mdht.errors import MdhtError
-from netserv import cli_ask, cli_config, cli_daemon, cli_dump, cli_key, cli_module, cli_status
+from netserv import cli_ask, cli_config, cli_daemon, cli_deploy, cli_dump, cli_key, cli_module, cli_status
 from netserv.cli_options import parse_arguments, whole_parser
 from netserv.errors import NetservError
 
@@ -41,6 +41,8 @@ async def _command(options: argparse.Namespace) -> int:
             return cli_module.run(options)
         case "config":
             return cli_config.run(options)
+        case "deploy" | "remove":
+            return await cli_deploy.run(options)
         case "probe" | "send":
             return await cli_ask.run(options)
         case _ if options.action == "daemon":

@@ -36,7 +36,7 @@ async def run(options: argparse.Namespace) -> int:
     Raises:
         NetservError: nobody answered, or the request is none.
     """
-    signer = _signer(options)
+    signer = signer_of(options)
     text = await trio.to_thread.run_sync(_text, options.file) if options.command == "send" else b""
     flow = await flow_to(options.toward)
     around = getattr(options, "around", None)
@@ -46,13 +46,7 @@ async def run(options: argparse.Namespace) -> int:
         if whole.user is not None and whole.signature is None:
             raise LocalProtocolError(f"the request is of user {whole.user} and has no signature: give --key and --user")
         text = encode(whole)
-    way = Way(
-        reliable=not options.datagrams,
-        timeout_s=options.timeout,
-        profile=options.profile,
-        control=None if options.own_node else options.control,
-    )
-    reply = await _waited_for(f"the nodes toward {options.toward}", send(text, flow, way))
+    reply = await waited_for(f"the nodes toward {options.toward}", send(text, flow, way_of(options)))
     if options.json:
         print(msgspec.json.encode(reply_fields(options.toward, reply)).decode())
     else:
@@ -66,7 +60,22 @@ def _probe(options: argparse.Namespace) -> Request:
     return Probe(target=target, items=options.what, node_id=options.node_id, around=options.around)
 
 
-def _signer(options: argparse.Namespace) -> Signer | None:
+def way_of(options: argparse.Namespace) -> Way:
+    """How the command line wants requests to travel."""
+    return Way(
+        reliable=not options.datagrams,
+        timeout_s=options.timeout,
+        profile=options.profile,
+        control=None if options.own_node else options.control,
+    )
+
+
+def signer_of(options: argparse.Namespace) -> Signer | None:
+    """Who signs; None: nobody.
+
+    Raises:
+        LocalProtocolError: the key cannot be read, or it is not said whose it is.
+    """
     if (options.key is None) != (options.user is None):
         raise LocalProtocolError("--key and --user go together: the key, and whose it is")
     return None if options.key is None else Signer(options.user, load_key(options.key))
@@ -91,7 +100,7 @@ def _text(file: str) -> bytes:
     return text
 
 
-async def _waited_for(what: str, work: Awaitable[T]) -> T:
+async def waited_for(what: str, work: Awaitable[T]) -> T:
     """Do it, and say on a terminal that it is being waited for if that takes long."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_say, what)

@@ -12,7 +12,7 @@ from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import http_io, metrics_http
 from mdht.errors import LocalProtocolError as MetricsError
-from netserv import cli_dump, cli_module_options
+from netserv import cli_deploy_options, cli_dump, cli_module_options
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.control_messages import TIMEOUT_MAX_S
 from netserv.signaling.gist.addresses import GIST_PORT, PackedAddress, packed
@@ -128,6 +128,16 @@ def whole_parser() -> OneLineParser:
     send.add_argument("file", metavar="FILE", help="text of the request, or - for standard input")
     send.add_argument("--as-is", action="store_true", help="add neither nonce, expiry and flow nor a signature")
     _asking(send)
+    deploy = _command(
+        commands, "deploy", "have the nodes on the path to a host run a module", cli_deploy_options.DEPLOY_EXAMPLES
+    )
+    cli_deploy_options.add_deploy(deploy)
+    _asking(deploy)
+    remove = _command(
+        commands, "remove", "take a module away from the nodes on a path", cli_deploy_options.REMOVE_EXAMPLES
+    )
+    cli_deploy_options.add_remove(remove)
+    _asking(remove)
     key = _command(commands, "key", "keys of publishers, who sign requests")
     _key(key.add_subparsers(dest="action", required=True, metavar="ACTION"))
     module = _command(commands, "module", "write, pack, sign and check modules for nodes")

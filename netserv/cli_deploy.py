@@ -1,0 +1,139 @@
+"""`netserv deploy` and `netserv remove`: a publisher's module on the nodes of a path."""
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from mdht.journal import printable
+from netserv.cli_ask import signer_of, waited_for, way_of
+from netserv.controller.authorization import check_path
+from netserv.errors import LocalProtocolError
+from netserv.modules.bundle import BUNDLE_BYTES_MAX, Bundle, open_bundle
+from netserv.publisher.deploying import Deployment, NodeResult, check_signer, removed_at_the_end, result_of
+from netserv.publisher.serving import Offer, url_of
+from netserv.publisher.wishes import Wish, check_wish, remove_of
+from netserv.signaling.asking import Signer
+from netserv.signaling.gist.addresses import address_text
+from netserv.signaling.sessions import session
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Deploy or remove, and say what became of it on each node.
+
+    Returns:
+        0 done on a node at least, 1 on none.
+
+    Raises:
+        NetservError: a file cannot be used, nobody is on the path, or no answer came.
+    """
+    signer = signer_of(options)
+    if signer is None:
+        raise LocalProtocolError("give --key and --user: nodes install nothing that nobody has signed")
+    if options.command == "remove":
+        return await _remove(options, signer)
+    return await _deploy(options, signer)
+
+
+async def _remove(options: argparse.Namespace, signer: Signer) -> int:
+    wish = Wish(user=signer.user, notification=options.notification, node_id=options.node_id)
+    async with session(options.toward, signer, way_of(options)) as path:
+        request = remove_of(options.target, wish)
+        reply = await waited_for(f"the nodes toward {options.toward}", path.ask(request))
+    results = tuple(map(result_of, reply.response.nearest_first()))
+    Table(options, str(options.target)).told(results)
+    return 0 if any(one.is_active or one.is_under_way for one in results) else 1
+
+
+async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
+    data, bundle = await trio.to_thread.run_sync(_opened, options.file)
+    check_signer(bundle.signer, signer.key.public_key)
+    wish = Wish(
+        user=signer.user,
+        ttl_s=options.ttl,
+        filter_ports=options.filter_port,
+        filter_proto=options.filter_proto,
+        filter_dst=options.filter_dst,
+        properties=tuple(options.property),
+        notification=options.notification,
+        node_id=options.node_id,
+    )
+    check_wish(bundle.manifest, wish)
+    table = Table(options, bundle.manifest.reference)
+    async with session(options.toward, signer, way_of(options)) as path, trio.open_nursery() as nursery:
+        async with _served(options, nursery, data, bundle, address_text(path.flow.source)) as (url, offer):
+            deployment = Deployment(
+                path,
+                bundle.manifest,
+                data,
+                url=url,
+                wish=wish,
+                prove=None if offer is None else lambda module, word: offer.put_password(check_path(module), word),
+            )
+            work = deployment.install(options.wait, table.told)
+            if options.keep:
+                async with removed_at_the_end(deployment):
+                    await waited_for(f"the nodes toward {options.toward}", work)
+                    await deployment.keep(table.told)
+            else:
+                await waited_for(f"the nodes toward {options.toward}", work)
+        nursery.cancel_scope.cancel()
+    return 0 if any(one.is_active for one in deployment.results) else 1
+
+
+@asynccontextmanager
+async def _served(
+    options: argparse.Namespace, nursery: trio.Nursery, data: bytes, bundle: Bundle, source: str
+) -> AsyncIterator[tuple[str, Offer | None]]:
+    """Serve what nodes are to fetch; the URL of the bundle, and where one-time passwords go, if anywhere."""
+    name = f"{bundle.manifest.reference}.zip"
+    url, proofs = options.url, None
+    if url is None:
+        offer = Offer()
+        offer.put_bundle(name, data)
+        host, port = options.serve or (source, 0)
+        listening = await nursery.start(offer.serve, (host or source, port))
+        url = url_of(listening, name)
+    if options.prove is not None:
+        host, port = options.prove
+        proofs = Offer("--prove")
+        await nursery.start(proofs.serve, (host or source, port))
+    yield url, proofs
+
+
+class Table:
+    """Prints how things stand on the nodes, whenever that changes.
+
+    Args:
+        options: of the command line.
+        module: which it is about.
+    """
+
+    def __init__(self, options: argparse.Namespace, module: str) -> None:
+        self._json, self._toward, self._module = options.json, options.toward, module
+
+    def told(self, results: Sequence[NodeResult]) -> None:
+        """Print."""
+        if self._json:
+            fields = {"module": self._module, "toward": self._toward, "nodes": [*map(msgspec.to_builtins, results)]}
+            print(msgspec.json.encode(fields).decode(), flush=True)
+            return
+        print(f"{self._module} toward {self._toward}:" if results else f"no node answered for {self._module}")
+        width = max((len(one.node_id) for one in results), default=0)
+        for number, one in enumerate(results, 1):
+            ttl = "" if one.ttl_s is None else f", for {one.ttl_s} s"
+            print(f"{number:>3}  {one.node_id:<{width}}  {one.address}  {one.code} {printable(one.text)}{ttl}")
+        sys.stdout.flush()
+
+
+def _opened(path: Path) -> tuple[bytes, Bundle]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(BUNDLE_BYTES_MAX + 1)
+    except OSError as error:
+        raise LocalProtocolError(f"{path}: {error.strerror or error}") from error
+    return data, open_bundle(data)
