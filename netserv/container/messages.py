@@ -33,6 +33,13 @@ class Load(msgspec.Struct, frozen=True, tag=True, tag_field="t", kw_only=True):
     exports: tuple[str, ...] = ()
 
 
+class Filters(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
+    """The packet filters of a module from now on, instead of those that `Load` named."""
+
+    module: int
+    filters: tuple[int, ...]
+
+
 class Unload(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
     """Stop a module and forget it."""
 
@@ -110,5 +117,5 @@ class Connect(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
     port: int
 
 
-ToContainer: TypeAlias = AttachRing | Load | Unload | Ping | Connected
+ToContainer: TypeAlias = AttachRing | Load | Filters | Unload | Ping | Connected
 FromContainer: TypeAlias = Ready | Loaded | Unloaded | Failed | Log | Metrics | Pong | Connect
