@@ -6,7 +6,7 @@ unpacked that a server has compressed, so that the limit of bytes is one of memo
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import h11
@@ -37,11 +37,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Streamed:
     """An answer whose body comes piece by piece: iterate over it once, `async for piece in answer`."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], pieces: AsyncIterator[bytes]) -> None:
-        self.status, self.headers, self._pieces = status, headers, pieces
+    def __init__(self, head: h11.Response, http: h11.Connection, stream: trio.abc.Stream) -> None:
+        self.status, self.headers = head.status_code, _headers(head)
+        self._http, self._stream = http, stream
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._pieces
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        event = await _event(self._http, self._stream)
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        raise StopAsyncIteration
 
 
 class HttpClient:
@@ -134,8 +141,8 @@ class HttpClient:
                 while isinstance(event, h11.InformationalResponse):
                     event = await _event(http, stream)
                 if not isinstance(event, h11.Response):
-                    raise RemoteProtocolError(f"{url}: the server has closed the connection without an answer")
-                yield Streamed(event.status_code, _headers(event), _pieces(http, stream))
+                    raise RemoteProtocolError(f"{url}: no answer")
+                yield Streamed(event, http, stream)
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError(f"{url}: {error}") from None
         except (trio.BrokenResourceError, OSError) as error:
@@ -171,14 +178,12 @@ def _headers(event: h11.Response) -> dict[str, str]:
     return found
 
 
-async def _pieces(http: h11.Connection, stream: trio.abc.Stream) -> AsyncIterator[bytes]:
-    while isinstance(event := await _event(http, stream), h11.Data):
-        yield bytes(event.data)
-
-
 async def _event(http: h11.Connection, stream: trio.abc.Stream) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
     while True:
         event = http.next_event()
         if event is not h11.NEED_DATA:
             return event
-        http.receive_data(bytes(await stream.receive_some(READ_BYTES)))
+        data = bytes(await stream.receive_some(READ_BYTES))
+        if not data and http.their_state is h11.SEND_RESPONSE:
+            raise h11.RemoteProtocolError("the server has closed the connection without an answer")
+        http.receive_data(data)

@@ -14,7 +14,13 @@ HEADERS_MAX: Final = 16_384
 "Bytes of request line and headers together; browsers with many cookies send 4,000."
 QUERY_MAX: Final = 64
 "Parameters of a query."
-READ_BYTES: Final = 65_536
+READ_BYTES: Final = 16_384
+"At a time: h11 lets headers pass that come whole, so they have twice as many at most."
+
+
+LINGER_S: Final = 1.0
+LINGER_READS: Final = 64
+"A megabyte of a client that has been refused; then it may lose the answer."
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,6 +310,12 @@ class Connection:
             with suppress(h11.LocalProtocolError, trio.TooSlowError):
                 await self._put(h11.Response(status_code=status, headers=headers))
                 await self._put(h11.EndOfMessage())
+            # What it still sends would have the kernel reset the connection, and the answer be lost.
+            with trio.move_on_after(LINGER_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_eof()
+                for _ in range(LINGER_READS):
+                    if not await self._stream.receive_some(READ_BYTES):
+                        return
 
     async def _put(self, event: Any) -> None:
         data = self._http.send(event)
