@@ -23,6 +23,11 @@ _NOWHERE: Final = -1
 _LISTED: Final = frozenset({0, 43, 60})
 "Hop-by-hop options, routing, destination options: length in units of 8 bytes, the first not counted."
 _FRAGMENT: Final = 44
+_PLAIN: Final = 0x45
+"First byte of an IPv4 header without options."
+_DONT_FRAGMENT: Final = 0x4000
+_HEAD4: Final = struct.Struct("!BBHHHBBH4s4s")
+_TAIL: Final = struct.Struct("!HH")
 _PSEUDO4: Final = struct.Struct("!BBH")
 _PSEUDO6: Final = struct.Struct("!IBBBB")
 
@@ -37,10 +42,10 @@ class Packet:
     __slots__ = ("_proto", "_transport_at", "raw")
 
     _proto: int
-    _transport_at: int
 
     def __init__(self, raw: memoryview) -> None:
         self.raw = raw
+        self._transport_at = 0
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -107,7 +112,7 @@ class Packet:
     def payload(self) -> memoryview:
         """What UDP or TCP carry, without a copy; with another protocol what follows the IP header."""
         raw = self.raw
-        at = self._find_transport()
+        at = self._transport_at or self._find_transport()
         if at != _NOWHERE and self._proto == UDP and at + 8 <= len(raw):
             return raw[at + 8 : at + max(8, raw[at + 4] << 8 | raw[at + 5])]
         return raw[self._payload_at() :]
@@ -161,6 +166,10 @@ class Packet:
 
     def reply(self, payload: Buffer) -> bytearray:
         """A packet back to where this one is from, as if its receiver had answered."""
+        raw = self.raw
+        at = self._transport_at or self._find_transport()
+        if at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28:
+            return _plain_reply(raw, payload)
         return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=_REPLY_TTL)
 
     def refresh(self) -> None:
@@ -182,11 +191,41 @@ class Packet:
 
     def _find_transport(self) -> int:
         """Where the transport header begins; found once."""
-        try:
-            return self._transport_at
-        except AttributeError:
-            self._proto, self._transport_at = _transport_of(self.raw)
-            return self._transport_at
+        at = self._transport_at
+        if not at:
+            raw = self.raw
+            if raw[0] == _PLAIN and not raw[7] and not raw[6] & 0x1F:  # nearly all packets
+                self._proto, at = raw[9], 20
+            else:
+                self._proto, at = _transport_of(raw)
+            self._transport_at = at
+        return at
+
+
+def _plain_reply(raw: memoryview, payload: Buffer) -> bytearray:
+    """`Packet.reply` for UDP in IPv4 without options, which keep-alives are: in a fifth of the time.
+
+    Sums of 16-bit words are remainders by 65,535 of the whole number, so that those of the parts add up.
+    """
+    length = 8 + len(payload)
+    if length > PACKET_MAX - 20:
+        raise ValueError(f"a packet of {20 + length} bytes; {PACKET_MAX} are possible")
+    source, destination = raw[12:16].tobytes(), raw[16:20].tobytes()
+    ends = int.from_bytes(destination) + int.from_bytes(source)
+    ports = raw[22:24].tobytes() + raw[20:22].tobytes()
+    number = int.from_bytes(payload)
+    if length & 1:
+        number <<= 8
+    # The length stands in the header and in the pseudo-header.
+    found = 0xFFFF - (int.from_bytes(ports) + ends + number + 2 * length + UDP) % 0xFFFF
+    number4, flags = raw[4] << 8 | raw[5], raw[6] << 8 & _DONT_FRAGMENT
+    head = _HEAD4.pack(_PLAIN, raw[1], 20 + length, number4, flags, _REPLY_TTL, UDP, 0, destination, source)
+    new = bytearray(head)
+    new[10:12] = (0xFFFF - int.from_bytes(head) % 0xFFFF).to_bytes(2)
+    new += ports
+    new += _TAIL.pack(length, found)
+    new += payload
+    return new
 
 
 def internet_checksum(data: Buffer) -> int:
