@@ -17,6 +17,7 @@ from netserv.controller.http_process import NOBODY, HttpRules
 from netserv.controller.policy import ALL_FAILURES, BUNDLE_BYTES_MAX, TTL_MAX_S, Caps, Policy, PublisherRules, Way
 from netserv.errors import LocalProtocolError
 from netserv.forwarding.filters import Prefix
+from netserv.modules.blocks import BLOCKS
 from netserv.modules.errors import BundleError
 from netserv.modules.manifest import FailurePolicy, PortWish
 from netserv.signaling.control import DEFAULT_NAME
@@ -104,6 +105,11 @@ class _Discovery(_Table, frozen=True):
     advertise: bool = False
     policy: str | None = None
     locate_modules: bool = False
+
+
+class _Blocks(_Table, frozen=True):
+    offered: tuple[str, ...] | None = None
+    extra: dict[str, str] = {}
 
 
 class _Limits(_Table, frozen=True):
@@ -238,12 +244,6 @@ def _daemon(node: _Node, signaling: _Signaling) -> DaemonConfig:
 def _policy(node: _Node, tables: Mapping[str, Any]) -> Policy:
     caps = _converted("caps", tables.get("caps", {}), _Caps)
     rules = _converted("authorization", tables.get("authorization", {}), _Authorization)
-    blocks = _converted("blocks", tables.get("blocks", {}), dict[str, str])
-    for name, version in blocks.items():
-        try:
-            Dependency(name, version)
-        except NslpError as error:
-            raise LocalProtocolError(f'blocks.{name}: {error}; write name = "version"') from None
     if len(set(rules.ways)) < len(rules.ways):
         raise LocalProtocolError("authorization.ways: names one way twice")
     return Policy(
@@ -254,13 +254,26 @@ def _policy(node: _Node, tables: Mapping[str, Any]) -> Policy:
             containers_max=caps.containers,
             bundle_bytes_max=caps.bundle_bytes,
         ),
-        blocks=blocks,
+        blocks=_blocks(_converted("blocks", tables.get("blocks", {}), _Blocks)),
         failure=node.failure,
         failures_allowed=node.failures_allowed,
         ways=rules.ways,
         routability_port=rules.routability_port,
         ports_never=frozenset((GIST_PORT, *rules.ports_never)),
     )
+
+
+def _blocks(table: _Blocks) -> dict[str, str]:
+    offered = tuple(BLOCKS) if table.offered is None else table.offered
+    for number, name in enumerate(offered):
+        if name not in BLOCKS:
+            raise LocalProtocolError(f"blocks.offered[{number}]: no block {name[:40]!r}; there are {', '.join(BLOCKS)}")
+    for name, version in table.extra.items():
+        try:
+            Dependency(name, version)
+        except NslpError as error:
+            raise LocalProtocolError(f'blocks.extra.{name}: {error}; write name = "version"') from None
+    return {name: BLOCKS[name] for name in offered} | table.extra
 
 
 def _publishers(table: Any) -> dict[str, PublisherRules]:
@@ -330,9 +343,7 @@ def _port(where: str, text: str) -> PortWish:
     try:
         wish = msgspec.convert({"proto": proto, "port": int(number) if number.isascii() else 0}, PortWish)
     except (msgspec.ValidationError, BundleError, ValueError):
-        wish = None
-    if wish is None or not 1 <= wish.port <= 65_535:
-        raise LocalProtocolError(f'{where}: {text[:40]!r} is no port; write "tcp/8080" or "udp/5060"')
+        raise LocalProtocolError(f'{where}: {text[:40]!r} is no port; write "tcp/8080" or "udp/5060"') from None
     if wish.port == GIST_PORT:
         raise LocalProtocolError(f"{where}: port {GIST_PORT} is that of signalling")
     return wish

@@ -10,6 +10,7 @@ import msgspec
 
 from netserv.controller.acted import ActedOn
 from netserv.controller.authorization import Granted, Unproven, authorise, wanted_packets
+from netserv.controller.dependencies import check_dependencies
 from netserv.controller.effects import Effect, Entry, Forget, ModuleKey, Notify, Remember
 from netserv.controller.jobs import Job, Reason, Wanted
 from netserv.controller.lifecycle import EXPIRED, Lifecycle
@@ -139,6 +140,9 @@ class Controller:
             check_version(setup, latest)
             if only_prolongs(wanted, latest.wanted):
                 return self._refresh(latest, wanted, unproven, now)
+        fault = check_dependencies(setup.dependencies, self.policy, self.lifecycle.active_of(setup.user))
+        if fault is not None:
+            raise NslpError(fault.text, code=fault.code)
         self._check_room(setup, latest, now)
         if unproven is not None:
             self._passwords.use(setup.user, unproven.password, unproven.address.packed, now)

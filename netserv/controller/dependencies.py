@@ -5,17 +5,10 @@ from collections.abc import Iterable, Mapping
 
 from netserv.controller.jobs import Reason
 from netserv.controller.policy import Policy
-from netserv.modules.manifest import Manifest
 from netserv.signaling.nslp.codes import Code
-from netserv.signaling.nslp.requests import Setup
 from netserv.signaling.nslp.values import Dependency, version_numbers
 
 _NUMBERS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*")
-
-
-def needed(manifest: Manifest, setup: Setup) -> tuple[Dependency, ...]:
-    """What manifest and request name, each once."""
-    return tuple(dict.fromkeys((*setup.dependencies, *manifest.dependencies)))
 
 
 def missing(dependencies: Iterable[Dependency], blocks: Mapping[str, str], active: Mapping[str, str]) -> list[str]:
@@ -30,10 +23,10 @@ def missing(dependencies: Iterable[Dependency], blocks: Mapping[str, str], activ
     return faults
 
 
-def missing_dependencies(manifest: Manifest, setup: Setup, policy: Policy, active: Mapping[str, str]) -> Reason | None:
-    """Why a module cannot run here for want of others; None if all are there (424)."""
-    faults = missing(needed(manifest, setup), policy.blocks, active)
-    return Reason(Code.FAILED_DEPENDENCY, "; ".join(faults)) if faults else None
+def check_dependencies(dependencies: Iterable[Dependency], policy: Policy, active: Mapping[str, str]) -> Reason | None:
+    """Why a module cannot run here for want of others (424); None if all are there."""
+    faults = missing(dependencies, policy.blocks, active)
+    return Reason.read(Code.FAILED_DEPENDENCY, "; ".join(faults)) if faults else None
 
 
 def new_enough(version: str, least: str | None) -> bool:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from netserv.container.installation import Installation
-from netserv.controller.dependencies import missing_dependencies
+from netserv.controller.dependencies import check_dependencies
 from netserv.controller.effects import (
     Abandon,
     CheckRoutability,
@@ -136,8 +136,10 @@ class Lifecycle:
         job = self._jobs.get(number)
         if job is None:
             return self._result(number, Input.VERIFIED, now)
-        fault = manifest_fault(manifest, job.wanted.setup, self.policy) or missing_dependencies(
-            manifest, job.wanted.setup, self.policy, self._active_of(job.key[0])
+        setup = job.wanted.setup
+        needed = dict.fromkeys((*setup.dependencies, *manifest.dependencies))
+        fault = manifest_fault(manifest, setup, self.policy) or check_dependencies(
+            needed, self.policy, self.active_of(setup.user)
         )
         if fault is not None:
             return self.failed(number, fault.code, fault.text, now)
@@ -318,7 +320,7 @@ class Lifecycle:
         if slot.coming is None and slot.running is None:
             self._slots.pop(job.key, None)
 
-    def _active_of(self, user: str) -> dict[str, str]:
+    def active_of(self, user: str) -> dict[str, str]:
         """Modules of a publisher that run, with their versions."""
         return {
             slot.running.manifest.name: slot.running.manifest.version

@@ -34,6 +34,7 @@ from netserv.controller.journal import BEAT_S, Clock, Journal
 from netserv.controller.notification import Notifier
 from netserv.controller.routability import check
 from netserv.controller.spool import Spool
+from netserv.controller.verification import opened
 from netserv.errors import NetservError, RemoteProtocolError, SystemRefusedError
 from netserv.modules.manifest import Manifest
 from netserv.signaling.nslp.codes import Code, NslpError
@@ -82,7 +83,7 @@ class Performer:
         http: HttpProcesses,
         notifier: Notifier,
         place: Place,
-        opener: Opener,
+        opener: Opener = opened,
     ) -> None:
         self._controller = controller
         self._journal, self._spool, self._http = journal, spool, http
@@ -168,7 +169,7 @@ class Performer:
                     return life.fetched(job, self._spool.path(effect.digest), trio.current_time())
                 case Verify():
                     manifest = await trio.to_thread.run_sync(
-                        _opened, self._opener, self._spool.path(effect.digest), effect.keys
+                        _read, self._opener, self._spool.path(effect.digest), effect.keys
                     )
                     return life.verified(job, manifest, trio.current_time())
                 case Install():
@@ -250,7 +251,7 @@ def code_of(error: NetservError) -> Code:
     return Code.BAD_REQUEST if isinstance(error, RemoteProtocolError) else Code.ERROR
 
 
-def _opened(opener: Opener, bundle: Path, keys: tuple[bytes, ...]) -> Manifest:
+def _read(opener: Opener, bundle: Path, keys: tuple[bytes, ...]) -> Manifest:
     try:
         data = bundle.read_bytes()
     except OSError as error:

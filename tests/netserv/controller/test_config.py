@@ -10,6 +10,7 @@ import netserv.controller
 from netserv.controller.config import NodeConfig, load_config, read_config
 from netserv.controller.policy import Way
 from netserv.errors import LocalProtocolError
+from netserv.modules.blocks import BLOCKS
 from netserv.modules.manifest import PortWish
 from netserv.signaling.daemon_config import DaemonConfig
 from tests.netserv.controller.wishes import ALICE, BOB
@@ -17,6 +18,8 @@ from tests.netserv.controller.wishes import ALICE, BOB
 EXAMPLE = Path(netserv.controller.__file__).with_name("netserv.toml.example")
 KEY = base64.b64encode(ALICE.public_key).decode()
 PUBLISHER = f'[publishers.alice]\nkey = "{KEY}"\n'
+WITHOUT = ("id", "interfaces", "neighbours", "policy", "address", "sandbox_dir", "modules ", "extra")
+"Settings for which nothing holds otherwise."
 
 
 def test_the_example_is_read_with_all_that_it_names() -> None:
@@ -36,7 +39,16 @@ def test_what_the_example_comments_out_is_what_holds_otherwise() -> None:
     for line in lines:
         bare = line.removeprefix("# ")
         is_setting = line.startswith("# ") and " = " in bare and bare.split(" = ")[0].isidentifier()
-        named = ("id", "interfaces", "neighbours", "policy", "address", "sandbox_dir", "modules ")  # which have none
+        named = (
+            "id",
+            "interfaces",
+            "neighbours",
+            "policy",
+            "address",
+            "sandbox_dir",
+            "modules ",
+            "extra",
+        )  # which have none
         skipped = is_setting and (bare.startswith(named) or "/etc/" in bare)
         switched_on.append(bare if is_setting and not skipped else line)
     text = "\n".join(switched_on)
@@ -49,6 +61,12 @@ def test_an_empty_file_is_a_node_that_nobody_may_use() -> None:
     assert config.policy.publishers == {}
     assert config.daemon == DaemonConfig(state_dir=Path("/var/lib/netserv"))
     assert config.http.allow == ()
+
+
+def test_blocks_are_those_of_this_version_but_for_what_the_operator_says() -> None:
+    assert read_config("").policy.blocks == BLOCKS
+    text = '[blocks]\noffered = ["timers"]\nextra = { ffmpeg = "5.1" }'
+    assert read_config(text).policy.blocks == {"timers": BLOCKS["timers"], "ffmpeg": "5.1"}
 
 
 def test_a_publisher_may_have_several_keys() -> None:
@@ -76,7 +94,8 @@ def test_a_publisher_may_have_several_keys() -> None:
         ('[download]\nallow = ["10.0.0.1/8"]', "download.allow[0]: '10.0.0.1/8' is no prefix"),
         ('[download]\nschemes = ["ftp"]', "download.schemes[0]: invalid enum value 'ftp'"),
         ("[download]\nuid = 0", "download.uid: expected `int` >= 1"),
-        ('[blocks]\ndispatcher = "new"', "blocks.dispatcher: 'new' is no version"),
+        ('[blocks]\noffered = ["magic"]', "blocks.offered[0]: no block 'magic'; there are dispatcher"),
+        ('[blocks.extra]\nffmpeg = "new"', "blocks.extra.ffmpeg: 'new' is no version"),
         ("publishers = 1", "publishers: write a table for each"),
         ("[publishers.alice]", "publishers.alice: object missing required field `key`"),
         ('[publishers.alice]\nkey = "x"', "publishers.alice.key: 32 bytes in base64 are needed"),

@@ -21,14 +21,29 @@ from netserv.controller.performing import Performer
 from netserv.controller.spool import Spool
 from netserv.controller.states import State
 from netserv.errors import NetservError, SystemRefusedError
-from netserv.modules.manifest import Manifest
-from netserv.signaling.nslp.codes import Code, NslpError
+from netserv.modules.bundle import build_bundle
+from netserv.signaling.nslp.codes import NslpError
 from tests.netserv.controller.strange_servers import Server, response, serving
-from tests.netserv.controller.wishes import ALICE, MONITOR, PASSWORD, arrival, manifest, policy, probe, remove, setup
+from tests.netserv.controller.wishes import ALICE, BOB, MONITOR, PASSWORD, arrival, policy, probe, remove, setup
 
 LOOPBACK = HttpRules(allow=(ip_network("127.0.0.0/8"),), deadline_s=5.0, quiet_s=2.0)
-BUNDLE = b"a bundle of alice's"
+TOML = b"""\
+name = "NetServ.apps.NetMonitor"
+version = "1.0.0"
+kind = "both"
+entry = "monitor:Activator"
+requires = ["dispatcher>=1.0", "timers"]
+"""
+SOURCES = {"module.toml": TOML, "monitor.py": b"class Activator: ..."}
+BUNDLE = build_bundle(SOURCES, ALICE)
 DIGEST = hashlib.sha256(BUNDLE).digest()
+
+
+def forged(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """A server's answer with another bundle, and the request that names its digest."""
+    return response(data), {"digest": hashlib.sha256(data).digest()}
+
+
 KEY = ("alice", MONITOR.name)
 
 
@@ -74,7 +89,6 @@ class Node:
             http=http,
             notifier=self.notifier,
             place=self.containers,
-            opener=opened,
         )
         self.handler = ControllerHandler(self.controller, self.performer.perform)
 
@@ -94,12 +108,6 @@ class Node:
     def recorded(self) -> int:
         (count,) = self.journal._database.execute("SELECT count(*) FROM modules").fetchone()
         return int(count)
-
-
-def opened(data: bytes, keys: tuple[bytes, ...]) -> Manifest:
-    if data != BUNDLE or ALICE.public_key not in keys:
-        raise NslpError("it is signed by somebody else", code=Code.UNAUTHORIZED)
-    return manifest()
 
 
 @asynccontextmanager
@@ -146,7 +154,14 @@ async def test_a_module_ends_with_its_time(tmp_path: Path) -> None:
     [
         (response(BUNDLE, status="404 Not Found"), {}, 404),
         (response(BUNDLE + b"!"), {}, 400),
-        (response(b"forged"), {"digest": hashlib.sha256(b"forged").digest()}, 401),
+        (response(build_bundle(SOURCES, BOB)), {}, 400),
+        (*forged(b"no zip"), 400),
+        (*forged(build_bundle(SOURCES, BOB)), 401),
+        (*forged(build_bundle(SOURCES)), 401),
+        (*forged(BUNDLE.replace(b"...", b"pas")), 400),
+        (*forged(BUNDLE[:-9]), 400),
+        (*forged(build_bundle(SOURCES | {"module.toml": TOML.replace(b"1.0.0", b"1.0.1")}, ALICE)), 400),
+        (*forged(build_bundle(SOURCES | {"module.toml": TOML.replace(b"timers", b"magic")}, ALICE)), 424),
         (response(BUNDLE), {"filter_dst": ip_network("192.0.2.1/32"), "password": PASSWORD}, 403),
     ],
 )
