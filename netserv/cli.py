@@ -8,7 +8,7 @@ from functools import partial
 from dhtboot import cli_completion
 from mdht.cli_running import run_command
 from mdht.errors import MdhtError
-from netserv import cli_ask, cli_config, cli_daemon, cli_deploy, cli_dump, cli_key, cli_module, cli_status
+from netserv import cli_ask, cli_config, cli_daemon, cli_deploy, cli_dump, cli_key, cli_module, cli_run, cli_status
 from netserv.cli_options import parse_arguments, whole_parser
 from netserv.errors import NetservError
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(_command, options),
         verbose=getattr(options, "verbose", 0),
         expected=(NetservError, MdhtError),
-        lasts=options.command == "signal",
+        lasts=options.command in {"run", "signal"},
     )
 
 
@@ -41,6 +41,10 @@ async def _command(options: argparse.Namespace) -> int:
             return cli_module.run(options)
         case "config":
             return cli_config.run(options)
+        case "run":
+            return await cli_run.run(options)
+        case "status":
+            return await cli_status.run(options)
         case "deploy" | "remove":
             return await cli_deploy.run(options)
         case "probe" | "send":

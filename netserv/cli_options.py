@@ -47,6 +47,15 @@ examples:
 
 SIGHUP has it read its publishers and authorised peers again. Ctrl-C and SIGTERM end it, and remove its rules.
 """
+_RUN_EXAMPLES: Final = """\
+examples:
+  netserv config example > netserv.toml                then put your publishers in
+  netserv config check netserv.toml
+  netserv run netserv.toml                             as root: it catches packets, and confines what publishers send
+
+SIGHUP has it read its publishers and their rules again. Ctrl-C and SIGTERM end it, and leave no process, rule or mount;
+what is installed comes back at the next start as long as its time to live lasts.
+"""
 _ASK_NOTE: Final = """
 It goes through the daemon of this network namespace where one runs, else by a node for this one request, on any free
 port and without privileges.
@@ -102,6 +111,11 @@ def whole_parser() -> OneLineParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     signal = _command(commands, "signal", "the signalling daemon of a router or host")
     _signal(signal.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    node = _command(commands, "run", "be a node: modules of publishers run here, until stopped", _RUN_EXAMPLES)
+    node.add_argument("file", type=Path, metavar="FILE", help="settings, TOML; see netserv config example")
+    node.add_argument("--state-dir", type=Path, metavar="DIR", help="instead of the file's")
+    _common(node)
+    _status(_command(commands, "status", "show how this machine's node or daemon stands"))
     probe = _command(commands, "probe", "ask the nodes on the path to a host how they stand", _PROBE_EXAMPLES)
     probe.add_argument(
         "target", metavar="MODULE", nargs="?", help="NAME_VERSION of the module to ask about; the nodes themselves"
@@ -201,10 +215,13 @@ def _signal(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
     add("--control", default=DEFAULT_NAME, metavar="NAME", help=f"control socket, a path or @NAME ({DEFAULT_NAME})")
     add("--metrics", type=_metrics, metavar="[ADDRESS:]PORT", help=metrics_http.HELP)
     _common(daemon)
-    status = _command(actions, "status", "show how this machine's daemon stands")
-    status.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
-    status.add_argument("--control", default=DEFAULT_NAME, metavar="NAME", help=f"its socket ({DEFAULT_NAME})")
-    _common(status)
+    _status(_command(actions, "status", "show how this machine's daemon stands"))
+
+
+def _status(parser: OneLineParser) -> None:
+    parser.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
+    parser.add_argument("--control", default=DEFAULT_NAME, metavar="NAME", help=f"its socket ({DEFAULT_NAME})")
+    _common(parser)
 
 
 def _asking(parser: OneLineParser) -> None:

@@ -1,7 +1,7 @@
 """Outgoing connections of containers: the node connects, to allowed addresses only, and hands the socket over.
 
 A name is looked up once, and the connection goes to the very address that was checked. The node itself, its loopback
-and link-local addresses (where cloud metadata lie) are in no prefix, unless the operator has named such a one on purpose.
+and link-local addresses (where cloud metadata lie) are in no prefix, unless the operator has named one on purpose.
 """
 
 import socket

@@ -126,6 +126,7 @@ class Daemon:
             sessions=sum(gist.sessions.values()),
             peers=len(gist.peers),
             counters=self._counters(),
+            node=self._handler.described(),
             gist=details,
         )
 
@@ -143,19 +144,22 @@ class Daemon:
 
 
 @asynccontextmanager
-async def open_daemon(config: DaemonConfig, handler: DaemonHandler | None = None) -> AsyncIterator[Daemon]:
+async def open_daemon(
+    config: DaemonConfig, handler: DaemonHandler | None = None, state: NodeState | None = None
+) -> AsyncIterator[Daemon]:
     """Run a daemon while the context lasts.
 
     Args:
         config: settings.
         handler: of requests; None: one that records them, and runs no modules.
+        state: of the node, where the caller has opened it.
 
     Raises:
         NetservError: it cannot begin; the text names the remedy.
     """
     async with AsyncExitStack() as opened:
         opened.enter_context(only_daemon())
-        state = opened.enter_context(node_state(config.state_dir, config.node_id))
+        state = state or opened.enter_context(node_state(config.state_dir, config.node_id))
         files = read_files(config)
         machine = await open_machine(config, state, opened)
         handler = handler or RecordingHandler(files.publishers)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -63,6 +63,10 @@ class DaemonHandler(Handler, Protocol):
         """Names of the publishers whose requests are accepted, in order."""
         ...
 
+    def described(self) -> dict[str, Any]:
+        """What a status shows of the node beside its signalling; of what JSON has."""
+        ...
+
     def look(self, facts: NodeFacts) -> None:
         """Take newer facts of this machine, for probes."""
         ...
@@ -89,6 +93,10 @@ class RecordingHandler:
     def users(self) -> tuple[str, ...]:
         """Names of the publishers."""
         return tuple(sorted(self.publishers.keys))
+
+    def described(self) -> dict[str, Any]:
+        """Nothing: there is only signalling."""
+        return {}
 
     def look(self, facts: NodeFacts) -> None:
         """Answer with these from now on."""

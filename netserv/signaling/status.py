@@ -32,5 +32,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     peers: int
     counters: dict[str, dict[str, int]]
     "By part of the daemon and name."
+    node: dict[str, Any] = {}
+    "Modules, containers and packet path; empty where there is only signalling."
     gist: dict[str, Any]
     "Sessions, associations and peers, each at most some hundreds of them."

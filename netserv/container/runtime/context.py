@@ -68,7 +68,8 @@ class ModuleContext(Context):
         self._ports = list(zip(load.ports, descriptors, strict=True))
         self._opened: list[socket.socket] = []
         self._tickers: set[Ticker] = set()
-        self._filter = load.filters[0] if load.filters else 0
+        self.packet_filter = load.filters[0] if load.filters else 0
+        "The number that packets of its own bear."
         self.log = logging.getLogger(f"module.{load.module}")
         self.log.setLevel(logging.INFO)
         self.log.propagate = False
@@ -108,7 +109,7 @@ class ModuleContext(Context):
 
     def inject(self, packet: bytes | bytearray | memoryview) -> bool:
         """See `Context.inject`."""
-        return self._shared.inject(packet, self._filter)
+        return self._shared.inject(packet, self.packet_filter)
 
     def report(self, error: BaseException) -> None:
         """See `Context.report`."""

@@ -51,6 +51,7 @@ class Hosted:
         gone: Callable[[int], None],
     ) -> None:
         self.number = load.module
+        self._filters = load.filters
         self._load, self._descriptors = load, descriptors
         self._shared, self._dispatcher, self._call_soon, self._gone = shared, dispatcher, call_soon, gone
         self._state = State.STARTING
@@ -82,6 +83,16 @@ class Hosted:
             self._could_not("start", error)
             return
         self._started(None)
+
+    def give(self, filters: tuple[int, ...]) -> None:
+        """Give it the packets of these filters from now on, and of no others."""
+        self._filters = filters
+        if self.context is not None:
+            self.context.packet_filter = filters[0] if filters else 0
+        if self._state is State.RUNNING and self._handler is not None:
+            self._dispatcher.detach(self.number)
+            for number in filters:
+                self._dispatcher.attach(number, self._handler)
 
     def end(self) -> None:
         """Stop it; says `Unloaded` when nothing of it is left."""
@@ -164,9 +175,7 @@ class Hosted:
             self._could_not("start", error)
             return
         self._state = State.RUNNING
-        if self._handler is not None:
-            for number in self._load.filters:
-                self._dispatcher.attach(number, self._handler)
+        self.give(self._filters)
         self._shared.reports.send(Loaded(self.number))
 
     def _could_not(self, where: str, error: BaseException) -> None:

@@ -21,6 +21,7 @@ from netserv.container.messages import (
     AttachRing,
     Connected,
     Failed,
+    Filters,
     Load,
     Log,
     Metrics,
@@ -191,6 +192,9 @@ class Runtime:
                 self._attach(descriptors)
             case Load():
                 self._load(message, descriptors)
+            case Filters(module=module, filters=filters):
+                if module in self._modules:
+                    self._modules[module].give(filters)
             case Unload(module=module):
                 if module in self._modules:
                     self._modules[module].end()

@@ -1,0 +1,65 @@
+"""`netserv run`: be a node until stopped, say what matters, and tell the service manager."""
+
+import argparse
+import logging
+import signal
+
+import msgspec
+import trio
+
+from mdht.http_io import listening_address
+from mdht.metrics_http import MetricsServer
+from mdht.service_manager import of_this_process
+from netserv.cli_daemon import ready_line
+from netserv.controller.config import load_config
+from netserv.errors import NetservError
+from netserv.node import Node, open_node
+from netserv.signaling.prometheus import exposition
+
+log = logging.getLogger(__name__)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Be a node until cancelled.
+
+    Raises:
+        NetservError: the settings are wrong, or it cannot begin.
+    """
+    config = load_config(options.file)
+    if options.state_dir is not None:
+        config = msgspec.structs.replace(
+            config, daemon=msgspec.structs.replace(config.daemon, state_dir=options.state_dir)
+        )
+    async with open_node(config) as node, trio.open_nursery() as nursery:
+        if config.metrics is not None:
+            server = MetricsServer(lambda: exposition(node.daemon.status()), "netserv")
+            log.info("metrics at %s", await nursery.start(server.serve, listening_address(config.metrics)))
+        await nursery.start(_reread_on_hangup, node, options)
+        status = node.daemon.status()
+        if options.json:
+            print(msgspec.json.encode(status).decode(), flush=True)
+        else:
+            print(f"{ready_line(status)}, packets by {node.plane.name}", flush=True)
+        nursery.start_soon(of_this_process().report, lambda: headline(node))
+        await trio.sleep_forever()
+    return 0  # not reached: only cancelling ends it
+
+
+def headline(node: Node) -> str:
+    """One line for `systemctl status`."""
+    described = node.described()
+    active = sum(module["state"] == "active" for module in described["modules"])
+    return f"{active} modules, {len(described['containers'])} containers, packets by {described['plane']}"
+
+
+async def _reread_on_hangup(
+    node: Node, options: argparse.Namespace, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _number in signals:
+            try:
+                node.change(load_config(options.file))
+                log.info("read again: %d publishers", len(node.config.policy.publishers))
+            except NetservError as error:
+                log.error("%s; what was read before stays", error)  # noqa: TRY400 - its text says all
