@@ -35,7 +35,7 @@ class Connects:
         """
         if len(self._waiting) >= WAITING_MAX:
             raise UnreachableError(f"more than {WAITING_MAX} connections are being made; try again later")
-        if not 1 <= port <= 65_535 or not 0 < len(host) <= HOST_MAX:
+        if not 1 <= port <= 65_535 or not 0 < len(host) <= HOST_MAX or not host.isascii():
             raise UnreachableError(f"{host[:80]!r} port {port} is no place to connect to")
         number, waiting = next(self._numbers), _Waiting()
         self._waiting[number] = waiting

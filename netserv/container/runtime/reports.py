@@ -65,17 +65,22 @@ class Reports:
             frames.send(self._control, message)
         except BlockingIOError:
             return False
-        except (NetservError, OSError):
-            return True  # the node has gone, as the next read of the packet thread says
+        except (NetservError, OSError, ValueError):
+            return True  # the node has gone, as the next read of the packet thread says; or it cannot be encoded
         return True
+
+
+def plain(text: str) -> str:
+    """A text that can be encoded: a module's may have halves of characters."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def failure_text(error: BaseException) -> str:
     """The end of a traceback, which is where the cause stands."""
     try:
-        text = "".join(traceback.format_exception(error, limit=-6))
-    except Exception:  # its text is a module's code, and may fail too
-        text = f"{type(error).__name__}, whose text cannot be had"
+        text = plain("".join(traceback.format_exception(error, limit=-6)))
+    except BaseException:  # its text is a module's code, and may fail too, or want to end the process
+        text = "an error whose text cannot be had"
     return text[-TEXT_MAX:].strip()
 
 
@@ -151,4 +156,4 @@ class LogFrames(logging.Handler):
             text = self.format(record)
         except Exception as error:  # arguments that do not fit the text
             text = f"a line that cannot be put together: {error}"
-        self._reports.send(Log(self._module, record.levelname.lower(), text[:LINE_MAX]))
+        self._reports.send(Log(self._module, plain(record.levelname[:16].lower()), plain(text[:LINE_MAX])))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from netserv.errors import LocalProtocolError
@@ -74,10 +75,12 @@ class Metrics:
 
     def values(self) -> dict[str, float]:
         """What there is now. What a function raises leaves its counter out."""
-        found = {name: metric.value for name, metric in list(self._kept.items())}
-        for name, function in list(self._asked.items()):
+        asked: list[tuple[str, Callable[[], float]]] = [*self._asked.items()]
+        asked += [(name, partial(getattr, metric, "value")) for name, metric in list(self._kept.items())]
+        found: dict[str, float] = {}
+        for name, function in asked:
             try:
-                found[name] = float(function())
+                found[name] = float(function())  # a module may have put anything there
             except Exception:  # noqa: S112 - a counter is not worth more
                 continue
         return found

@@ -91,6 +91,9 @@ def test_a_packet_may_be_changed_in_place(box: Box) -> None:
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("import os; os.kill", "process returned NoneType"),
         ("return self.process(packet)", "RecursionError"),
+        ("raise ValueError('\\ud800')", "\\ud800"),
+        ("raise type('E', (Exception,), {'__str__': lambda self: exit()})", "E"),
+        ("raise type('E', (Exception,), {'__cause__': property(lambda self: exit())})", "whose text cannot be had"),
     ],
 )
 def test_a_module_that_fails_leaves_the_packet_to_its_policy(box: Box, body: str, why: str) -> None:
@@ -332,6 +335,7 @@ def test_a_module_knows_itself(box: Box) -> None:
         context.log.error("%d")
         context.log.error("x" * 10_000)
         context.log.error("%d", "no number")
+        context.log.error("half \\ud800")
     def process(self, packet): return ACCEPT
     """
     box.run(1, HEAD + "class M(A):" + text, properties={"a": "b"}, name="com.example.M", version="1.2")
@@ -339,6 +343,7 @@ def test_a_module_knows_itself(box: Box) -> None:
     assert box.hear(Log).text == "%d"
     assert len(box.hear(Log).text) == 4_096
     assert "cannot be put together" in box.hear(Log).text
+    assert box.hear(Log).text == "half \\ud800"
     assert Path("storage/com.example.M/kept").read_text() == "x"
 
 
