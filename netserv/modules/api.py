@@ -96,11 +96,11 @@ class Activator:
     def start(self, context: "Context") -> Any:
         """Begin; may be `async`. Packets come and the installation counts as done once it has returned.
 
-        It has 30 s. What it raises makes the installation fail, with the text for the publisher.
+        It has 8 s. What it raises makes the installation fail, with the text for the publisher.
         """
 
     def stop(self) -> Any:
-        """End; may be `async`, and has 5 s. Timers, tasks, sockets and services of the module end by themselves."""
+        """End; may be `async`, and has 1.5 s. Timers, tasks, sockets and services of the module end by themselves."""
 
 
 class Timer(Protocol):

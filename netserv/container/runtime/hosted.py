@@ -15,9 +15,10 @@ from netserv.container.runtime.dispatcher import Dispatcher, Handler
 from netserv.container.runtime.loading import ModuleSpace
 from netserv.container.runtime.reports import failure_text
 
-START_S: Final = 30.0
-"For an asynchronous `start`."
-STOP_S: Final = 5.0
+START_S: Final = 8.0
+"For an asynchronous `start`; the node ends the container of one that takes 10."
+STOP_S: Final = 1.5
+"The node waits for 2."
 
 
 class State(Enum):

@@ -209,7 +209,9 @@ class Connection:
     def __init__(self, stream: trio.SocketStream, limits: Limits, answer: Handler) -> None:
         self._stream, self._limits, self._answer = stream, limits, answer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_MAX)
-        self._peer = str(stream.socket.getpeername()[0]) if stream.socket.family != trio.socket.AF_UNIX else "local"
+        unix = stream.socket.family == trio.socket.AF_UNIX
+        # A socket for both families has IPv4 addresses as `::ffff:10.0.0.1`.
+        self._peer = "local" if unix else str(stream.socket.getpeername()[0]).removeprefix("::ffff:")
 
     async def run(self) -> None:
         """Answer until the client goes, or its time is over."""

@@ -168,8 +168,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def listening() -> tuple[socket.socket, int]:
-    """A listening socket on the loopback interface, and its port."""
-    opened = socket.create_server(("127.0.0.1", 0))
+    """A listening socket of the loopback interface, of the kind that nodes hand out, and its port."""
+    opened = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     return opened, opened.getsockname()[1]
 
 

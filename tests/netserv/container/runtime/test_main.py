@@ -11,6 +11,7 @@ import pytest
 
 from netserv.container.messages import Failed, Loaded, Log, Ping, Pong, Unload, Unloaded
 from netserv.container.runtime.dispatcher import FAILED
+from netserv.container.runtime.main import SWITCH_S
 from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, INJECT
 from netserv.modules.packets import UDP
 from tests.netserv.container.runtime.boxes import Box, until
@@ -478,6 +479,8 @@ def test_a_busy_server_does_not_hold_up_a_ping(box: Box) -> None:
             await trio.lowlevel.checkpoint()
     """
     box.run(1, HEAD + "class M(A):" + text, kind="server")
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+    assert SWITCH_S <= 0.0001, "the packet thread asks for the interpreter several times for each batch"
     for number in range(20):
         box.say(Ping(number))
         assert box.hear(Pong) == Pong(number)
