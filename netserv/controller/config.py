@@ -13,7 +13,7 @@ import msgspec
 
 from mdht.signing import public_key_from
 from netserv.container.installation import Account, Limits
-from netserv.controller.http_process import NOBODY, HttpRules
+from netserv.controller.http_process import UID, HttpRules
 from netserv.controller.policy import ALL_FAILURES, BUNDLE_BYTES_MAX, TTL_MAX_S, Caps, Policy, PublisherRules, Way
 from netserv.errors import LocalProtocolError
 from netserv.forwarding.filters import Prefix
@@ -98,7 +98,7 @@ class _Download(_Table, frozen=True):
     quiet_s: Seconds = 10.0
     redirects: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
     authorities: str | None = None
-    uid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = NOBODY
+    uid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = UID
 
 
 class _Discovery(_Table, frozen=True):

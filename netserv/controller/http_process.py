@@ -7,6 +7,7 @@ decided here; the process is ended when its time is over.
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -19,14 +20,15 @@ import msgspec
 import trio
 
 from netserv.controller import fetch_child
+from netserv.controller.fetch_filter import download_filter
 from netserv.errors import NetservError, SystemRefusedError
 from netserv.forwarding.filters import Prefix
 from netserv.signaling.nslp.codes import Code
 
 log = logging.getLogger(__name__)
 
-NOBODY: Final = 65_534
-"Runs nothing else that matters, and owns no file."
+UID: Final = 0x4E53_4654
+"User and group of the processes: NSFT, far above what accounts have, so that nothing else runs as it."
 PROCESSES_MAX: Final = 8
 "At a time: half a minute of eight slow servers; 15 MB each."
 OF_PUBLISHER_MAX: Final = 2
@@ -63,7 +65,7 @@ class HttpRules(msgspec.Struct, frozen=True, kw_only=True):
     "To the same host."
     authorities: Path | None = None
     "Certificates by which servers are verified, PEM; None: those of the system."
-    uid: int = NOBODY
+    uid: int = UID
     "User and group of the processes."
 
 
@@ -107,7 +109,11 @@ class HttpProcesses:
         self._own_addresses = own_addresses
         self._all = trio.CapacityLimiter(PROCESSES_MAX)
         self._publishers: dict[str, tuple[trio.CapacityLimiter, list[None]]] = {}
-        self._source = Path(fetch_child.__file__).read_text(encoding="utf-8")
+        self._words = (
+            Path(fetch_child.__file__).read_text(encoding="utf-8"),
+            str(rules.uid if os.geteuid() == 0 else 0),
+            download_filter(platform.machine()).hex(),
+        )
         self._spare: trio.Process | None = None
         self._taken = trio.Event()
         self._authorities = "" if rules.authorities is None else _text(rules.authorities)
@@ -116,7 +122,7 @@ class HttpProcesses:
         """Have a process ready for the next request, whose start it need not wait for, until cancelled."""
         while True:
             try:
-                process = self._spare = await _started(self._source, self._rules.uid)
+                process = self._spare = await _started(self._words)
             except SystemRefusedError as error:
                 log.warning("%s", error)
                 await trio.sleep(PAUSE_S)
@@ -135,7 +141,7 @@ class HttpProcesses:
         process, self._spare = self._spare, None
         self._taken.set()
         if process is None:
-            process = await _started(self._source, self._rules.uid)
+            process = await _started(self._words)
         try:
             if process.stdio is None:
                 raise SystemRefusedError("a process for a download has no pipes")
@@ -243,11 +249,10 @@ class _Frames:
         return taken
 
 
-async def _started(source: str, uid: int) -> trio.Process:
-    other = str(uid if os.geteuid() == 0 else 0)
+async def _started(words: tuple[str, ...]) -> trio.Process:
     try:
         return await trio.lowlevel.open_process(
-            [sys.executable, "-I", "-S", "-c", source, other],
+            [sys.executable, "-I", "-S", "-c", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

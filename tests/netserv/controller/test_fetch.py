@@ -1,22 +1,30 @@
 """Downloads from real servers, well-behaved and hostile (abuse cases 20 and 21); loopback is opened by the rules."""
 
+import datetime as dt
 import gzip
 import hashlib
 import os
+import platform
+import ssl
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdht.signing import SigningKey
 from netserv.controller import fetch_child
 from netserv.controller.effects import Fetch
 from netserv.controller.fetch import fetch
-from netserv.controller.http_process import HttpError, HttpProcesses, HttpRules, HttpTask
+from netserv.controller.fetch_filter import download_filter
+from netserv.controller.http_process import UID, HttpError, HttpProcesses, HttpRules, HttpTask
 from netserv.controller.spool import Spool
 from netserv.signaling.nslp.codes import Code
 from tests.netserv.controller.strange_servers import Server, redirect, response, serving
@@ -196,9 +204,10 @@ async def test_a_process_without_privileges_does_it(spool: Spool) -> None:
 
     async with serving(looks) as server:
         await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
-    assert seen["Uid"].split() == seen["Gid"].split() == ["65534"] * 4
+    assert seen["Uid"].split() == seen["Gid"].split() == [str(UID)] * 4
     assert not seen["Groups"].strip()
     assert seen["NoNewPrivs"] == "1"
+    assert seen["Seccomp"] == "2"
     assert int(seen["CapEff"], 16) == int(seen["CapPrm"], 16) == int(seen["CapAmb"], 16) == 0
     limits = {line[:26].strip(): line[26:].split()[0] for line in seen["limits"].splitlines()}
     assert limits["Max file size"] == limits["Max processes"] == limits["Max core file size"] == "0"
@@ -214,6 +223,40 @@ def look_at_child() -> dict[str, str]:
 def children(parent: int | str = "self") -> Iterator[int]:
     for task in Path(f"/proc/{parent}/task").iterdir():
         yield from map(int, (task / "children").read_text().split())
+
+
+@asynccontextmanager
+async def serving_tls(directory: Path) -> AsyncIterator[tuple[str, Path]]:
+    """URL of a server with a certificate of its own for `localhost`, and the file of that."""
+    key = SigningKey.generate()
+    begins = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    certificate = directory / "certificate.pem"
+    certificate.write_bytes(key.certificate("localhost", begins=begins, ends=begins + dt.timedelta(days=2)))
+    (directory / "key.pem").write_bytes(key.pem())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, directory / "key.pem")
+
+    async def answer(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.receive_some(65_536)
+            await stream.send_all(response(BUNDLE))
+            await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1", https_compatible=True)
+        nursery.start_soon(trio.serve_listeners, answer, listeners)
+        yield f"https://localhost:{listeners[0].transport_listener.socket.getsockname()[1]}/", certificate
+        nursery.cancel_scope.cancel()
+
+
+async def test_certificates_are_verified(spool: Spool, tmp_path: Path) -> None:
+    async with serving_tls(tmp_path) as (url, certificate):
+        trusting = msgspec.structs.replace(LOOPBACK, authorities=certificate)
+        assert "certificate verify failed" in str(await refused(wish(url), spool))
+        numeric = wish(url.replace("localhost", "127.0.0.1"))
+        assert "certificate verify failed" in str(await refused(numeric, spool, trusting))
+        await fetch(wish(url), HttpProcesses(trusting), spool)
+    assert spool.path(DIGEST).read_bytes() == BUNDLE
 
 
 async def test_a_process_that_is_ready_is_used_and_another_one_made_ready(spool: Spool) -> None:
@@ -232,6 +275,42 @@ async def test_a_process_that_is_ready_is_used_and_another_one_made_ready(spool:
         assert http._spare is not first
         nursery.cancel_scope.cancel()
     assert not list(children())
+
+
+ATTEMPTS = {
+    "nothing": "pass",
+    "reading": "open('/etc/hosts')",
+    "an address": "socket.getaddrinfo('localhost', 80)",
+    "a file": "open('/tmp/made-by-a-download', 'w')",
+    "a directory": "os.mkdir('/tmp/made-by-a-download')",
+    "a link": "os.symlink('/etc/passwd', '/tmp/made-by-a-download')",
+    "a process": "os.fork()",
+    "a program": "os.execv('/bin/true', ['true'])",
+    "a signal to another": "os.kill(os.getppid(), 0)",
+    "a raw socket": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
+    "a socket of vsock": "socket.socket(40, socket.SOCK_STREAM)",
+    "memory that is code": "mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)",
+    "a listening socket": "socket.create_server(('127.0.0.1', 0))",
+    "root": "os.setuid(0)",
+    "a namespace": "1 / (1 + ctypes.CDLL(None).unshare(0x10000000))",  # which says -1 when it is refused
+    "the node's memory": "open(f'/proc/{os.getppid()}/mem', 'rb')",
+}
+
+
+@pytest.mark.parametrize("what", ATTEMPTS)
+def test_what_a_download_does_not_need_it_cannot(what: str) -> None:
+    source = Path(fetch_child.__file__).read_text(encoding="utf-8")
+    calls = download_filter(platform.machine()).hex()
+    # The walls are those of the process; what follows is what an attacker would do who has taken it over.
+    attempt = f"confine(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))\n{ATTEMPTS[what]}\nos.write(1, b'done')\n"
+    code = source.replace('if __name__ == "__main__":\n    main()', f"import mmap\n{attempt}")
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(UID), calls], capture_output=True, check=False)
+    if what in {"nothing", "reading", "an address"}:  # the harmless twins
+        assert done.stdout == b"done", done.stderr
+        return
+    assert not done.stdout, what
+    assert b"Error" in done.stderr
+    assert not Path("/tmp/made-by-a-download").exists()
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -285,7 +364,7 @@ async def test_the_node_believes_nothing_of_the_process(spool: Spool, monkeypatc
         ("", "ended"),
         ("import time; time.sleep(60)", "not done within"),
     ):
-        monkeypatch.setattr(http, "_source", source)
+        monkeypatch.setattr(http, "_words", (source,))
         with pytest.raises(HttpError, match=said):
             await http.request(task, "alice", lambda _data: None)
     assert not list(children())
