@@ -40,7 +40,7 @@ enum { HEADER_BYTES = 4096, DESCRIPTOR_BYTES = 16, MAGIC = 0x4E535231 };
 enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64, BROKER_SLEEPS = 80 };
 enum { SLOTS_MAX = 16384, SLOT_BYTES_MAX = 65536 };
 enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, NEXT_MAX = 64 };
-enum { BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
+enum { WAKE_AT = 128, /* packets that wait for others at most */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
 enum { FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
@@ -317,7 +317,8 @@ struct ring {
     struct packet **holds; /* by slot; NULL where the deadline is over */
     struct packet *first, *last;
     uint64_t woken_at;
-    bool unwoken, deaf;
+    uint32_t unwoken; /* packets that it was not woken for */
+    bool deaf;
     uint64_t foreign, rubbish, late;
 };
 
@@ -465,7 +466,7 @@ static void wake_box(struct ring *ring, uint64_t now) {
     /* Full of wake-ups, or the container is gone: nothing to be done about it. */
     (void)!send(ring->wake_fd, "\1", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     ring->woken_at = now;
-    ring->unwoken = false;
+    ring->unwoken = 0;
 }
 
 static void unlink_packet(struct packet *packet) {
@@ -509,7 +510,7 @@ static bool post(Engine *self, struct ring *ring, struct packet *packet, const u
     else
         ring->first = packet;
     ring->last = packet;
-    ring->unwoken = true;
+    ring->unwoken++;
     return true;
 }
 
@@ -1171,8 +1172,8 @@ static uint64_t attend(Engine *self, uint64_t now, uint64_t until) {
         if (ring->unwoken) {
             atomic_thread_fence(memory_order_seq_cst);
             if (!get(ring->memory, BOX_SLEEPS)) {
-                ring->unwoken = false;
-            } else if (now - ring->woken_at >= self->coalesce_ns) {
+                ring->unwoken = 0;
+            } else if (ring->unwoken >= WAKE_AT || now - ring->woken_at >= self->coalesce_ns) {
                 set(ring->memory, BOX_SLEEPS, 0);
                 wake_box(ring, now);
             } else if (ring->woken_at + self->coalesce_ns < until) {

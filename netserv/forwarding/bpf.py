@@ -23,6 +23,7 @@ _MAP_DELETE: Final = 3
 _PROGRAM_LOAD: Final = 5
 _TEST_RUN: Final = 10
 _LINK_CREATE: Final = 28
+_LIVE_FRAMES: Final = 1 << 1
 NATIVE: Final = 1 << 2
 "In the driver of the interface."
 GENERIC: Final = 1 << 1
@@ -134,6 +135,18 @@ def attach_xdp(program: int, interface: int, mode: int) -> int:
     """
     attributes = struct.pack("=IIII", program, interface, _XDP_ATTACH, mode)
     return _call(_LINK_CREATE, attributes, "a program of BPF is not attached")
+
+
+def run_live(program: int, frame: bytes, times: int) -> None:
+    """Run a program on copies of a frame as if they had come by an interface: what it redirects leaves.
+
+    Raises:
+        SystemRefusedError: the kernel (before 5.18) cannot.
+    """
+    given = ctypes.create_string_buffer(frame, len(frame))
+    head = struct.pack("=IIIIQQII", program, 0, len(frame), 0, _address(given), 0, times, 0)
+    tail = struct.pack("=IIQQIII", 0, 0, 0, 0, _LIVE_FRAMES, 0, min(times, 64))
+    _call(_TEST_RUN, head + tail, "frames are not sent by XDP")
 
 
 def run_xdp(program: int, frame: bytes) -> tuple[int, bytes]:
