@@ -1,7 +1,7 @@
 """One running container as the node sees it: its socket, its output, and whether it answers.
 
 The container may lie and may be silent. What it says is bounded by the pace at which it is read, and whether it lives
-is asked from outside: one that does not answer within `PONG_S` is killed.
+is asked from outside: one that stays silent is killed.
 """
 
 import os
@@ -18,10 +18,10 @@ from netserv.container.messages import FromContainer, Ping, Pong, Ready, ToConta
 from netserv.container.zygote_process import kill
 from netserv.errors import NetservError, RemoteProtocolError, UnreachableError
 
-PING_S: Final = 1.0
-PONG_S: Final = 5.0
-"Longest silence: longer than a quarter of a processor needs to load the largest module."
+_PINGS: Final = 5
+"Within the longest silence that is allowed."
 SAY_S: Final = 5.0
+END_S: Final = 0.5
 FRAMES_A_TURN: Final = 64
 TURN_S: Final = 0.01
 "At most 6,400 frames a second of one container are read; a container that says more waits, or loses its own words."
@@ -35,10 +35,11 @@ RUBBISH_MAX: Final = 16
 class Box:
     """A container from its start to its end."""
 
-    def __init__(self, control: socket.socket, output: int, process: int) -> None:
+    def __init__(self, control: socket.socket, output: int, process: int, pong_s: float) -> None:
         control.setblocking(False)
         os.set_blocking(output, False)
         self._control, self._output, self.process = control, output, process
+        self._pong_s = pong_s
         self.ready = trio.Event()
         "Its walls have been tested, or it has said why not."
         self.walls: dict[str, bool] = {}
@@ -76,8 +77,8 @@ class Box:
 
     def end(self, why: str) -> None:
         """Kill it."""
-        self.why = self.why or why
         if not self.ended.is_set() and not self._closed:
+            self.why = self.why or why
             kill(self.process)
 
     def gone(self, status: int) -> None:
@@ -125,6 +126,8 @@ class Box:
                         self.end("what it says makes no sense")
                     continue
                 if received is None:
+                    with trio.move_on_after(END_S):  # the zygote tells how it has ended, if it has
+                        await self.ended.wait()
                     self.end("it has closed its socket")
                     return
                 self._note(received)
@@ -159,12 +162,12 @@ class Box:
             self.ping_number += 1
             with suppress(NetservError):
                 await self.say(Ping(self.ping_number))
-            waited = 0.0
-            while waited < PONG_S and (waited < PING_S or self.pong_number != self.ping_number):
-                await trio.sleep(PING_S / 4)
-                waited += PING_S / 4
-            if self.pong_number != self.ping_number:
-                self.end(f"it has not answered for {PONG_S:g} s")
+            for _ in range(_PINGS):
+                await trio.sleep(self._pong_s / _PINGS)
+                if self.pong_number == self.ping_number:
+                    break
+            else:
+                self.end(f"it has not answered for {self._pong_s:g} s")
                 return
 
 

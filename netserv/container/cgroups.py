@@ -198,14 +198,12 @@ class Group:
         else:
             yield "cpu", "cpu.max", f"{quota} {PERIOD_US}"
         yield "pids", "pids.max", str(limits.pids)
+        if self._places.get("cpuacct", self._places["cpu"]) != self._places["cpu"]:
+            yield "cpuacct", "notify_on_release", "0"  # counts, and limits nothing
 
     def open(self) -> list[int]:
         """A directory for each of `walls`, for the process that is to enter them."""
         return [os.open(self._places[wall.wall], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for wall in self.walls]
-
-    def extra(self) -> list[Path]:
-        """Groups that count and limit nothing."""
-        return [path for name, path in self._places.items() if name not in CONTROLLERS]
 
     def usage(self) -> Usage:
         """What the container uses now; zeros once its groups are gone."""

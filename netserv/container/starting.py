@@ -121,7 +121,7 @@ class Starter:
             theirs.close()
             for descriptor in (writing, *directories):
                 os.close(descriptor)
-        return Box(ours, reading, process)
+        return Box(ours, reading, process, self._config.pong_s)
 
     def _ended(self, slot: int, status: int) -> None:
         for publisher in self._publishers():

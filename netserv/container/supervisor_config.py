@@ -28,6 +28,8 @@ class SupervisorConfig(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float = 10.0
     "Longest time until a module has started."
     unload_s: float = 2.0
+    pong_s: float = 5.0
+    "Longest silence of a container: more than a quarter of a processor needs to import the largest module."
     runtime: str = "netserv.container.runtime.main"
     "Module whose `run(control)` a container runs."
     runtime_directories: tuple[Path, ...] = ()

@@ -12,7 +12,7 @@ class GroupWall(msgspec.Struct, frozen=True):
     """A control group to join, and how its limit is read back."""
 
     wall: str
-    "`memory`, `cpu` or `pids`."
+    "`memory`, `cpu` or `pids`; `cpuacct`, which only counts."
     file: str
     value: str
 

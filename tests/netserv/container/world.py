@@ -1,8 +1,9 @@
 """Containers for tests: a supervisor whose runtime carries out Python text, and what is seen of it from outside."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -67,5 +68,16 @@ async def next_event(supervisor: Supervisor, kind: type[Event]) -> Any:
     raise AssertionError
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what only another process can bring about."""
+    with trio.fail_after(PATIENCE_S):
+        while not holds():  # noqa: ASYNC110 - the kernel sends no event
+            await trio.sleep(0.01)
+
+
 def limits(**changes: Any) -> Limits:
     return Limits(**changes)
+
+
+def account(name: str, *, connects: tuple[str, ...] = (), **more: Any) -> Account:
+    return Account(name=name, connects=tuple(ip_network(prefix) for prefix in connects), **more)

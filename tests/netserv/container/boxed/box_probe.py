@@ -1,5 +1,6 @@
 """A runtime for tests: carries out the Python text that it is given, in the confined container."""
 
+import errno
 import socket
 import threading
 import traceback
@@ -23,11 +24,24 @@ def run(control: socket.socket) -> None:
                 close_all(descriptors)
 
 
+def attempt(function: object, *arguments: object) -> str:
+    """`done`, or the name of the error."""
+    try:
+        function(*arguments)  # type: ignore[operator]
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, str(error))
+    except BaseException as error:
+        return type(error).__name__
+    return "done"
+
+
 def _do(control: socket.socket, load: Load, descriptors: list[int]) -> None:
     names = {
         "control": control,
         "load": load,
         "descriptors": descriptors,
+        "attempt": attempt,
+        "send": send,
         "say": lambda text: send(control, Log(module=load.module, level="info", text=str(text))),
     }
     try:
