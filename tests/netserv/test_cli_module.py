@@ -61,6 +61,16 @@ def test_a_bundle_is_signed_apart_from_building_it(capsys: pytest.CaptureFixture
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("action", ["", "new", "build", "sign", "verify", "show"])
+def test_every_action_has_help_with_examples(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["module", *action.split(), "--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert f"usage: netserv module {action}".rstrip() in said
+    assert not action or f"  netserv module {action} " in said
+
+
 def test_people_read_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["module", "new", "Hello"]) == 0
     assert main(["module", "build", "hello", "--key", "alice.pem"]) == 0
