@@ -1,8 +1,8 @@
 """How fast packets go through modules, as a ratio to a plain router with netfilter rules in the same run.
 
-A generator in the kernel (XDP live frames) sends, a router in its own namespace forwards, an interface counts. All of it
-runs on one processor, the generator only when nobody else has something to do, so that little is lost. Rates are packets
-per second of the processor time of all that takes part, the generator included: who else uses the machine does not
+A generator in the kernel (XDP live frames) sends, a router in its own namespace forwards, an interface counts. All of
+it runs on one processor, the generator only when nobody else has something to do, so that little is lost. Rates are
+packets per second of the processor time of all that takes part, the generator included: who else uses the machine does not
 matter much. Rounds of all configurations follow each other; medians are shown.
 
     python -m tools.bench_packetpath [--rounds 5] [--seconds 1] [--bytes 64,340] [--only xdp] [--json]
@@ -249,14 +249,17 @@ class Scene:
             lab.run([*lab.entry(self.router), "iptables", *rule.split()])
 
     def words(self, namespace: str, *arguments: str) -> list[str]:
+        """The words that run a part of this benchmark in a namespace."""
         mine = [sys.executable, "-m", "tools.bench_packetpath", *arguments]
         return [*self.lab.entry(namespace), "taskset", "-c", str(self.processor), *mine]
 
     def run(self, namespace: str, *arguments: str) -> str:
+        """Run a part of it to its end; what it printed."""
         return self.lab.run(self.words(namespace, *arguments), env=self.environment, timeout=60).stdout
 
     @property
     def environment(self) -> dict[str, str]:
+        """Of its parts."""
         return environment(self.lab.directory, "") | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
     def measure(self, plane: str, module: str, seconds: float, size: int) -> dict[str, float]:

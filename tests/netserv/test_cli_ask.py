@@ -82,7 +82,7 @@ async def work(duration_s: float) -> str:
 
 
 async def test_a_person_who_waits_is_told_for_what(clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await cli_ask._waited_for("the nodes", work(8.0)) == "done"
+    assert await cli_ask.waited_for("the nodes", work(8.0)) == "done"
     assert capsys.readouterr().err.splitlines() == [
         "netserv: waiting for the nodes, 2 s",
         "netserv: waiting for the nodes, 7 s",
@@ -93,12 +93,12 @@ async def test_on_a_terminal_the_line_is_overwritten_and_taken_away(
     clock: MockClock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    await cli_ask._waited_for("the nodes", work(3.5))
+    await cli_ask.waited_for("the nodes", work(3.5))
     assert capsys.readouterr().err == (
         "\rnetserv: waiting for the nodes, 2 s\rnetserv: waiting for the nodes, 3 s\r\x1b[K"
     )
 
 
 async def test_a_quick_answer_comes_without_a_word(clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
-    await cli_ask._waited_for("the nodes", work(1.0))
+    await cli_ask.waited_for("the nodes", work(1.0))
     assert capsys.readouterr().err == ""
