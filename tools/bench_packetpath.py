@@ -2,8 +2,8 @@
 
 A generator in the kernel (XDP live frames) sends, a router in its own namespace forwards, an interface counts. All of
 it runs on one processor, the generator only when nobody else has something to do, so that little is lost. Rates are
-packets per second of the processor time of all that takes part, the generator included: who else uses the machine does not
-matter much. Rounds of all configurations follow each other; medians are shown.
+packets per second of the processor time of all that takes part, the generator included: who else uses the machine does
+not matter much. Rounds of all configurations follow each other; medians are shown.
 
     python -m tools.bench_packetpath [--rounds 5] [--seconds 1] [--bytes 64,340] [--only xdp] [--json]
 """
