@@ -150,7 +150,7 @@ def _monitor(counts: dict[tuple[bytes, int], int]) -> Callable[[BoxEnd], None]:
 def _keep_alive(box: BoxEnd) -> None:
     answer = box.answer
     for slot, _, view in box.take(256):
-        if view[28:35] == b"NOTIFY ":
+        if view[28:35] == memoryview(b"NOTIFY "):
             reply = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP client\r\nCSeq: 1 NOTIFY\r\n\r\n"
             room, size = box.room(slot), 28 + len(reply)
             ends, ports = view[12:20].tobytes(), view[20:24].tobytes()

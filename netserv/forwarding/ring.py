@@ -23,7 +23,7 @@ import socket
 import struct
 from collections import deque
 from contextlib import suppress
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from netserv.errors import LocalProtocolError, RemoteProtocolError
 
@@ -292,8 +292,10 @@ class PythonBoxEnd:
             self._free.append(self._injected.popleft()[1])
 
 
-BoxEnd: type[PythonBoxEnd]
-try:
-    from netserv.forwarding._packetpath import BoxEnd  # type: ignore[assignment] # the same in C
-except ImportError:  # installed without a compiler
-    BoxEnd = PythonBoxEnd
+if TYPE_CHECKING:
+    BoxEnd: TypeAlias = PythonBoxEnd
+else:
+    try:
+        from netserv.forwarding._packetpath import BoxEnd  # the same in C
+    except ImportError:
+        BoxEnd = PythonBoxEnd

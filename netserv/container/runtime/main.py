@@ -40,7 +40,7 @@ from netserv.container.runtime.reports import Reports, failure_text
 from netserv.container.runtime.servers import ServerThread
 from netserv.container.runtime.services import Registry
 from netserv.errors import RemoteProtocolError
-from netserv.forwarding.ring import BoxEnd, PythonBoxEnd
+from netserv.forwarding.ring import BoxEnd
 
 BATCH_MAX: Final = 128
 "Packets before the first of them is answered: at 10 us for each 1.3 ms, well below a deadline of 5 ms."
@@ -84,7 +84,7 @@ class Runtime:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._calls: deque[Callable[[], None]] = deque()
         self._thread = threading.get_ident()
-        self._end: PythonBoxEnd | None = None
+        self._end: BoxEnd | None = None
         self._end_descriptors: list[int] = []
         self._more = False
         "Packets wait that the ring's descriptor does not tell of."
