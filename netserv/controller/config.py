@@ -104,7 +104,6 @@ class _Download(_Table, frozen=True):
 class _Discovery(_Table, frozen=True):
     advertise: bool = False
     policy: str | None = None
-    locate_modules: bool = False
 
 
 class _Blocks(_Table, frozen=True):
@@ -132,14 +131,12 @@ class _Publisher(_Table, frozen=True):
 
 
 class DiscoveryConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How the node is found, and what it looks for."""
+    """How the node is found."""
 
     advertise: bool = False
     "Tell others of the node by `netserv_discovery`."
     policy: Path | None = None
     "What is told where; None: as discovery has it."
-    locate_modules: bool = False
-    "Look for modules that others depend on and that are not here."
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,9 +193,7 @@ def read_config(text: str) -> NodeConfig:
         daemon=_daemon(node, signaling),
         policy=_policy(node, tables),
         http=_http(_converted("download", tables.get("download", {}), _Download)),
-        discovery=DiscoveryConfig(
-            advertise=discovery.advertise, policy=_path(discovery.policy), locate_modules=discovery.locate_modules
-        ),
+        discovery=DiscoveryConfig(advertise=discovery.advertise, policy=_path(discovery.policy)),
         plane=node.plane,
         metrics=node.metrics,
     )

@@ -1,4 +1,4 @@
-"""The controller as the NSLP sees it: answers go back at once, effects to whoever performs them."""
+"""The controller as signalling sees it: answers go back at once, effects to whoever performs them."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import msgspec
 
 from netserv.controller.controller import Controller
 from netserv.controller.effects import Effect
+from netserv.controller.jobs import Job
+from netserv.controller.states import State
 from netserv.signaling.handler import NodeFacts
 from netserv.signaling.nslp.codes import NslpError
 from netserv.signaling.nslp.handling import Answer, Arrival
@@ -16,40 +18,65 @@ from netserv.signaling.nslp.requests import Request, method_of
 
 
 class ControllerHandler:
-    """A `Handler` of the NSLP.
+    """A handler for the daemon of a node that runs modules.
 
     Args:
         controller: decides.
         perform: takes effects, quickly and without waiting.
+        clock: that of the calls, s; for how long modules have left.
     """
 
-    def __init__(self, controller: Controller, perform: Callable[[list[Effect]], None]) -> None:
+    capabilities: tuple[str, ...] = ("signalling", "modules")
+    "Told by PROBE; the node adds what it has."
+
+    def __init__(
+        self, controller: Controller, perform: Callable[[list[Effect]], None], clock: Callable[[], float] | None = None
+    ) -> None:
         self.controller = controller
         self._perform = perform
-        self.capabilities: tuple[str, ...] = ("modules",)
-        "Of the node, beside signalling."
-        self.describe: Callable[[], dict[str, Any]] = dict
-        "Tells of modules, containers and packet path; the node puts its own here."
+        self._clock = clock
         self.answered: Counter[tuple[str, int]] = Counter()
         "By method and code, for metrics."
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Names of the publishers."""
+        """Names of the publishers, in order."""
         return tuple(sorted(self.controller.policy.publishers))
 
-    def described(self) -> dict[str, Any]:
-        """What the node tells of modules, containers and packet path."""
-        return self.describe()
-
     def look(self, facts: NodeFacts) -> None:
-        """Answer with these from now on, and say that this node runs modules."""
-        self.controller.facts = msgspec.structs.replace(
-            facts, state="runs modules", capabilities=(*facts.capabilities, *self.capabilities)
-        )
+        """Take newer facts of this machine, for probes."""
+        running = [key for key, slot in self.controller.lifecycle.slots.items() if _runs(slot.running)]
+        publishers = len({user for user, _ in running})
+        state = f"running {len(running)} modules of {publishers} publishers"
+        self.controller.facts = msgspec.structs.replace(facts, state=state, capabilities=self.capabilities)
 
     def take(self, publishers: Publishers) -> None:
-        """Nothing: those of this node stand in its own settings."""
+        """Nothing: a node has its publishers from `netserv.toml`, with what they may do."""
+
+    def described(self) -> dict[str, Any]:
+        """Modules, and how often was answered what."""
+        slots = self.controller.lifecycle.slots.values()
+        return {
+            "modules": [self._module(job) for slot in slots for job in slot.jobs()],
+            "answered": {f"{method} {code}": count for (method, code), count in sorted(self.answered.items())},
+            "stale_results": self.controller.lifecycle.stale,
+        }
+
+    def _module(self, job: Job) -> dict[str, Any]:
+        wanted = job.wanted
+        found: dict[str, Any] = {
+            "job": job.number,
+            "user": wanted.setup.user,
+            "module": str(wanted.setup.target),
+            "state": job.state.value,
+            "ttl_s": wanted.granted_s,
+            "authorization": wanted.way or "",
+        }
+        if self._clock is not None:
+            found["left_s"] = round(max(0.0, job.ends_at - self._clock()), 1)
+        if job.failure is not None:
+            found |= {"code": int(job.failure.code), "text": job.failure.text}
+        return found
 
     def keys_for(self, request: Request) -> tuple[bytes, ...]:
         """Keys of the publisher."""
@@ -70,3 +97,7 @@ class ControllerHandler:
     def refused(self, request: Request, arrival: Arrival, error: NslpError, now: float) -> None:  # noqa: ARG002
         """Count."""
         self.answered[method_of(request), int(error.code)] += 1
+
+
+def _runs(job: Job | None) -> bool:
+    return job is not None and job.state is State.ACTIVE

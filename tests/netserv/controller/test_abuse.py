@@ -11,6 +11,7 @@ from mdht.signing import SigningKey
 from netserv.controller.controller import Controller
 from netserv.controller.effects import CheckRoutability, Effect, Install, Notify, Remember
 from netserv.controller.handler import ControllerHandler
+from netserv.controller.policy import within
 from netserv.signaling.gist.addresses import packed
 from netserv.signaling.nslp import requests
 from netserv.signaling.nslp.codes import NslpError
@@ -22,7 +23,19 @@ from netserv.signaling.nslp.requests import Request
 from netserv.signaling.nslp.signing import signed
 from netserv.signaling.nslp.values import Flow, ModuleRef
 from tests.netserv.controller.test_controller import carry_out, state
-from tests.netserv.controller.wishes import ALICE, BOB, FLOW, KEYS, MONITOR, PASSWORD, policy, probe, remove, setup
+from tests.netserv.controller.wishes import (
+    ALICE,
+    BOB,
+    FLOW,
+    KEYS,
+    MONITOR,
+    PASSWORD,
+    policy,
+    probe,
+    publisher,
+    remove,
+    setup,
+)
 
 UNIX = 1_800_000_000.0
 
@@ -194,6 +207,30 @@ def test_packets_of_others_are_refused_and_nothing_is_begun(prefix: str) -> None
     door = Door()
     assert door.ask(wish(filter_dst=ip_network(prefix))) == 403
     assert not [effect for effect in door.effects if not isinstance(effect, Remember)]
+
+
+def test_everybodys_traffic_is_nobodys_whatever_the_rules_say() -> None:
+    rules = {"alice": publisher("alice", "0.0.0.0/0")}
+    door = Door(publishers=rules)
+    assert door.ask(wish(filter_dst=ip_network("0.0.0.0/0"))) == 403
+    assert door.ask(wish(filter_dst=ip_network("128.0.0.0/1"))) == 403, "with multicast and broadcast in it"
+    assert door.ask(wish(filter_dst=ip_network("10.2.0.0/16"))) == 202
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "inside"),
+    [
+        ("10.1.0.0/16", "10.1.0.0/16", True),
+        ("10.1.0.0/17", "10.1.0.0/16", True),
+        ("10.1.255.255/32", "10.1.0.0/16", True),
+        ("10.0.0.0/8", "10.0.0.0/16", False),
+        ("10.2.0.0/17", "10.1.0.0/16", False),
+        ("::/8", "0.0.0.0/8", False),
+        ("2001:db8::/48", "2001:db8::/32", True),
+    ],
+)
+def test_a_prefix_lies_in_another_as_a_whole(inner: str, outer: str, inside: bool) -> None:
+    assert within(ip_network(inner), ip_network(outer)) == inside
 
 
 def test_the_source_of_the_flow_has_to_be_the_publishers_as_well() -> None:

@@ -249,6 +249,16 @@ def test_a_module_that_its_container_gives_up_is_taken_away_and_told() -> None:
     assert state(made) is State.ACTIVE
 
 
+def test_a_module_that_its_container_gave_up_is_forgotten_when_its_time_is_over() -> None:
+    made = controller()
+    effects = install(made)
+    job = next(effect.job for effect in effects if isinstance(effect, Install))
+    carry_out(made, made.lifecycle.failed(job, Code.ERROR, "it raises", 5.0), 5.0)
+    assert made.lifecycle.tick(3_599.0) == []
+    made.lifecycle.tick(3_600.0)
+    assert not made.lifecycle.slots
+
+
 def test_what_others_say_of_a_failure_is_made_fit_for_a_line() -> None:
     made = controller()
     _, effects = ask(made, setup())
@@ -481,6 +491,8 @@ def test_a_refresh_that_shows_nothing_changes_nothing() -> None:
     assert state(made) is State.ACTIVE
     assert made.lifecycle.next_deadline() == 3_600.0
     assert not any(isinstance(effect, Record) for effect in effects)
+    assert ask(made, setup(filter_dst=far, password=f"{PASSWORD}2"), 110.0)[0] == 202, "another one may"
+    assert ask(made, setup(filter_dst=far, password=f"{PASSWORD}3"), 120.0)[0] == 429, "but one at a time"
 
 
 def test_probes_tell_how_a_module_stands_to_its_owner_alone() -> None:

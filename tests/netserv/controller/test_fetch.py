@@ -323,7 +323,7 @@ async def test_a_process_ends_with_its_node(asked: bool) -> None:
     code = (
         "import sys, trio; from tests.netserv.controller.test_fetch import *\n"
         "async def main():\n"
-        "    http = HttpProcesses(LOOPBACK)\n"
+        "    http = HttpProcesses(msgspec.structs.replace(LOOPBACK, quiet_s=60.0))\n"
         "    async with trio.open_nursery() as nursery:\n"
         "        if sys.argv[2]:\n"
         "            task = HttpTask(url=sys.argv[1], bytes_max=9, deadline_s=60.0)\n"

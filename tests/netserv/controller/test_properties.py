@@ -45,6 +45,8 @@ STEPS = st.one_of(
     st.tuples(st.just("probe"), st.sampled_from(USERS), MODULES),
     st.tuples(st.just("pass"), st.floats(0.0, 300.0)),
     st.tuples(st.just("result"), st.integers(0, 1_000), st.sampled_from((True, True, True, False))),
+    st.just(("settle",)),
+    st.just(("settle",)),
     st.tuples(st.just("died"), st.integers(0, 1_000)),
     st.tuples(st.just("restart"), st.floats(0.0, 100.0), st.floats(-1e6, 1e6), st.booleans()),
 )
@@ -119,6 +121,11 @@ class Node:
                 self.loaded[job] = made.key
                 self.take(life.installed(job, now))
 
+    def settle(self) -> None:
+        """All that is under way succeeds."""
+        while self.pending:
+            self.result(0, good=True)
+
     def died(self, which: int) -> None:
         jobs = [job for job in self.loaded if self.state_of(job) is State.ACTIVE]
         if jobs:
@@ -172,6 +179,7 @@ def perform(node: Node, step: tuple[Any, ...]) -> None:
         "probe": lambda user, target: ask(node.controller, probe(user, target=target), node.now),
         "pass": node.elapse,
         "result": node.result,
+        "settle": node.settle,
         "died": node.died,
         "restart": node.restart,
     }
