@@ -109,9 +109,15 @@ class Controller:
             if slot.recorded and (job := slot.recorded_job) is not None
         ]
 
-    def digests(self) -> set[bytes]:
-        """Of the bundles that are in use."""
-        return {job.wanted.setup.digest for slot in self.lifecycle.slots.values() for job in slot.jobs()}
+    def digests(self, user: str | None = None) -> set[bytes]:
+        """Of the bundles that are in use, by one publisher or by all."""
+        return {
+            job.wanted.setup.digest
+            for key, slot in self.lifecycle.slots.items()
+            if user in {None, key[0]}
+            for job in slot.jobs()
+            if job.state is not State.FAILED
+        }
 
     def _note(self, request: Setup | Remove, arrival: Arrival, now: float) -> list[Effect]:
         """Note that a request is acted on."""

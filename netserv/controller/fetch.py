@@ -8,8 +8,14 @@ from netserv.controller.spool import DigestError, Spool
 from netserv.signaling.nslp.codes import Code
 
 
-async def fetch(effect: Fetch, http: HttpProcesses, spool: Spool) -> None:
+async def fetch(effect: Fetch, http: HttpProcesses, spool: Spool, room: int) -> None:
     """Have a bundle in the spool; one that is there already is not fetched.
+
+    Args:
+        effect: what is wanted.
+        http: makes the request.
+        spool: where it is to be.
+        room: bytes that it may have, for want of more room.
 
     Raises:
         HttpError: it is not to be had, or is another one.
@@ -17,9 +23,11 @@ async def fetch(effect: Fetch, http: HttpProcesses, spool: Spool) -> None:
     """
     if await trio.to_thread.run_sync(spool.has, effect.digest):
         return
+    if not room:
+        raise HttpError("no room for another bundle: REMOVE a module", Code.INSUFFICIENT_STORAGE)
     task = HttpTask(
         url=effect.url,
-        bytes_max=effect.bytes_max,
+        bytes_max=min(effect.bytes_max, room),
         deadline_s=http.rules.deadline_s,
         redirects_max=http.rules.redirects_max,
     )

@@ -165,7 +165,7 @@ class Performer:
                     now = trio.current_time()
                     return life.routable(job, now) if reason is None else life.unroutable(job, reason, now)
                 case Fetch():
-                    await fetch(effect, self._http, self._spool)
+                    await fetch(effect, self._http, self._spool, self._room(effect))
                     return life.fetched(job, self._spool.path(effect.digest), trio.current_time())
                 case Verify():
                     manifest = await trio.to_thread.run_sync(
@@ -177,6 +177,11 @@ class Performer:
                     return life.installed(job, trio.current_time())
         except NetservError as error:
             return life.failed(job, code_of(error), str(error), trio.current_time())
+
+    def _room(self, effect: Fetch) -> int:
+        """Bytes that a bundle may have."""
+        others = self._controller.digests(effect.user) - {effect.digest}
+        return self._spool.room(others, self._controller.digests())
 
     async def _uninstalled(self, job: int, work: "_Work | None") -> None:
         if work is not None:

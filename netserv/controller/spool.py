@@ -1,5 +1,6 @@
 """Bundles in files, by their digest: what is there as a whole is right, and is not fetched twice."""
 
+import errno
 import hashlib
 import hmac
 import os
@@ -10,10 +11,14 @@ from pathlib import Path
 from typing import IO, Final
 
 from netserv.errors import SystemRefusedError
-from netserv.signaling.nslp.codes import Code
+from netserv.signaling.nslp.codes import Code, NslpError
 
 SPARE_BYTES: Final = 256 << 20
 "Of bundles that nobody uses now: a publisher who comes again finds his there."
+BYTES_MAX: Final = 1 << 30
+"Of all bundles together: 2,000 of half a megabyte, or 16 of the largest."
+OF_PUBLISHER_BYTES_MAX: Final = 128 << 20
+"Of one publisher's that are in use: his container has 64 MiB of memory for all of them."
 _CHUNK: Final = 1 << 20
 
 
@@ -92,6 +97,7 @@ class Spool:
 
         Raises:
             DigestError: it is not.
+            NslpError: the disk is full (507).
             SystemRefusedError: it cannot be written.
         """
         path = self._directory / f".draft-{secrets.token_hex(8)}"
@@ -102,22 +108,45 @@ class Spool:
             draft.check(digest)
             path.replace(self.path(digest))
         except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise NslpError("the disk of this node is full", code=Code.INSUFFICIENT_STORAGE) from error
             raise SystemRefusedError(f"bundles in {self._directory}: {error.strerror or error}") from error
         finally:
             path.unlink(missing_ok=True)
 
-    def trim(self, used: Collection[bytes]) -> None:
-        """Remove those that were used longest ago, but for some, and for those that are in use."""
+    def room(self, mine: Collection[bytes], used: Collection[bytes]) -> int:
+        """Bytes that one more bundle of a publisher may have; makes room for it.
+
+        Args:
+            mine: digests of those that he uses.
+            used: of those that anybody does.
+        """
+        self.trim(used)
+        sizes = {path.name: size for _at, size, path in self._files()}
+        if sum(sizes.values()) > BYTES_MAX // 2:
+            self.trim(used, spare=0)
+            sizes = {path.name: size for _at, size, path in self._files()}
+        own = sum(sizes.get(f"{digest.hex()}.zip", 0) for digest in mine)
+        return max(0, min(BYTES_MAX - sum(sizes.values()), OF_PUBLISHER_BYTES_MAX - own))
+
+    def trim(self, used: Collection[bytes], spare: int = SPARE_BYTES) -> None:
+        """Remove those that were used longest ago, but for those in use and `spare` bytes of others."""
         names = {f"{digest.hex()}.zip" for digest in used}
-        spare = []
-        for path in self._directory.glob("*.zip"):
-            if path.name not in names:
-                status = path.stat()
-                spare.append((status.st_mtime, status.st_size, path))
-        spare.sort()
-        size = sum(each[1] for each in spare)
-        for _at, bytes_, path in spare:
-            if size <= SPARE_BYTES:
+        files = sorted(each for each in self._files() if each[2].suffix == ".zip" and each[2].name not in names)
+        size = sum(each[1] for each in files)
+        for _at, bytes_, path in files:
+            if size <= spare:
                 return
             path.unlink(missing_ok=True)
             size -= bytes_
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """When each was used last, its size and where it is; a bundle that just comes counts as well."""
+        found = []
+        for path in self._directory.iterdir():
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # a draft that ended between the two looks
+                continue
+            found.append((status.st_mtime, status.st_size, path))
+        return found

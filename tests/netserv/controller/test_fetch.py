@@ -31,6 +31,7 @@ from tests.netserv.controller.strange_servers import Server, redirect, response,
 
 LOOPBACK = HttpRules(allow=(ip_network("127.0.0.0/8"), ip_network("::1/128")), deadline_s=5.0, quiet_s=2.0)
 BUNDLE = b"PK" + bytes(range(256)) * 40
+ROOM = 1 << 30
 DIGEST = hashlib.sha256(BUNDLE).digest()
 
 
@@ -45,15 +46,15 @@ def wish(url: str, digest: bytes = DIGEST, bytes_max: int = 1 << 20) -> Fetch:
 
 async def refused(effect: Fetch, spool: Spool, rules: HttpRules = LOOPBACK) -> HttpError:
     with pytest.raises(HttpError) as caught:
-        await fetch(effect, HttpProcesses(rules), spool)
+        await fetch(effect, HttpProcesses(rules), spool, ROOM)
     assert not list(spool._directory.iterdir()), "nothing is left"
     return caught.value
 
 
 async def test_a_bundle_comes_once(spool: Spool) -> None:
     async with serving(response(BUNDLE)) as server:
-        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
-        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
+        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
+        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
     assert spool.path(DIGEST).read_bytes() == BUNDLE
     assert len(server.requests) == 1
     assert b"Accept-Encoding: identity\r\n" in server.requests[0]
@@ -67,15 +68,24 @@ async def test_a_bundle_without_a_length_and_in_chunks_comes(spool: Spool) -> No
         response(b"", "Transfer-Encoding: chunked", length=False) + chunks,
     ):
         async with serving(answer) as server:
-            await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
+            await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
         assert spool.path(DIGEST).read_bytes() == BUNDLE
         spool.path(DIGEST).unlink()
+
+
+async def test_a_bundle_without_room_does_not_come(spool: Spool) -> None:
+    async with serving(response(BUNDLE)) as server:
+        for room, code in ((0, Code.INSUFFICIENT_STORAGE), (len(BUNDLE) - 1, Code.TOO_LARGE)):
+            with pytest.raises(HttpError) as caught:
+                await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, room)
+            assert caught.value.code == code
+        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, len(BUNDLE))
 
 
 async def test_a_damaged_bundle_of_the_spool_is_fetched_again(spool: Spool) -> None:
     spool.path(DIGEST).write_bytes(BUNDLE[:-1])
     async with serving(response(BUNDLE)) as server:
-        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
+        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
     assert spool.path(DIGEST).read_bytes() == BUNDLE
 
 
@@ -169,15 +179,15 @@ async def test_the_nodes_own_addresses_are_refused_though_their_network_is_open(
     async with serving(response(BUNDLE), host="127.0.0.5") as server:
         http = HttpProcesses(LOOPBACK, lambda: ["127.0.0.5"])
         with pytest.raises(HttpError, match="own address"):
-            await fetch(wish(server.url()), http, spool)
+            await fetch(wish(server.url()), http, spool, ROOM)
         assert not server.connections
-        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
+        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
 
 
 async def test_redirects_stay_with_their_host(spool: Spool) -> None:
     async with serving(response(BUNDLE)) as target:
         async with serving(redirect(target.url())) as server:
-            await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
+            await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
         assert spool.path(DIGEST).exists()
         spool.path(DIGEST).unlink()
         for location in (
@@ -203,7 +213,7 @@ async def test_a_process_without_privileges_does_it(spool: Spool) -> None:
         await stream.send_all(response(BUNDLE))
 
     async with serving(looks) as server:
-        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool)
+        await fetch(wish(server.url()), HttpProcesses(LOOPBACK), spool, ROOM)
     assert seen["Uid"].split() == seen["Gid"].split() == [str(UID)] * 4
     assert not seen["Groups"].strip()
     assert seen["NoNewPrivs"] == "1"
@@ -255,7 +265,7 @@ async def test_certificates_are_verified(spool: Spool, tmp_path: Path) -> None:
         assert "certificate verify failed" in str(await refused(wish(url), spool))
         numeric = wish(url.replace("localhost", "127.0.0.1"))
         assert "certificate verify failed" in str(await refused(numeric, spool, trusting))
-        await fetch(wish(url), HttpProcesses(trusting), spool)
+        await fetch(wish(url), HttpProcesses(trusting), spool, ROOM)
     assert spool.path(DIGEST).read_bytes() == BUNDLE
 
 
@@ -267,7 +277,7 @@ async def test_a_process_that_is_ready_is_used_and_another_one_made_ready(spool:
             while http._spare is None:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         first = http._spare
-        await fetch(wish(server.url()), http, spool)
+        await fetch(wish(server.url()), http, spool, ROOM)
         assert first.returncode is not None
         with trio.fail_after(10.0):
             while http._spare is None:  # noqa: ASYNC110
@@ -388,7 +398,7 @@ async def test_a_publishers_slow_servers_leave_others_theirs(spool: Spool) -> No
             nursery.start_soon(bad)
         await trio.testing.wait_all_tasks_blocked(0.05)
         with trio.fail_after(5.0):
-            await fetch(wish(server.url()), http, spool)
+            await fetch(wish(server.url()), http, spool, ROOM)
         assert slow.connections <= 2
         nursery.cancel_scope.cancel()
     assert not list(children())
