@@ -34,6 +34,7 @@ from netserv.controller.journal import BEAT_S, Clock, Journal
 from netserv.controller.notification import Notifier
 from netserv.controller.routability import check
 from netserv.controller.spool import Spool
+from netserv.controller.states import State
 from netserv.controller.verification import opened
 from netserv.errors import NetservError, RemoteProtocolError, SystemRefusedError
 from netserv.modules.manifest import Manifest
@@ -119,7 +120,10 @@ class Performer:
         self._moved.set()  # the next deadline may be another one
 
     def died(self, job: int, text: str) -> None:
-        """An active module is given up by its container."""
+        """An active module is given up by its container; of any other there is nothing to be done."""
+        known = self._controller.lifecycle.job(job)
+        if known is None or known.state is not State.ACTIVE:
+            return
         self.perform(self._controller.lifecycle.failed(job, Code.ERROR, text, trio.current_time()))
 
     def _begin(self, nursery: trio.Nursery, effect: Effect) -> None:
