@@ -10,7 +10,7 @@ import trio
 from mdht.http_io import listening_address
 from mdht.metrics_http import MetricsServer
 from mdht.service_manager import of_this_process
-from netserv.cli_daemon import ready_line
+from netserv import cli_daemon
 from netserv.controller.config import load_config
 from netserv.errors import NetservError
 from netserv.node import Node, open_node
@@ -39,7 +39,7 @@ async def run(options: argparse.Namespace) -> int:
         if options.json:
             print(msgspec.json.encode(status).decode(), flush=True)
         else:
-            print(f"{ready_line(status)}, packets by {node.plane.name}", flush=True)
+            print(f"{cli_daemon.ready_line(status)}, packets by {node.plane.name}", flush=True)
         nursery.start_soon(of_this_process().report, lambda: headline(node))
         await trio.sleep_forever()
     return 0  # not reached: only cancelling ends it
@@ -47,9 +47,7 @@ async def run(options: argparse.Namespace) -> int:
 
 def headline(node: Node) -> str:
     """One line for `systemctl status`."""
-    described = node.described()
-    active = sum(module["state"] == "active" for module in described["modules"])
-    return f"{active} modules, {len(described['containers'])} containers, packets by {described['plane']}"
+    return f"{node.modules} modules, packets by {node.plane.name}, {cli_daemon.headline(node.daemon.status())}"
 
 
 async def _reread_on_hangup(

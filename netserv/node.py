@@ -18,7 +18,7 @@ from netserv.controller.journal import Clock, Journal
 from netserv.controller.notification import Notifier
 from netserv.controller.performing import Performer
 from netserv.controller.spool import Spool
-from netserv.controller.verification import opened as opened_bundle
+from netserv.controller.states import State
 from netserv.forwarding.base import PlaneConfig
 from netserv.forwarding.choice import choose_plane
 from netserv.forwarding.plane import BrokerPlane
@@ -69,32 +69,19 @@ class Node:
         self.config = config
         self._performer.perform(self._controller.change_policy(config.policy, trio.current_time()))
 
+    @property
+    def modules(self) -> int:
+        """How many are active."""
+        slots = self._controller.lifecycle.slots.values()
+        return sum(slot.running is not None and slot.running.state is State.ACTIVE for slot in slots)
+
     def described(self) -> dict[str, Any]:
-        """Modules, containers and packet path, for a status."""
-        now, lifecycle = trio.current_time(), self._controller.lifecycle
-        facts, numbers = self._place.facts(), self._place.jobs()
-        modules = []
-        for slot in lifecycle.slots.values():
-            for job in slot.jobs():
-                fact = facts.get(job.number)
-                modules.append(
-                    {
-                        "user": job.wanted.setup.user,
-                        "module": str(job.wanted.setup.target),
-                        "state": job.state.value,
-                        "left_s": round(max(0.0, job.ends_at - now), 3),
-                        "failure": None if job.failure is None else job.failure.text,
-                        "filter": numbers.get(job.number, (0, 0))[1],
-                        "strikes": 0 if fact is None else fact.strikes,
-                        "load": {} if fact is None else dict(fact.load),
-                    }
-                )
+        """Containers and packet path, for a status."""
         return {
             "plane": self.plane.name,
             "warnings": list(self.plane.warnings),
-            "modules": modules,
             "containers": [msgspec.to_builtins(one) for one in self._supervisor.status()],
-            "filters": {str(number): counters for number, counters in self._place.counted.items()},
+            "placed": self._place.described(),
             "journal_failures": self._performer.counters["journal_failures"],
         }
 
@@ -136,12 +123,15 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
             http=http,
             notifier=Notifier(http, state.node_id),
             place=place,
-            opener=opened_bundle,
         )
-        handler = ControllerHandler(controller, performer.perform)
-        handler.capabilities = ("modules", f"plane-{plane.name}")
         node = Node(config, controller, performer, place, supervisor, plane)
-        handler.describe = node.described
+        handler = ControllerHandler(
+            controller,
+            performer.perform,
+            clock=trio.current_time,
+            beside=node.described,
+            capabilities=(f"plane-{plane.name}",),
+        )
         nursery = await opened.enter_async_context(trio.open_nursery())
         opened.callback(nursery.cancel_scope.cancel)
         nursery.start_soon(http.keep_ready)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -125,9 +125,16 @@ class Place:
                     facts[job] = ModuleFacts(load=(*packets, *used), walls=walls, strikes=module.strikes)
         return facts
 
-    def jobs(self) -> dict[int, tuple[int, int]]:
-        """Numbers of module and filter of each job."""
-        return {job: (placed.module, placed.filter) for job, placed in self._placed.items()}
+    def described(self) -> dict[str, Any]:
+        """What a status shows of each job: numbers of its module and filter, and what the filter has counted."""
+        return {
+            str(job): {
+                "module": placed.module,
+                "filter": placed.filter,
+                "packets": self.counted.get(placed.filter, {}),
+            }
+            for job, placed in self._placed.items()
+        }
 
     async def _connect(self, placed: _Placed) -> None:
         """Let the packets of a module that runs come to it."""

@@ -24,17 +24,22 @@ class ControllerHandler:
         controller: decides.
         perform: takes effects, quickly and without waiting.
         clock: that of the calls, s; for how long modules have left.
+        beside: what a status shows of the node beside what is known here.
+        capabilities: told by PROBE, beside `signalling` and `modules`.
     """
 
-    capabilities: tuple[str, ...] = ("signalling", "modules")
-    "Told by PROBE; the node adds what it has."
-
     def __init__(
-        self, controller: Controller, perform: Callable[[list[Effect]], None], clock: Callable[[], float] | None = None
+        self,
+        controller: Controller,
+        perform: Callable[[list[Effect]], None],
+        *,
+        clock: Callable[[], float],
+        beside: Callable[[], dict[str, Any]] = dict,
+        capabilities: tuple[str, ...] = (),
     ) -> None:
         self.controller = controller
-        self._perform = perform
-        self._clock = clock
+        self._perform, self._clock, self._beside = perform, clock, beside
+        self._capabilities = ("signalling", "modules", *capabilities)
         self.answered: Counter[tuple[str, int]] = Counter()
         "By method and code, for metrics."
 
@@ -48,18 +53,19 @@ class ControllerHandler:
         running = [key for key, slot in self.controller.lifecycle.slots.items() if _runs(slot.running)]
         publishers = len({user for user, _ in running})
         state = f"running {len(running)} modules of {publishers} publishers"
-        self.controller.facts = msgspec.structs.replace(facts, state=state, capabilities=self.capabilities)
+        self.controller.facts = msgspec.structs.replace(facts, state=state, capabilities=self._capabilities)
 
     def take(self, publishers: Publishers) -> None:
         """Nothing: a node has its publishers from `netserv.toml`, with what they may do."""
 
     def described(self) -> dict[str, Any]:
-        """Modules, and how often was answered what."""
+        """Modules, how often was answered what, and what the node adds."""
         slots = self.controller.lifecycle.slots.values()
         return {
             "modules": [self._module(job) for slot in slots for job in slot.jobs()],
             "answered": {f"{method} {code}": count for (method, code), count in sorted(self.answered.items())},
             "stale_results": self.controller.lifecycle.stale,
+            **self._beside(),
         }
 
     def _module(self, job: Job) -> dict[str, Any]:
@@ -71,9 +77,8 @@ class ControllerHandler:
             "state": job.state.value,
             "ttl_s": wanted.granted_s,
             "authorization": wanted.way or "",
+            "left_s": round(max(0.0, job.ends_at - self._clock()), 1),
         }
-        if self._clock is not None:
-            found["left_s"] = round(max(0.0, job.ends_at - self._clock()), 1)
         if job.failure is not None:
             found |= {"code": int(job.failure.code), "text": job.failure.text}
         return found

@@ -51,7 +51,7 @@ class Door:
 
     def restart(self) -> None:
         """All that the NSLP remembers is gone; the controller's journal is not."""
-        handler = ControllerHandler(self.controller, self.take)
+        handler = ControllerHandler(self.controller, self.take, clock=lambda: 0.0)
         self._judge = Judge(
             config=NslpConfig(),
             node_id="router7",

@@ -16,7 +16,7 @@ def test_a_daemon_has_all_that_it_needs_of_it() -> None:
     def perform(effects: list[Effect]) -> None:
         done.extend(carry_out(made, effects, 0.0))
 
-    handler = ControllerHandler(made, perform, lambda: 100.0)
+    handler = ControllerHandler(made, perform, clock=lambda: 100.0)
     daemon: DaemonHandler = handler
     assert daemon.users == ("alice", "bob")
     request = setup()
@@ -46,7 +46,7 @@ def test_a_daemon_has_all_that_it_needs_of_it() -> None:
 
 def test_a_failure_is_described_with_its_reason_and_a_refusal_is_counted() -> None:
     made = Controller(policy(), 0.0)
-    handler = ControllerHandler(made, lambda _effects: None)
+    handler = ControllerHandler(made, lambda _effects: None, clock=lambda: 100.0)
     request = setup()
     handler.handle(request, arrival(request), 0.0)
     made.lifecycle.failed(1, Code.TOO_LARGE, "too large", 1.0)

@@ -90,7 +90,7 @@ class Node:
             notifier=self.notifier,
             place=self.containers,
         )
-        self.handler = ControllerHandler(self.controller, self.performer.perform)
+        self.handler = ControllerHandler(self.controller, self.performer.perform, clock=trio.current_time)
 
     def ask(self, request: Any) -> int:
         try:
