@@ -52,7 +52,6 @@ def test_a_failure_is_described_with_its_reason_and_a_refusal_is_counted() -> No
     made.lifecycle.failed(1, Code.TOO_LARGE, "too large", 1.0)
     (module,) = handler.described()["modules"]
     assert (module["state"], module["code"], module["text"]) == ("failed", 413, "too large")
-    assert "left_s" not in module
     foreign = remove("bob")
     try:
         handler.handle(foreign, arrival(foreign), 1.0)
