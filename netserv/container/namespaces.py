@@ -37,7 +37,7 @@ from netserv.container.kernel import (
     set_capabilities,
     unshare,
 )
-from netserv.container.root import ACCOUNTS, DATA, MODULES, SCRATCH, SKELETON, STORE, enter
+from netserv.container.root import ACCOUNTS, DATA, MODULES, SKELETON, STORE, enter
 from netserv.container.zygote_messages import INNER_ID, Start
 
 HOST_NAME: Final = "container"
@@ -78,11 +78,11 @@ def data_options(user: int, size: int | None) -> str:
     return f"mode=700,uid={user},gid={user},size={size},nr_inodes={max(64, size // 4096)}"
 
 
-def change_root(start: Start) -> None:
+def change_root(start: Start, scratch: str) -> None:
     """See the skeleton with this publisher's modules and data, and nothing else."""
     bind(f"{STORE}/{start.slot}", SKELETON + MODULES, MS_RDONLY | _DIRECTORY_FLAGS)
     bind(f"{ACCOUNTS}/{start.slot}", SKELETON + DATA, _DIRECTORY_FLAGS)
-    mount("tmpfs", SKELETON + SCRATCH, "tmpfs", _DIRECTORY_FLAGS, data_options(start.user, SCRATCH_BYTES))
+    mount("tmpfs", SKELETON + scratch, "tmpfs", _DIRECTORY_FLAGS, data_options(start.user, SCRATCH_BYTES))
     if "read_only_root" in start.left_out:
         mount("tmpfs", SKELETON, None, MS_REMOUNT | MS_BIND)
     if "root" not in start.left_out:
@@ -105,7 +105,6 @@ def limit(start: Start, process: int) -> None:
     data = _data_bytes(process) + start.memory_bytes
     for what, value in (
         (resource.RLIMIT_DATA, data),
-        (resource.RLIMIT_NOFILE, start.descriptors),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
@@ -113,6 +112,12 @@ def limit(start: Start, process: int) -> None:
         (resource.RLIMIT_SIGPENDING, 64),
     ):
         resource.setrlimit(what, (value, value))
+
+
+def limit_descriptors(start: Start) -> None:
+    """When those of the building of walls are closed."""
+    if "limits" not in start.left_out:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (start.descriptors, start.descriptors))
 
 
 def _data_bytes(process: int) -> int:

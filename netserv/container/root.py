@@ -31,12 +31,15 @@ from netserv.container.kernel import (
     pivot_root,
     unmount,
 )
+from netserv.errors import SystemRefusedError
 
 SKELETON: Final = "/skeleton"
 ACCOUNTS: Final = "/accounts"
 STORE: Final = "/store"
 DATA: Final = "/data"
 SCRATCH: Final = "/tmp"  # noqa: S108 - of a container, not of this machine
+OTHER_SCRATCH: Final = "/scratch"
+"Where Python itself lies below /tmp."
 MODULES: Final = "/modules"
 NODE_ONLY: Final = "/.node"
 "A file that only the machine's root may read: what a test of the user tries."
@@ -67,29 +70,43 @@ OURS: Final = (
 "What of this package containers import; all of it is in their memory already, the files are for tracebacks."
 
 
-def build(more: Iterable[Path] = ()) -> None:
+def build(more: Iterable[Path] = ()) -> str:
     """Make the new root and change into it; this process must be alone in its mount namespace.
 
     Args:
         more: further directories to show, for a runtime that lies elsewhere.
 
+    Returns:
+        Where containers have their directory for passing files.
+
     Raises:
         OSError: what the kernel refuses.
+        SystemRefusedError: Python lies where containers have their own directories.
     """
+    shown = [*_library(), *more]
+    package = Path(__file__).resolve().parents[1]
+    places = [*shown, package]
+    for place in (DATA, MODULES, "/dev"):
+        if any(path.is_relative_to(place) for path in places):
+            raise SystemRefusedError(
+                f"Python or this package lies below {place}, which containers have; install it elsewhere"
+            )
+    scratch = SCRATCH if not any(path.is_relative_to(SCRATCH) for path in places) else OTHER_SCRATCH
     mount("tmpfs", _BASE, "tmpfs", MS_NOSUID, "mode=755,size=16m")
     skeleton = _BASE + SKELETON
     os.mkdir(skeleton)
     mount("tmpfs", skeleton, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=16m")
-    for path in (*_library(), *more):
+    for path in shown:
         _show(path, skeleton)
-    _copy_ours(Path(__file__).resolve().parents[1], skeleton)
+    _copy_ours(package, skeleton)
     _devices(skeleton)
-    for place in (DATA, SCRATCH, MODULES):
+    for place in (DATA, scratch, MODULES):
         os.mkdir(skeleton + place)
     with open(os.open(skeleton + NODE_ONLY, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
         file.write("only for the root of this machine\n")
     mount("tmpfs", skeleton, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC)
     _around()
+    return scratch
 
 
 def _around() -> None:

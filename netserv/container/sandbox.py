@@ -24,9 +24,10 @@ from netserv.container.namespaces import (
     end_with_parent,
     leave_namespaces,
     limit,
+    limit_descriptors,
     renounce,
 )
-from netserv.container.root import DATA, SCRATCH
+from netserv.container.root import DATA
 from netserv.container.seccomp import Filter, Loadable
 from netserv.container.walls import Kept, test_walls
 from netserv.container.zygote_messages import Start
@@ -55,6 +56,7 @@ class Workshop(NamedTuple):
     filter: Loadable
     namespaces: dict[str, int]
     root_names: frozenset[str]
+    scratch: str
 
 
 def become_container(start: Start, given: Given, workshop: Workshop) -> NoReturn:
@@ -88,16 +90,19 @@ def _node(given: Given) -> socket.socket:
 def _confine(start: Start, given: Given, workshop: Workshop) -> dict[str, bool]:
     if "session" not in start.left_out:
         os.setsid()
+    if "descriptors" not in start.left_out:  # those of all other containers, which count against the limit below
+        _close_others({0, 1, 2, given.control, given.output, given.lifeline, given.process, *given.groups})
     files = _join(start, given.groups)
     leave_namespaces(start.left_out)
-    change_root(start)
+    change_root(start, workshop.scratch)
     limit(start, given.process)
     become_nobody(start, given.process)
     renounce(start.left_out)
     given = given._replace(lifeline=_above(given.lifeline))
     kept = _arrange_descriptors(start, given, files, workshop)
+    limit_descriptors(start)
     loadable = _filter(start.left_out, workshop)
-    _last_walls(start.left_out, given.lifeline, loadable)
+    _last_walls(start.left_out, given.lifeline, loadable, workshop.scratch)
     os.umask(0o077)
     try:
         return test_walls(start, kept)
@@ -109,13 +114,13 @@ def _confine(start: Start, given: Given, workshop: Workshop) -> dict[str, bool]:
                 os.close(file)
 
 
-def _last_walls(left_out: Container[str], lifeline: int, loadable: Loadable | None) -> None:
+def _last_walls(left_out: Container[str], lifeline: int, loadable: Loadable | None, scratch: str) -> None:
     """Those that would hinder the building of others."""
     if "no_new_privileges" not in left_out:  # without that, only a capability lets the last two in
         drop_capabilities(left_out)
     end_with_parent(left_out, lifeline)
     if "landlock" not in left_out:
-        restrict(writable=(DATA, SCRATCH), devices=("/dev/null",))
+        restrict(writable=(DATA, scratch), devices=("/dev/null",))
     if loadable is not None:
         loadable.load()
 

@@ -33,6 +33,9 @@ def unpack(files: Mapping[str, bytes], store: int, name: str) -> None:
             raise LocalProtocolError(f"{path[:80]!r} is no path in a bundle")
     try:
         os.mkdir(name, 0o755, dir_fd=store)
+    except OSError as error:
+        raise SystemRefusedError(f"the bundle cannot be unpacked: {error}") from error
+    try:
         top = os.open(name, _ENTER, dir_fd=store)
         try:
             for path, content in files.items():

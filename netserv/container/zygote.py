@@ -45,6 +45,7 @@ from netserv.container.zygote_messages import (
     ToZygote,
     Up,
 )
+from netserv.errors import NetservError
 
 EXTENSIONS: Final = """
 _asyncio _bisect _blake2 _bz2 _contextvars _csv _datetime _decimal _elementtree _hashlib _heapq _json _lzma _md5
@@ -62,6 +63,7 @@ concurrent.futures threading queue contextvars tempfile shutil pathlib pickle co
 """
 "What modules use most: imported once, and shared."
 BLOCKS: Final = "netserv.modules.blocks"
+PRELOAD: Final = "netserv.container.runtime.preload"
 THREAD_STACK: Final = 512 << 10
 "Bytes; the default of 8 MiB counts against the memory limit of a container with each thread."
 _DIRECTORY_FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC
@@ -184,6 +186,8 @@ def _import_all(runtime: str) -> Workshop:
         with suppress(ImportError):  # a Python built without it
             importlib.import_module(name)
     with suppress(ModuleNotFoundError):
+        importlib.import_module(PRELOAD).preload()
+    with suppress(ModuleNotFoundError):
         blocks = importlib.import_module(BLOCKS)
         for found in pkgutil.walk_packages(blocks.__path__, BLOCKS + "."):
             importlib.import_module(found.name)
@@ -195,12 +199,14 @@ def _import_all(runtime: str) -> Workshop:
         filter=Loadable(),
         namespaces={name: os.stat(f"/proc/self/ns/{name}").st_ino for name in _NAMESPACES},
         root_names=frozenset(),
+        scratch=root.SCRATCH,
     )
 
 
-def _settle() -> None:
+def _settle(scratch: str) -> None:
     """No environment, no signal of a terminal; Python's objects stay on pages that are never written again."""
     os.environ.clear()
+    os.environ["TMPDIR"] = scratch
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -217,9 +223,13 @@ def main(arguments: Sequence[str]) -> int:
     node = socket.socket(fileno=int(descriptor))
     sys.path.extend(directories)
     workshop = _import_all(runtime)
-    root.build(map(Path, directories))
-    workshop = workshop._replace(root_names=frozenset(os.listdir(root.SKELETON)))
-    _settle()
+    try:
+        scratch = root.build(map(Path, directories))
+    except (OSError, NetservError) as error:
+        sys.stderr.write(f"netserv: containers: {error}\n")
+        return 1
+    workshop = workshop._replace(root_names=frozenset(os.listdir(root.SKELETON)), scratch=scratch)
+    _settle(scratch)
     Zygote(node, workshop).serve()
     return 0
 

@@ -31,8 +31,12 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can put up 
 ROOT = Path(__file__).parents[3]
 
 
-def groups() -> set[Path]:
-    return {Path(at) / name for at, names, _ in os.walk("/sys/fs/cgroup") for name in names if name.startswith(PREFIX)}
+def groups(process: int) -> set[Path]:
+    """Those of a container: the directories of its own, and of its node."""
+    names = {Path(line.rpartition(":")[2]) for line in read(f"/proc/{process}/cgroup").splitlines()}
+    own = {part for name in names for part in name.parts if part.startswith(PREFIX)}
+    assert len(own) == 1
+    return {Path(at) / name for at, names, _ in os.walk("/sys/fs/cgroup") for name in names if name in own}
 
 
 def read(path: str) -> str:
@@ -71,19 +75,22 @@ async def test_the_files_of_a_module_are_where_load_says() -> None:
 
 
 async def test_the_last_module_ends_its_container() -> None:
-    before = groups()
     async with supervised() as supervisor:
         first = await supervisor.install(installation())
         second = await supervisor.install(installation())
         process = status(supervisor).process
+        places = groups(process)
+        assert len(places) >= 3
+        assert all((place / "c0").exists() for place in places)
         await supervisor.remove(first)
         assert runs(process)
         await supervisor.remove(second)
         assert supervisor.status() == []
         assert not runs(process)
+        assert not any((place / "c0").exists() for place in places)
         with pytest.raises(LocalProtocolError, match="no module"):
             await supervisor.remove(second)
-    assert groups() == before
+    assert not any(place.exists() for place in places)
 
 
 async def test_a_publisher_who_comes_again_finds_nothing_of_his_old_data() -> None:
@@ -192,7 +199,13 @@ async def test_the_death_of_the_zygote_is_that_of_all_and_the_next_module_gets_a
 
 
 async def test_what_is_used_is_seen() -> None:
-    work = "kept = bytearray(20 << 20)\nopen('/data/f', 'wb').write(bytes(1 << 20))\nfor _ in range(300000): pass"
+    work = """
+import builtins
+builtins.kept = bytearray(20 << 20)
+open("/data/f", "wb").write(bytes(1 << 20))
+for _ in range(300_000):
+    pass
+"""
     async with supervised() as supervisor:
         await supervisor.install(installation(work, account=account("alice", limits=limits(disk_bytes=2 << 20))))
         used = status(supervisor)
@@ -220,7 +233,6 @@ trio.run(main)
 
 
 async def test_nothing_outlives_a_node_that_is_killed() -> None:
-    before = groups()
     node = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", NODE.format(root=str(ROOT))], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -229,12 +241,22 @@ async def test_nothing_outlives_a_node_that_is_killed() -> None:
         boxes = list(map(int, node.stdout.readline().split()))
     assert len(boxes) == 2
     assert all(map(runs, boxes))
+    places = groups(boxes[0])
     node.kill()
     node.wait()
     await until(lambda: not any(map(runs, boxes)))
-    assert groups() - before  # empty, and of nobody
+    assert all(place.exists() for place in places)  # empty, and of nobody
     async with supervised() as supervisor:
         await supervisor.install(installation())
-    assert groups() <= before
+    assert not any(place.exists() for place in places)
     assert "netserv" not in read("/proc/self/mountinfo")
     assert str(BOXED) not in read("/proc/self/mountinfo")
+
+
+async def test_more_containers_than_one_may_have_descriptors() -> None:
+    """The zygote holds one for each, which its children inherit."""
+    few = limits(descriptors=24)
+    async with supervised() as supervisor:
+        for number in range(26):
+            await supervisor.install(installation(account=account(f"publisher {number}", limits=few)))
+        assert all(all(one.walls.values()) for one in supervisor.status())
