@@ -16,7 +16,10 @@ class AttachRing(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
 
 
 class Load(msgspec.Struct, frozen=True, tag=True, tag_field="t", kw_only=True):
-    """Load a module and start it; beside it one listening socket for each port, in their order."""
+    """Load a module and start it.
+
+    Beside it, for each port in their order: a listening socket (TCP), or what `datagrams.DatagramSocket` takes (UDP).
+    """
 
     module: int
     "Number on this node."

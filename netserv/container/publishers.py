@@ -15,6 +15,7 @@ from netserv.container.listening import listen, listens
 from netserv.container.logs import Ring
 from netserv.container.policy import Backoff, Strikes, starts_again
 from netserv.container.states import ContainerStatus, ModuleState, ModuleStatus
+from netserv.container.udp_relay import UdpRelay
 from netserv.container.zygote_process import ZygoteProcess, process_number
 
 
@@ -33,7 +34,7 @@ class Module:
         self.strikes, self.backoff, self.log = Strikes(), Backoff(), Ring()
         self.restarts = 0
         self.counters: dict[str, float] = {}
-        self.sockets: list[socket.socket] = []
+        self.sockets: list[socket.socket | UdpRelay] = []
 
     @property
     def starts_again(self) -> bool:
@@ -48,11 +49,19 @@ class Module:
         """
         ports = self.installation.ports
         if len(self.sockets) == len(ports) and all(
-            port.proto == "udp" or listens(sock) for port, sock in zip(ports, self.sockets, strict=True)
+            isinstance(sock, UdpRelay) or listens(sock) for sock in self.sockets
         ):
             return
         self.close_ports()
-        self.sockets = listen(ports)
+        account = self.installation.account
+        self.sockets = [
+            sock if sock.type == socket.SOCK_STREAM else UdpRelay(sock, lambda: account.connects)
+            for sock in listen(ports)
+        ]
+
+    def box_ends(self, nursery: trio.Nursery) -> list[socket.socket]:
+        """What its container gets of each port; the caller closes them when they are sent."""
+        return [sock.box_end(nursery) if isinstance(sock, UdpRelay) else sock.dup() for sock in self.sockets]
 
     def close_ports(self) -> None:
         """Give its ports back."""

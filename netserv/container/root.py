@@ -57,6 +57,7 @@ OURS: Final = (
     "__init__.py",
     "errors.py",
     "container/__init__.py",
+    "container/datagrams.py",
     "container/frames.py",
     "container/messages.py",
     "container/runtime",

@@ -17,24 +17,22 @@ import trio
 
 from netserv.container.box import Box, status_text
 from netserv.container.installation import Account, Installation
+from netserv.container.loading import Loader
 from netserv.container.logs import Line
 from netserv.container.messages import (
     AttachRing,
     Connect,
     Filters,
     FromContainer,
-    Load,
     Log,
     Metrics,
-    Unload,
     Unloaded,
 )
 from netserv.container.messages import Failed as SaidFailed
 from netserv.container.messages import Loaded as SaidLoaded
 from netserv.container.publishers import Module, Publisher
-from netserv.container.root import MODULES
 from netserv.container.starting import Starter
-from netserv.container.states import ContainerStatus, Died, Event, Failed, Loaded, ModuleState, Stopped
+from netserv.container.states import ContainerStatus, Died, Event, Failed, ModuleState, Stopped
 from netserv.container.supervisor_config import SupervisorConfig
 from netserv.container.unpack import forget, unpack
 from netserv.errors import LocalProtocolError, NetservError, SystemRefusedError, UnreachableError
@@ -56,6 +54,7 @@ class Supervisor:
     def __init__(self, config: SupervisorConfig, open_bundle: OpenBundle, nursery: trio.Nursery) -> None:
         self._config, self._open_bundle, self._nursery = config, open_bundle, nursery
         self._starter = Starter(config, nursery, self._publishers_now)
+        self._loader = Loader(config, nursery, self._tell)
         self._publishers: dict[str, Publisher] = {}
         self._modules: dict[int, Publisher] = {}
         self._last_module = 0
@@ -95,7 +94,7 @@ class Supervisor:
                 module.open_ports()
                 publisher.modules[module.number] = module
                 self._modules[module.number] = publisher
-                await self._load(publisher, box, module)
+                await self._loader.load(publisher, box, module)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await self._forget(publisher, module)
@@ -111,7 +110,7 @@ class Supervisor:
         publisher, module = self._find(number)
         async with publisher.lock:
             if publisher.box is not None and module.state is ModuleState.RUNNING:
-                await self._unload(publisher, publisher.box, module)
+                await self._loader.unload(publisher, publisher.box, module)
             await self._forget(publisher, module)
 
     async def attach(self, number: int, ring: Sequence[int] | None, filters: Sequence[int] = ()) -> None:
@@ -273,7 +272,7 @@ class Supervisor:
         async with publisher.lock:
             if publisher.box is not None:
                 with suppress(NetservError):
-                    await self._unload(publisher, publisher.box, module)
+                    await self._loader.unload(publisher, publisher.box, module)
         if wait_s is not None:
             module.state = ModuleState.WAITING
             await self._come_back(publisher, [module], wait_s)
@@ -311,45 +310,11 @@ class Supervisor:
                     with suppress(NetservError):
                         box = await self._running(publisher)
                         module.restarts += 1
-                        await self._load(publisher, box, module)
+                        await self._loader.load(publisher, box, module)
                 modules = [module for module in modules if module.state is not ModuleState.RUNNING]
                 for module in modules:
                     module.state = ModuleState.WAITING
             wait_s = publisher.backoff.died(trio.current_time())
-
-    async def _load(self, publisher: Publisher, box: Box, module: Module) -> None:
-        module.state, module.failure, module.said = ModuleState.LOADING, "", trio.Event()
-        module.open_ports()
-        await box.say(_load(module), [sock.fileno() for sock in module.sockets])
-        with trio.move_on_after(self._config.load_s):
-            await module.said.wait()
-        if not module.said.is_set():
-            self._blame(publisher, box, module, f"module {module.number} has not started in {self._config.load_s:g} s")
-            await box.ended.wait()
-            module.failure = module.failure or box.why
-        if module.failure:
-            module.state = ModuleState.FAILED
-            raise UnreachableError(f"{module.installation.manifest.name} was not started: {module.failure}")
-        module.state = ModuleState.RUNNING
-        module.backoff.started(trio.current_time())
-        self._tell(Loaded(module.number, module.restarts > 0))
-
-    async def _unload(self, publisher: Publisher, box: Box, module: Module) -> None:
-        module.said = trio.Event()
-        with suppress(UnreachableError):
-            await box.say(Unload(module.number))
-        with trio.move_on_after(self._config.unload_s):
-            await module.said.wait()
-        if not module.said.is_set() and not box.ended.is_set():
-            self._blame(publisher, box, module, f"module {module.number} does not stop")
-            await box.ended.wait()
-
-    @staticmethod
-    def _blame(publisher: Publisher, box: Box, guilty: Module, why: str) -> None:
-        """End a container because of one module: the others come back, whatever their policy."""
-        for module in publisher.modules.values():
-            module.innocent = module is not guilty
-        box.end(why)
 
     async def _forget(self, publisher: Publisher, module: Module) -> None:
         module.close_ports()
@@ -393,22 +358,6 @@ class Supervisor:
             self._said.send_nowait(event)
         except (trio.WouldBlock, trio.BrokenResourceError):
             self.events_lost += 1
-
-
-def _load(module: Module) -> Load:
-    manifest = module.installation.manifest
-    return Load(
-        module=module.number,
-        name=manifest.name,
-        version=manifest.version,
-        directory=f"{MODULES}/{module.number}",
-        entry=manifest.entry,
-        kind=manifest.kind,
-        properties=dict(module.installation.properties),
-        ports=tuple((port.proto, port.port) for port in module.installation.ports),
-        filters=module.filters,
-        exports=manifest.exports,
-    )
 
 
 @asynccontextmanager
