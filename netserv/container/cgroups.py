@@ -79,7 +79,8 @@ def hierarchies(mountinfo: str, membership: str) -> dict[str, Hierarchy]:
 
 def _own(place: Path, root: str, group: str) -> Path:
     relative = os.path.relpath(group, root)
-    return place if relative.startswith("..") else place / relative
+    own = place if relative.startswith("..") else place / relative
+    return own.parent if own.name == LEAF else own  # where this process has gone before
 
 
 def choose(found: dict[str, Hierarchy]) -> dict[str, Hierarchy]:
@@ -131,9 +132,8 @@ class Groups:
 
     def _delegate(self) -> None:
         """Version 2: leave the node's own group, and hand its controllers down."""
-        own = {place.own: place.mounted for place in self._places.values() if place.version == 2}
-        for group, mounted in own.items():
-            if group != mounted:
+        for group in {place.own for place in self._places.values() if place.version == 2}:
+            if (group / "cgroup.type").exists():  # all but the root of the machine
                 leaf = group / LEAF
                 leaf.mkdir(exist_ok=True)
                 for member in _words(group / _MEMBERS):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netserv.container.cgroups import PREFIX, Group, Hierarchy, choose, hierarchies, remove, sweep
+from netserv.container.cgroups import LEAF, PREFIX, Group, Groups, Hierarchy, choose, hierarchies, remove, sweep
 from netserv.container.cgroups import _lock as lock
 from netserv.container.installation import Limits
 from netserv.container.zygote_messages import GroupWall
@@ -95,6 +95,42 @@ def mounted() -> list[Path]:
     found = hierarchies(mountinfo, Path("/proc/self/cgroup").read_text())
     wanted = [found[name] for name in ("memory", "pids", "") if name in found]
     return sorted({place.own for place in wanted})
+
+
+def test_a_node_that_has_gone_into_its_leaf_is_still_of_its_group() -> None:
+    own = hierarchies(SECOND, "0::/system.slice/netserv.service/netserv-node\n")[""].own
+    assert own == Path("/sys/fs/cgroup/system.slice/netserv.service")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes control groups")
+def test_in_version_two_the_node_leaves_its_group_to_those_of_its_containers() -> None:
+    """With whatever controller this machine has there: they are handed down in the same way."""
+    found = hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    if "" not in found or not (offered := (found[""].mounted / "cgroup.controllers").read_text().split()):
+        pytest.skip("no controller of version 2")
+    top = found[""].mounted
+    handed = top / "cgroup.subtree_control"
+    before = handed.read_text().split()
+    handed.write_text(f"+{offered[0]}")
+    own = top / f"test-of-groups-{os.getpid()}"
+    own.mkdir()
+    node = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        (own / "cgroup.procs").write_text(str(node.pid))
+        groups = Groups("0123", {offered[0]: Hierarchy(2, top, own)})
+        assert (own / "cgroup.procs").read_text() == ""
+        assert (own / LEAF / "cgroup.procs").read_text().split() == [str(node.pid)]
+        home = own / f"{PREFIX}0123"
+        assert (home / "cgroup.subtree_control").read_text().split() == [offered[0]]
+        assert home not in sweep(own)
+        groups.close()
+        assert not home.exists()
+    finally:
+        node.kill()
+        node.wait()
+        remove(own)
+        if offered[0] not in before:
+            handed.write_text(f"-{offered[0]}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes control groups")
