@@ -71,7 +71,9 @@ class DatagramSocket:
     def __init__(self, descriptor: int) -> None:
         import trio  # noqa: PLC0415 - the node's side of this file needs none of it
 
-        self._sock = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
+        self._raw = socket.socket(fileno=descriptor)
+        self._raw.setblocking(False)
+        self._sock = trio.socket.from_stdlib_socket(self._raw)
 
     def fileno(self) -> int:
         """Its descriptor."""
@@ -99,5 +101,8 @@ class DatagramSocket:
         return len(payload)
 
     def close(self) -> None:
-        """Give it back."""
-        self._sock.close()
+        """Give it back; also where trio does not run, when nobody can be waiting for it any more."""
+        try:
+            self._sock.close()
+        except RuntimeError:  # trio wakes up who waits, and wants to run for it
+            self._raw.close()

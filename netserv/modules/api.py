@@ -47,6 +47,7 @@ __all__ = [
     "Activator",
     "Answer",
     "Context",
+    "DatagramSocket",
     "Packet",
     "Registration",
     "Services",
@@ -147,6 +148,22 @@ class Services(Protocol):
         """All of them, the one of the highest rank first, and of equal ones that which came first."""
 
 
+class DatagramSocket(Protocol):
+    """A UDP port, as `Context.listen` gives it."""
+
+    async def recvfrom(self, size: int = 65_507) -> tuple[bytes, tuple[str, int]]:
+        """The next datagram, cut to a size, and address and port of its sender."""
+        ...
+
+    async def sendto(self, payload: bytes, address: tuple[str, int]) -> int:
+        """Send one."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back."""
+        ...
+
+
 class Context(ABC):
     """What a module has of its node."""
 
@@ -169,7 +186,7 @@ class Context(ABC):
     "Building blocks of this node and their versions; import them from `netserv.modules.blocks`."
 
     @abstractmethod
-    def listen(self, port: int | None = None, proto: str = "tcp") -> "trio.SocketListener | trio.socket.SocketType":
+    def listen(self, port: int | None = None, proto: str = "tcp") -> "trio.SocketListener | DatagramSocket":
         """The listening socket of a port; once for each. From the server thread only.
 
         Args:
@@ -177,7 +194,8 @@ class Context(ABC):
             proto: `tcp` or `udp`.
 
         Returns:
-            For TCP a listener, for `trio.serve_listeners` or the block `http_server`; for UDP a socket.
+            For TCP a listener, for `trio.serve_listeners` or the block `http_server`; for UDP what has `recvfrom` and
+            `sendto`. The node sends for it to those who have sent there first, and to where it may connect.
 
         Raises:
             LocalProtocolError: there is no such port for this module.

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from netserv.container.datagrams import DatagramSocket
 from netserv.container.frames import close_all
 from netserv.container.messages import Load
 from netserv.container.runtime.connects import Connects
@@ -66,7 +67,7 @@ class ModuleContext(Context):
         self.tasks = Tasks(shared.servers, self.strikes.strike, over)
         self._shared, self._load = shared, load
         self._ports = list(zip(load.ports, descriptors, strict=True))
-        self._opened: list[socket.socket] = []
+        self._opened: list[socket.socket | DatagramSocket] = []
         self._tickers: set[Ticker] = set()
         self.packet_filter = load.filters[0] if load.filters else 0
         "The number that packets of its own bear."
@@ -75,16 +76,19 @@ class ModuleContext(Context):
         self.log.propagate = False
         self.log.handlers = [LogFrames(shared.reports, load.module, shared.clock)]
 
-    def listen(self, port: int | None = None, proto: str = "tcp") -> trio.SocketListener | trio.socket.SocketType:
+    def listen(self, port: int | None = None, proto: str = "tcp") -> trio.SocketListener | DatagramSocket:
         """See `Context.listen`."""
         for index, ((kind, number), descriptor) in enumerate(self._ports):
             if kind == proto and port in {None, number}:
                 del self._ports[index]
+                if proto == "udp":
+                    datagrams = DatagramSocket(descriptor)
+                    self._opened.append(datagrams)
+                    return datagrams
                 opened = socket.socket(fileno=descriptor)
                 self._opened.append(opened)
                 opened.setblocking(False)
-                wrapped = trio.socket.from_stdlib_socket(opened)
-                return trio.SocketListener(wrapped) if proto == "tcp" else wrapped
+                return trio.SocketListener(trio.socket.from_stdlib_socket(opened))
         have = ", ".join(f"{kind} {number}" for kind, number in self._load.ports) or "none"
         raise LocalProtocolError(
             f"no {proto} port{'' if port is None else f' {port}'} to listen on: granted are {have}, each once; "

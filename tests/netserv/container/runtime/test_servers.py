@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netserv.container import frames
+from netserv.container import datagrams, frames
+from netserv.container.datagrams import Datagram
 from netserv.container.messages import Connect, Connected, Failed, Log
 from netserv.forwarding.ring import ACCEPT, DROP
 from netserv.modules.packets import UDP
@@ -79,9 +80,10 @@ def test_a_new_module_of_the_command_runs(box: Box, kind: str) -> None:
 
 
 def test_a_datagram_socket_is_handed_out_once(box: Box) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.bind(("127.0.0.1", 0))
-        port = opened.getsockname()[1]
+    node, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    port = 5060
+    with node, inside:
+        inside.setblocking(False)
         text = f"""
         from netserv.modules.api import *
         class M(Activator):
@@ -96,13 +98,12 @@ def test_a_datagram_socket_is_handed_out_once(box: Box) -> None:
                     data, sender = await opened.recvfrom(100)
                     await opened.sendto(data[::-1], sender)
         """
-        box.load(1, {"main.py": text}, kind="server", sockets={("udp", port): duplicate(opened)})
+        box.load(1, {"main.py": text}, kind="server", sockets={("udp", port): duplicate(inside)})
         box.loaded(1)
         assert f"no udp port {port} to listen on: granted are udp {port}, each once" in box.hear(Log).text
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(20)
-            client.sendto(b"abc", ("127.0.0.1", port))
-            assert client.recv(100) == b"cba"
+        node.settimeout(20)
+        node.send(datagrams.encode(Datagram("192.0.2.7", 4000, b"abc")))
+        assert datagrams.decode(node.recv(datagrams.PACKET_MAX)) == ("192.0.2.7", 4000, b"cba")
         box.unload(1)
 
 
