@@ -118,10 +118,11 @@ class Place:
             walls = tuple(name for name, stands in container.walls.items() if stands)
             used = (("cpu-s", f"{container.cpu_s:.3f}"), ("memory", str(container.memory_bytes)))
             for module in container.modules:
-                job = self._job_of.get(module.number)
-                if job is not None:
-                    counted = self.counted.get(self._placed[job].filter, {})
+                placed = self._of(module.number)
+                if placed is not None:
+                    counted = self.counted.get(placed.filter, {})
                     packets = tuple((name, str(counted[name])) for name in _SHOWN if name in counted)
+                    job = self._job_of[module.number]
                     facts[job] = ModuleFacts(load=(*packets, *used), walls=walls, strikes=module.strikes)
         return facts
 
@@ -195,13 +196,13 @@ class Place:
         placed = self._placed.pop(job, None)
         if placed is None:
             return
+        self._job_of.pop(placed.module, None)
         account = placed.installation.account.name
         try:
             if placed.filter:
                 await self._plane.remove(placed.filter)
         finally:
             if placed.module:
-                self._job_of.pop(placed.module, None)
                 try:
                     await self._supervisor.remove(placed.module)
                 except LocalProtocolError:

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -118,13 +118,18 @@ class Groups:
         self._places = places
         self._locks: list[int] = []
         try:
-            for mounted in {place.mounted for place in places.values()}:
-                sweep(mounted)
-            self._delegate()
-            self._homes = {name: place.own / f"{PREFIX}{token}" for name, place in places.items()}
-            for home in sorted(set(self._homes.values())):
-                home.mkdir()
-                self._locks.append(_lock(home))
+            mounts = sorted({place.mounted for place in places.values()})
+            with ExitStack() as alone:
+                # A directory that another node has made and not locked yet is no leftover.
+                for mounted in mounts:
+                    alone.callback(os.close, _lock(mounted, wait=True))
+                for mounted in mounts:
+                    sweep(mounted)
+                self._delegate()
+                self._homes = {name: place.own / f"{PREFIX}{token}" for name, place in places.items()}
+                for home in sorted(set(self._homes.values())):
+                    home.mkdir()
+                    self._locks.append(_lock(home))
             self._enable(self._homes)
         except OSError as error:
             self.close()
@@ -270,15 +275,19 @@ def _kill_members(group: Path) -> None:
             os.kill(int(member), signal.SIGKILL)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, *, wait: bool = False) -> int:
     """Lock a directory for as long as the descriptor is open.
+
+    Args:
+        path: of it.
+        wait: until who has it lets go; nodes have that of a hierarchy for some milliseconds.
 
     Raises:
         OSError: somebody else has it, or it is gone.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         same = os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
         os.close(descriptor)

@@ -102,6 +102,8 @@ def scene() -> Iterator[Scene]:
         nodes = [RunningNode(host, tables) for host in (first, second)]
         peers = told(server, "packet_peer.py", str(PORT)), told(agent, "packet_peer.py", "4000")
         yield Scene(publishers, nodes, *peers)
+        for node in nodes:
+            print(f"== {node.host.name}\n{node.process.log}")
 
 
 def left_of(node: RunningNode, pids: set[int]) -> dict[str, object]:
