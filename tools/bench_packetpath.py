@@ -249,17 +249,17 @@ class Scene:
             lab.run([*lab.entry(self.router), "iptables", *rule.split()])
 
     def words(self, namespace: str, *arguments: str) -> list[str]:
-        """The words that run a part of this benchmark in a namespace."""
+        """A program of this module, in a namespace and on the one processor."""
         mine = [sys.executable, "-m", "tools.bench_packetpath", *arguments]
         return [*self.lab.entry(namespace), "taskset", "-c", str(self.processor), *mine]
 
     def run(self, namespace: str, *arguments: str) -> str:
-        """Run a part of it to its end; what it printed."""
+        """Run one to its end."""
         return self.lab.run(self.words(namespace, *arguments), env=self.environment, timeout=60).stdout
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of its parts."""
+        """Of the programs."""
         return environment(self.lab.directory, "") | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
     def measure(self, plane: str, module: str, seconds: float, size: int) -> dict[str, float]:

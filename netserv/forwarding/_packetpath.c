@@ -43,7 +43,7 @@ enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, 
 enum { WAKE_AT = 128, /* packets that wait for others at most */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
-enum { FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
+enum { KICKS = 16, FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
 
 /* ---- addresses, filters, and what may leave: matching.py ---- */
 
@@ -1012,7 +1012,7 @@ static void kick(Engine *self, struct link *link) {
     if (!link->unsent)
         return;
     __atomic_store_n(ring->producer, ring->cached, __ATOMIC_RELEASE);
-    for (unsigned tries = 0; tries < 64; tries++) {
+    for (unsigned tries = 0; tries < KICKS; tries++) {
         int done = (int)sendto(link->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
         if (__atomic_load_n(ring->consumer, __ATOMIC_ACQUIRE) == ring->cached)
             break;
@@ -1020,7 +1020,8 @@ static void kick(Engine *self, struct link *link) {
             break; /* the interface is down: the kernel takes them later, or never */
         complete(self, link);
     }
-    link->unsent = 0;
+    /* Packets on their way hold memory of the socket until the other end has looked at them: the rest goes soon. */
+    link->unsent = ring->cached - __atomic_load_n(ring->consumer, __ATOMIC_ACQUIRE);
     complete(self, link);
 }
 
@@ -1187,8 +1188,11 @@ static uint64_t attend(Engine *self, uint64_t now, uint64_t until) {
         if (self->queues[number]->begin != self->queues[number]->end)
             flush_verdicts(self, self->queues[number]);
     for (unsigned number = 0; number < self->links_count; number++) {
-        kick(self, self->links[number]);
-        refill(self, self->links[number]);
+        struct link *link = self->links[number];
+        kick(self, link);
+        refill(self, link);
+        if (link->unsent && now + self->coalesce_ns < until)
+            until = now + self->coalesce_ns;
     }
     return until;
 }
@@ -1628,6 +1632,7 @@ static bool map_xring(struct xring *ring, int fd, const struct xdp_ring_offset *
 
 static bool open_link(Engine *self, struct link *link, uint32_t interface, uint32_t number) {
     uint32_t room = XRING, budget = 256;
+    int memory = XRING * 2 * FRAME;
     struct xdp_mmap_offsets offsets;
     socklen_t size = sizeof offsets;
     if (!self->links_count) {
@@ -1643,6 +1648,7 @@ static bool open_link(Engine *self, struct link *link, uint32_t interface, uint3
         getsockopt(link->fd, SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &size))
         return false;
     setsockopt(link->fd, SOL_XDP, MAX_TX_BUDGET, &budget, sizeof budget); /* an older kernel is asked more often */
+    setsockopt(link->fd, SOL_SOCKET, SO_SNDBUFFORCE, &memory, sizeof memory);
     if (!map_xring(&link->rx, link->fd, &offsets.rx, XDP_PGOFF_RX_RING, sizeof(struct xdp_desc)) ||
         !map_xring(&link->tx, link->fd, &offsets.tx, XDP_PGOFF_TX_RING, sizeof(struct xdp_desc)) ||
         !map_xring(&link->fill, link->fd, &offsets.fr, XDP_UMEM_PGOFF_FILL_RING, 8) ||
@@ -1687,6 +1693,25 @@ static PyObject *engine_flush_routes(Engine *self, PyObject *nothing) {
     if (self->routes)
         memset(self->routes, 0, ROUTES * sizeof *self->routes);
     Py_RETURN_NONE;
+}
+
+/* For tests: frames that are free, and those in the rings of each socket: fill, received, to be sent, sent. */
+static PyObject *engine_frames(Engine *self, PyObject *nothing) {
+    (void)nothing;
+    PyObject *found = PyList_New(0), *free_frames = Py_BuildValue("(I)", self->frames_count);
+    if (!found || !free_frames || PyList_Append(found, free_frames))
+        return NULL;
+    Py_DECREF(free_frames);
+    for (unsigned number = 0; number < self->links_count; number++) {
+        struct link *link = self->links[number];
+        PyObject *counts = Py_BuildValue("IIII", link->fill.cached - *link->fill.consumer, *link->rx.producer - link->rx.cached,
+                                         link->tx.cached - *link->tx.consumer,
+                                         *link->completion.producer - link->completion.cached);
+        if (!counts || PyList_Append(found, counts))
+            return NULL;
+        Py_DECREF(counts);
+    }
+    return found;
 }
 
 static PyObject *engine_unsendable(Engine *self, PyObject *nothing) {
@@ -1766,6 +1791,7 @@ static PyMethodDef engine_methods[] = {
     {"start_xdp", (PyCFunction)engine_start_xdp, METH_VARARGS, "Get memory for AF_XDP: table of flows, program for routes."},
     {"add_link", (PyCFunction)engine_add_link, METH_VARARGS, "Open a socket of AF_XDP: interface, queue, MTU."},
     {"flush_routes", (PyCFunction)engine_flush_routes, METH_NOARGS, "Ask the kernel for routes anew."},
+    {"frames", (PyCFunction)engine_frames, METH_NOARGS, "Where the frames of AF_XDP are."},
     {"unsendable", (PyCFunction)engine_unsendable, METH_NOARGS, "Packets that the kernel did not take."},
     {"run", (PyCFunction)engine_run, METH_VARARGS, "Move packets until a descriptor is readable."},
     {"counters", (PyCFunction)engine_counters, METH_O, "Of a filter."},

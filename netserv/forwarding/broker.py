@@ -70,13 +70,12 @@ class Broker:
 
     def serve(self) -> None:
         """Work until the node closes the socket."""
+        self._control.setblocking(False)  # `recv_fds` of Python 3.11 forgets its flags
         while True:
             patience_s = self._part.tidy()
             self._engine.run(self._control.fileno(), -1.0 if patience_s is None else patience_s)
             try:
-                frame, descriptors, _, _ = socket.recv_fds(
-                    self._control, messages.FRAME_MAX, messages.DESCRIPTORS_MAX, socket.MSG_DONTWAIT
-                )
+                frame, descriptors, _, _ = socket.recv_fds(self._control, messages.FRAME_MAX, messages.DESCRIPTORS_MAX)
             except BlockingIOError:
                 continue
             except ConnectionResetError:

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -94,6 +95,8 @@ class Tables:
             devices=self._map(bpf.DEVMAP_HASH, 4, 4, INTERFACES_MAX),
         )
         self._settings = bytearray(xdp_table.SETTINGS_BYTES)
+        self._lock = threading.Lock()
+        "Of `_settings`: filters come by the one thread, interfaces by the other."
         self._entries: dict[bytes, bytes] = {}
         self._rules: dict[int, Rule] = {}
         self._counters: dict[int, int] = {}
@@ -133,13 +136,14 @@ class Tables:
 
     def redirect_to(self, allowed: set[int]) -> None:
         """Have flows that were accepted for good leave by these interfaces without the kernel."""
-        for index in range(xdp_table.OUT_MAX):
-            at = xdp_table.OUT_AT + index
-            if self._settings[at] != (index in allowed):
-                if index in allowed:
-                    bpf.update(self.maps.devices, struct.pack("=I", index), struct.pack("=I", index))
-                self._settings[at] = index in allowed
-                self._write_settings()
+        with self._lock:
+            before = {index for index in range(xdp_table.OUT_MAX) if self._settings[xdp_table.OUT_AT + index]}
+            for index in allowed - before:
+                bpf.update(self.maps.devices, struct.pack("=I", index), struct.pack("=I", index))
+            for index in allowed ^ before:
+                self._settings[xdp_table.OUT_AT + index] = index in allowed
+            if allowed != before:
+                bpf.update(self.maps.settings, bytes(4), bytes(self._settings))
 
     def close(self) -> None:
         """Close the tables."""
@@ -154,14 +158,12 @@ class Tables:
             if self._entries.get(key) != value:
                 bpf.update(self.maps.filters, key, value)
                 self._entries[key] = value
-        self._settings[: xdp_table.OUT_AT] = xdp_table.bitmaps(filters.values())
-        self._write_settings()
+        with self._lock:
+            self._settings[: xdp_table.OUT_AT] = xdp_table.bitmaps(filters.values())
+            bpf.update(self.maps.settings, bytes(4), bytes(self._settings))
         for key in self._entries.keys() - wanted.keys():
             bpf.delete(self.maps.filters, key)
             del self._entries[key]
-
-    def _write_settings(self) -> None:
-        bpf.update(self.maps.settings, bytes(4), bytes(self._settings))
 
 
 class XdpPart:
@@ -192,7 +194,11 @@ class XdpPart:
             raise SystemRefusedError("; ".join(refused))
         warnings += [f"packets that come in by {reason}, so they go to no module" for reason in refused]
         self.warnings = tuple(warnings)
-        self.tidy()
+        self._ended = threading.Event()
+        self._look()
+        # By a thread of its own: the kernel answers when nobody changes interfaces, and packets cannot wait for that.
+        self._looker = threading.Thread(target=self._keep_looking, daemon=True)
+        self._looker.start()
 
     def install(self, rule: Rule) -> None:
         """Have packets of a filter that the engine knows come.
@@ -212,16 +218,28 @@ class XdpPart:
         return {"packets": packets, "bytes": size, "cached": packets}
 
     def tidy(self) -> float | None:
-        """Look which interfaces can be redirected to."""
-        self._tables.redirect_to({each for each in self._indices if each < xdp_table.OUT_MAX and may_redirect_to(each)})
-        return LOOK_S
+        """Nothing is ever due."""
+        return None
 
     def close(self) -> None:
         """Detach the programs; packets are the kernel's again."""
+        self._ended.set()
+        self._looker.join()
         for each in self._links:
             os.close(each)
         self._links.clear()
         self._tables.close()
+
+    def _keep_looking(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            try:
+                self._look()
+            except SystemRefusedError as error:
+                log.warning("flows go by the broker: %s", error)
+
+    def _look(self) -> None:
+        """Look which interfaces can be redirected to."""
+        self._tables.redirect_to({each for each in self._indices if each < xdp_table.OUT_MAX and may_redirect_to(each)})
 
     def _attach(self, interface: Interface) -> None:
         first = len(self._indices) * QUEUES_MAX

@@ -49,8 +49,10 @@ class Node:
             case "box":
                 self.box(order["name"], order["behaviour"], order.get("slots", 512))
             case "unbox":
-                self.boxes[order["name"]].kill()
-                self.boxes.pop(order["name"]).wait()
+                for name in [order["name"]] if "name" in order else list(self.boxes):
+                    self.boxes[name].kill()
+                    self.boxes.pop(name).wait()
+                    self.rings.pop(name).close()
             case "install":
                 wanted = PacketFilter(
                     proto=order.get("proto", "udp"),

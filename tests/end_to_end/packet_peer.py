@@ -5,9 +5,12 @@ import os
 import select
 import socket
 import sys
+import time
 from typing import Any
 
 IP_RECVTTL = 12
+SO_RCVBUFFORCE = 33
+ANYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
 
 
 def say(**event: Any) -> None:
@@ -20,14 +23,16 @@ def obey(order: dict[str, Any], socks: list[socket.socket], counted: dict[str, i
         return
     sock = socks[0] if "." in order["to"] else socks[1]
     for number in range(order.get("times", 1)):
+        time.sleep(order.get("pause", 0))
         sock.sendto(order["payload"].format(number).encode(), (order["to"], order["port"]))
 
 
-def main(port: int) -> None:
+def main(ports: list[int]) -> None:
     socks = []
-    for family, anywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    ends = [(family, anywhere, port) for port in ports for family, anywhere in ANYWHERE]
+    for family, anywhere, port in ends:
         sock = socket.socket(family, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
@@ -58,4 +63,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main([int(each) for each in sys.argv[1:]])

@@ -20,7 +20,8 @@ class Told:
         self.process, self._orders = process, itertools.count(1)
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        return [each for each in json_lines(self.process.log) if each.get("event") == event]
+        whole = self.process.log.rpartition("\n")[0]  # the last line may be half of one
+        return [each for each in json_lines(whole) if each.get("event") == event]
 
     def write(self, **order: Any) -> None:
         assert self.process.stdin is not None
