@@ -150,7 +150,7 @@ def _monitor(counts: dict[tuple[bytes, int], int]) -> Callable[[BoxEnd], None]:
 def _keep_alive(box: BoxEnd) -> None:
     answer = box.answer
     for slot, _, view in box.take(256):
-        if view[28:35] == memoryview(b"NOTIFY "):
+        if view[28:35].tobytes() == b"NOTIFY ":
             reply = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP client\r\nCSeq: 1 NOTIFY\r\n\r\n"
             room, size = box.room(slot), 28 + len(reply)
             ends, ports = view[12:20].tobytes(), view[20:24].tobytes()
@@ -331,7 +331,7 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
         (name, plane, module)
         for name, (planes, module) in CONFIGURATIONS.items()
         for plane in (("netfilter", "xdp") if planes == "both" else (planes,))
-        if not only or {name, plane} & only or plane == "none"
+        if not only or {name, plane, f"{plane} {name}"} & only or plane == "none"
     ]
     found: dict[str, dict[str, list[float]]] = {}
     with Lab() as lab:
