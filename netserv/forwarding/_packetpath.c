@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -40,7 +41,7 @@ enum { HEADER_BYTES = 4096, DESCRIPTOR_BYTES = 16, MAGIC = 0x4E535231 };
 enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64, BROKER_SLEEPS = 80 };
 enum { SLOTS_MAX = 16384, SLOT_BYTES_MAX = 65536 };
 enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, NEXT_MAX = 64 };
-enum { WAKE_AT = 128, /* packets that wait for others at most */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
+enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, /* in the time of coalescing */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
 enum { KICKS = 16, FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
@@ -439,6 +440,9 @@ typedef struct {
     struct packet *pool, *pool_free;
     struct link *links[LINKS];
     unsigned links_count;
+    uint64_t recent_since;
+    unsigned recent;
+    bool loaded;
     int flow_map, router;
     struct route *routes;
     uint64_t unsendable;
@@ -1204,33 +1208,50 @@ static bool hear(Engine *self, uint64_t now) {
     return more;
 }
 
+/* Under load let packets gather for a moment: to be woken for each of them costs more than to treat it. */
+static void gather(Engine *self, unsigned received, uint64_t now) {
+    self->recent += received;
+    if (now - self->recent_since >= self->coalesce_ns) {
+        self->loaded = self->recent >= LOADED_AT;
+        self->recent = 0;
+        self->recent_since = now;
+    }
+    if (self->loaded && received < BATCH) {
+        struct timespec pause = {0, (long)(self->coalesce_ns / 2)};
+        nanosleep(&pause, NULL);
+    }
+}
+
 static void run(Engine *self, void *control, uint64_t until) {
     struct epoll_event events[64];
     bool busy = false, ended = false;
+    unsigned came = 0;
     while (!ended) {
         uint64_t now = now_ns();
         busy |= hear(self, now);
         uint64_t next = attend(self, now, until);
         if (until <= now)
             return;
+        if (came)
+            gather(self, came, now);
         int64_t patience = next == UINT64_MAX ? -1 : next > now ? (int64_t)(next - now) : 0;
         int count = wait_events(self, events, 64, busy ? 0 : patience);
         busy = false;
         now = now_ns();
+        came = 0;
         for (int number = 0; number < count; number++) {
             int *source = events[number].data.ptr;
             if (source == control) {
                 ended = true;
             } else if (*source == SOURCE_QUEUE) {
-                read_queue(self, (struct queue *)(void *)source, now);
+                int got = read_queue(self, (struct queue *)(void *)source, now);
+                came += got > 0 ? (unsigned)got : 0;
             } else if (*source == SOURCE_LINK) {
-                read_link(self, (struct link *)(void *)source, now);
+                came += read_link(self, (struct link *)(void *)source, now);
             } else {
                 drain(self, ((struct source *)(void *)source)->what);
             }
         }
-        if (count < 0 && errno != EINTR)
-            return;
         if (count < 0)
             return; /* a signal: Python is to look at it */
     }
@@ -1768,6 +1789,7 @@ static int engine_init(Engine *self, PyObject *arguments, PyObject *keywords) {
     double deadline, coalesce;
     (void)keywords;
     self->flow_map = self->router = -1;
+    prctl(PR_SET_TIMERSLACK, 1000); /* ns */
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!PyArg_ParseTuple(arguments, "ddIii", &deadline, &coalesce, &self->sequence, &self->raw4, &self->raw6))
         return -1;

@@ -1,17 +1,23 @@
 """Chooses how packets reach modules on this machine, and says why another way is not to be had."""
 
 import logging
+import os
+import socket
+from typing import Final
 
 import trio
 
 from netserv.errors import LocalProtocolError, SystemRefusedError
+from netserv.forwarding import bpf, compiled, xdp_program
 from netserv.forwarding.base import PlaneConfig
 from netserv.forwarding.plane import BrokerPlane
+from netserv.forwarding.xdp import Tables, interfaces
 
 log = logging.getLogger(__name__)
 
-PLANES = ("xdp", "netfilter")
+PLANES: Final = ("xdp", "netfilter")
 "In the order of `auto`."
+_AF_XDP: Final = 44
 
 
 async def choose_plane(name: str = "auto", config: PlaneConfig | None = None) -> BrokerPlane:
@@ -38,5 +44,24 @@ async def choose_plane(name: str = "auto", config: PlaneConfig | None = None) ->
 
 
 def why_not(name: str) -> str:
-    """Why this machine does not give a plane; empty where it does."""
-    return "it is not built" if name == "xdp" else ""
+    """Why this machine does not give a plane; empty where it does, as far as can be told without attaching anything."""
+    if name != "xdp":
+        return ""
+    if not compiled.BUILT:
+        return "it needs the compiled part of this package, which was installed without a C compiler"
+    try:
+        tables = Tables()
+    except SystemRefusedError as error:
+        return f"{error}; run as root, or with the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW"
+    try:
+        os.close(bpf.load_xdp(xdp_program.main_program(tables.maps, bytes(6), 0)))
+        with socket.socket(_AF_XDP, socket.SOCK_RAW):
+            pass
+        interfaces(())
+    except SystemRefusedError as error:
+        return str(error)
+    except OSError as error:
+        return f"the kernel gives no sockets of AF_XDP (CONFIG_XDP_SOCKETS): {error.strerror}"
+    finally:
+        tables.close()
+    return ""

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -273,6 +275,32 @@ def test_a_filter_out_of_bounds_is_refused(scene: Scene) -> None:
     ):
         assert "error" in scene.node.do("install", **order)
     assert "error" in scene.node.do("remove", number=4_711)
+
+
+@FAMILIES
+def test_a_flow_accepted_for_good_is_forwarded_by_the_kernel_until_the_filter_goes(scene: Scene, version: int) -> None:
+    number, _ = scene.install("flow", version)
+    if scene.plane == "xdp":
+        # Frames of XDP can leave only where the other end polls, and checksums left to hardware are the kernel's.
+        lab, far = scene.router.lab, scene.router.interfaces["eth1"].namespace
+        offload = [sys.executable, "-m", "tools.bench_packetpath", "offload"]
+        for namespace, *words in ((far, "p1"), (scene.sender_host.namespace, "eth0", "checksums")):
+            lab.run(
+                [*lab.entry(namespace), *offload, *words], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+            )
+
+    def look() -> bool:
+        text = scene.send(version)
+        assert scene.arrives(text)["ttl"] == 63
+        return scene.counters(number)["cached"] >= 3 or scene.plane == "netfilter"
+
+    wait_until(look, PATIENCE_S, "packets forwarded by the kernel", lambda: str(scene.counters(number)))
+    counted = scene.counters(number)
+    assert counted["packets"] == counted["accepted"] + counted["cached"]
+    scene.clear()
+    another, _ = scene.install("change", version)
+    scene.arrives(scene.send(version).upper() + "!")
+    assert scene.counters(another)["changed"] == 1
 
 
 def test_filters_come_and_go_under_traffic_and_nothing_of_others_is_lost(scene: Scene) -> None:

@@ -1,5 +1,7 @@
 """Packets for tests of the packet path: plain ones, and ones that are wrong in some way."""
 
+import socket
+
 from hypothesis import strategies as st
 
 from netserv.forwarding.matching import TCP, UDP, transport_checksum
@@ -46,8 +48,6 @@ def build(
 
 
 def packed(address: str) -> bytes:
-    import socket
-
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 

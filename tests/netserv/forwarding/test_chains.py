@@ -58,8 +58,10 @@ def test_rules_of_a_filter() -> None:
         "-s 10.2.0.0/24 -d 10.1.0.0/16 -p udp -m multiport --sports 16,17",
     ]
     assert {each.partition(" -m ttl")[2] for each in rules} == {
-        ' --ttl-gt 1 -m addrtype --dst-type UNICAST -m comment --comment "netserv filter 7 closed"'
-        " -j NFQUEUE --queue-num 27003 --queue-bypass"
+        (
+            ' --ttl-gt 1 -m addrtype --dst-type UNICAST -m comment --comment "netserv filter 7 closed"'
+            " -j NFQUEUE --queue-num 27003 --queue-bypass"
+        )
     }
 
 

@@ -1,4 +1,4 @@
-"""Which packets belong to a filter and which may leave: by hand-made cases, and the compiled part against the Python one."""
+"""Which packets belong to a filter and which may leave: known cases, and the compiled part against the Python one."""
 
 from ipaddress import ip_network
 
