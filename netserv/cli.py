@@ -8,7 +8,18 @@ from functools import partial
 from dhtboot import cli_completion
 from mdht.cli_running import run_command
 from mdht.errors import MdhtError
-from netserv import cli_ask, cli_config, cli_daemon, cli_deploy, cli_dump, cli_key, cli_module, cli_run, cli_status
+from netserv import (
+    cli_app,
+    cli_ask,
+    cli_config,
+    cli_daemon,
+    cli_deploy,
+    cli_dump,
+    cli_key,
+    cli_module,
+    cli_run,
+    cli_status,
+)
 from netserv.cli_options import parse_arguments, whole_parser
 from netserv.errors import NetservError
 
@@ -29,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(_command, options),
         verbose=getattr(options, "verbose", 0),
         expected=(NetservError, MdhtError),
-        lasts=options.command in {"run", "signal"},
+        lasts=options.command in {"run", "signal", "app"},
     )
 
 
@@ -47,6 +58,8 @@ async def _command(options: argparse.Namespace) -> int:
             return await cli_status.run(options)
         case "deploy" | "remove":
             return await cli_deploy.run(options)
+        case "app":
+            return await cli_app.run(options)
         case "probe" | "send":
             return await cli_ask.run(options)
         case _ if options.action == "daemon":

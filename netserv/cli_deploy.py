@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from netserv.publisher.serving import Offer, url_of
 from netserv.publisher.wishes import Wish, check_wish, remove_of
 from netserv.signaling.asking import Signer
 from netserv.signaling.gist.addresses import address_text
+from netserv.signaling.nslp.values import ModuleRef
 from netserv.signaling.sessions import session
 
 
@@ -72,7 +73,7 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
                 data,
                 url=url,
                 wish=wish,
-                prove=None if offer is None else lambda module, word: offer.put_password(check_path(module), word),
+                prove=None if offer is None else proving(offer),
             )
             work = deployment.install(options.wait, table.told)
             if options.keep:
@@ -103,6 +104,11 @@ async def _served(
         proofs = Offer("--prove")
         await nursery.start(proofs.serve, (host or source, port))
     yield url, proofs
+
+
+def proving(offer: Offer) -> Callable[[ModuleRef, str], None]:
+    """Puts one-time passwords where nodes look for them."""
+    return lambda module, word: offer.put_password(check_path(module), word)
 
 
 class Table:

@@ -41,21 +41,26 @@ def add_deploy(parser: OneLineParser) -> None:
     """Add what `deploy` takes beside what all requests take."""
     add = parser.add_argument
     add("file", type=Path, metavar="BUNDLE", help="signed bundle; see netserv module build")
-    add("--ttl", type=_ttl, default=TTL_S, metavar="S", help=f"seconds to live, which nodes may lower ({TTL_S})")
+    add("--ttl", type=ttl, default=TTL_S, metavar="S", help=f"seconds to live, which nodes may lower ({TTL_S})")
     add("--keep", action="store_true", help="refresh it until Ctrl-C, and remove it then")
     add("--wait", type=_wait, default=INSTALL_S, metavar="S", help=f"for nodes to install it ({INSTALL_S:g})")
     add("--filter-proto", choices=sorted(PROTOCOLS), help="protocol of the packets that go to the module")
-    add("--filter-port", type=_ports, default=(), metavar="LIST", help="their destination ports, comma separated")
-    add("--filter-dst", type=_prefix, metavar="PREFIX", help="their destination (this machine)")
+    add("--filter-port", type=ports, default=(), metavar="LIST", help="their destination ports, comma separated")
+    add("--filter-dst", type=prefix, metavar="PREFIX", help="their destination (this machine)")
     add("--property", type=_property, action="append", default=[], metavar="NAME=VALUE", help="for it; repeatable")
     add("--notification", metavar="URL", help="XML-RPC server that nodes tell when it is installed or removed")
     add("--node-id", metavar="NAME", help="only this node is to install it")
+    add_serving(parser)
+
+
+def add_serving(parser: OneLineParser) -> None:
+    """Add where nodes find the bundle, and the proof of whose traffic it is."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--url", help="where nodes find the bundle (this machine serves it)")
-    place.add_argument("--serve", type=_listen, metavar="[ADDRESS:]PORT", help="where to serve it (any port)")
-    add(
+    place.add_argument("--serve", type=listen, metavar="[ADDRESS:]PORT", help="where to serve it (any port)")
+    parser.add_argument(
         "--prove",
-        type=_listen,
+        type=listen,
         metavar="[ADDRESS:]PORT",
         help="serve one-time passwords there, for nodes that know no prefix of the publisher; most ask port 80",
     )
@@ -75,7 +80,8 @@ def _module(text: str) -> ModuleRef:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _ttl(text: str) -> int:
+def ttl(text: str) -> int:
+    """Seconds to live."""
     if not re.fullmatch(r"[0-9]{1,8}", text) or not 1 <= int(text) <= TTL_MAX_S:
         raise argparse.ArgumentTypeError(f"{text!r} is not within 1..{TTL_MAX_S} seconds")
     return int(text)
@@ -87,14 +93,16 @@ def _wait(text: str) -> float:
     return float(text)
 
 
-def _ports(text: str) -> tuple[int, ...]:
+def ports(text: str) -> tuple[int, ...]:
+    """Port numbers, comma separated."""
     try:
         return read_ports(text)
     except NetservError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _prefix(text: str) -> Prefix:
+def prefix(text: str) -> Prefix:
+    """An address or a network."""
     try:
         return ip_network(text)
     except ValueError:
@@ -108,7 +116,7 @@ def _property(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _listen(text: str) -> Address:
+def listen(text: str) -> Address:
     """Where to listen; a port alone means all addresses, since nodes are elsewhere."""
     try:
         host, port = http_io.listening_address(text)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from netserv.apps.sources import app_files
 from netserv.errors import LocalProtocolError
 from netserv.modules.bundle import BUNDLE_BYTES_MAX, Bundle, build_bundle, open_bundle, verify
 from netserv.modules.errors import BundleError
@@ -59,7 +60,7 @@ def _new(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _build(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    files = read_sources(options.directory)
+    files = read_sources(options.directory) if options.app is None else app_files(options.app)
     check_sources(files)
     data = build_bundle(files, None if options.key is None else load_key(options.key))
     bundle = open_bundle(data)

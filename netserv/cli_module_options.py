@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from netserv.apps.sources import NAMES
+
 NEW_EXAMPLES: Final = """\
 examples:
   netserv module new com.example.Hello                 a server and packet module in ./hello
@@ -15,6 +17,7 @@ examples:
   netserv module build hello --key alice.pem           com.example.Hello_0.1.0.zip, signed
   netserv module build hello --output hello.zip        to be signed elsewhere: see netserv module sign
   netserv module build hello --key alice.pem --json | jq -r .digest
+  netserv module build --app keep-alive --key alice.pem
 
 The same files and key give the same bytes on every machine. Left out are hidden files, tests/, build/, dist/, and files
 ending in .pyc, .zip, .pem and ~.
@@ -52,7 +55,9 @@ def add_actions(add_command: AddCommand) -> None:
     new.add_argument("--kind", choices=("server", "packet", "both"), default="both", help="what it is to do (both)")
     new.add_argument("--directory", type=Path, metavar="DIR", help="a new one (the last part of NAME)")
     build = add_command("build", "pack a module into a bundle", BUILD_EXAMPLES)
-    build.add_argument("directory", type=Path, metavar="DIR", help="where its module.toml is")
+    what = build.add_mutually_exclusive_group(required=True)
+    what.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="where its module.toml is")
+    what.add_argument("--app", choices=tuple(NAMES), help="one of those that come with NetServ, instead of DIR")
     build.add_argument("--key", type=Path, metavar="FILE", help="sign with this key; see netserv key new")
     build.add_argument("--output", "-o", type=Path, metavar="FILE", help="the bundle (NAME_VERSION.zip)")
     sign = add_command("sign", "sign a bundle", SIGN_EXAMPLES)

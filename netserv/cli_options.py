@@ -12,7 +12,7 @@ from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import http_io, metrics_http
 from mdht.errors import LocalProtocolError as MetricsError
-from netserv import cli_deploy_options, cli_dump, cli_module_options
+from netserv import cli_app_options, cli_deploy_options, cli_dump, cli_module_options
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.control_messages import TIMEOUT_MAX_S
 from netserv.signaling.gist.addresses import GIST_PORT, PackedAddress, packed
@@ -152,6 +152,8 @@ def whole_parser() -> OneLineParser:
     )
     cli_deploy_options.add_remove(remove)
     _asking(remove)
+    app = _command(commands, "app", "applications that come with NetServ, at their publisher's side")
+    cli_app_options.add_apps(partial(_command, app.add_subparsers(dest="app", required=True, metavar="APP")), _asking)
     key = _command(commands, "key", "keys of publishers, who sign requests")
     _key(key.add_subparsers(dest="action", required=True, metavar="ACTION"))
     module = _command(commands, "module", "write, pack, sign and check modules for nodes")
@@ -224,9 +226,10 @@ def _status(parser: OneLineParser) -> None:
     _common(parser)
 
 
-def _asking(parser: OneLineParser) -> None:
+def _asking(parser: OneLineParser, *, toward: bool = True) -> None:
     add = parser.add_argument
-    add("--toward", required=True, metavar="HOST", help="name or address of the host that the path leads to")
+    if toward:
+        add("--toward", required=True, metavar="HOST", help="name or address of the host that the path leads to")
     add("--key", type=Path, metavar="FILE", help="sign with this key, as user NAME; see netserv key new")
     add("--user", metavar="NAME", help="publisher, as routers know it")
     add("--timeout", type=_timeout, default=TIMEOUT_S, metavar="S", help=f"seconds to wait ({TIMEOUT_S:g})")

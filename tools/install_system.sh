@@ -24,6 +24,8 @@ need groff groff-base
 need nft nftables
 need miniupnpd miniupnpd-nftables
 need chromium chromium
+need kamailio kamailio
+need sipp sip-tester
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing="$missing python3"
 # The compiled part of the packet path; an installation for use does without it, its tests do not.
 need cc gcc

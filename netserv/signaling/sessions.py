@@ -77,6 +77,18 @@ async def session(host: str, signer: Signer | None = None, way: Way = _WAY) -> A
         UnreachableError: the name has no address, or there is no route.
     """
     flow = await flow_to(host)
+    async with sessions(signer, way) as along:
+        yield along(flow)
+
+
+@asynccontextmanager
+async def sessions(signer: Signer | None = None, way: Way = _WAY) -> AsyncIterator[Callable[[Flow], Session]]:
+    """Keep ways along many flows, all from one node: gives a function that makes a session of a flow.
+
+    Args:
+        signer: see `session`.
+        way: likewise.
+    """
     if way.control is not None:
         daemon = ControlClient(way.control)
         try:
@@ -84,10 +96,10 @@ async def session(host: str, signer: Signer | None = None, way: Way = _WAY) -> A
         except NoDaemonError as error:
             log.info("%s; using a node of our own", error)
         else:
-            yield Session(flow, signer, way, partial(_by_daemon, daemon, flow))
+            yield lambda flow: Session(flow, signer, way, partial(_by_daemon, daemon, flow))
             return
     async with own_node(way.profile) as node:
-        yield Session(flow, signer, way, partial(_by_node, node, flow))
+        yield lambda flow: Session(flow, signer, way, partial(_by_node, node, flow))
 
 
 async def _by_daemon(daemon: ControlClient, flow: Flow, ask: Ask) -> Reply:

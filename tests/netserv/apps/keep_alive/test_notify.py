@@ -1,0 +1,167 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netserv.apps.keep_alive.notify import REMEMBERED_MAX, Notifies
+from netserv.modules.blocks import sip
+from tests.netserv.apps.keep_alive.messages import AGENT, NOTIFY, notify
+
+
+def answered(data: bytes, source: tuple[str, int] = AGENT) -> tuple[sip.SipResponse, int] | None:
+    found = Notifies(b"5a17").answer(data, source)
+    if found is None:
+        return None
+    response = sip.read(found[0])
+    assert isinstance(response, sip.SipResponse)
+    return response, found[1]
+
+
+def test_a_keep_alive_is_answered_with_its_own_headers() -> None:
+    found = answered(NOTIFY)
+    assert found is not None
+    response, port = found
+    assert (response.status, response.reason, response.body, port) == (200, "OK", b"", 40_000)
+    request = sip.read(NOTIFY)
+    for name in ("via", "from", "call-id", "cseq"):
+        assert response.headers.all(name) == request.headers.all(name)
+    to = sip.read_address(response.headers.get("to") or "")
+    assert to.uri == "sip:10.1.0.2"
+    assert to.tag is not None
+    assert to.tag.startswith("5a17")
+    assert response.headers.get("content-length") == "0"
+    assert response.headers.get("event") is None
+
+
+def test_a_repetition_gets_the_same_answer_and_another_request_another_tag() -> None:
+    notifies = Notifies(b"5a17")
+    first = notifies.answer(NOTIFY, AGENT)
+    assert first == notifies.answer(NOTIFY, AGENT)
+    other = notifies.answer(notify((b"3f2504e0", b"3f2504e1")), AGENT)
+    assert first is not None
+    assert other is not None
+    assert first[0].replace(b"3f2504e0", b"3f2504e1") != other[0]
+
+
+@pytest.mark.parametrize(
+    ("via", "source", "expected", "port"),
+    [
+        ("192.0.2.7:40000;branch=a", AGENT, "192.0.2.7:40000;branch=a", 40_000),
+        # Section 18.2.2: without rport to the port that the Via names, 5060 where it names none.
+        ("192.0.2.7;branch=a", AGENT, "192.0.2.7;branch=a", 5060),
+        # RFC 3581: rport is filled in, and received added, even where the address is the same.
+        ("192.0.2.7;rport;branch=a", AGENT, "192.0.2.7;rport=40000;branch=a;received=192.0.2.7", 40_000),
+        ("192.0.2.7;rport=1;branch=a", AGENT, "192.0.2.7;rport=40000;branch=a;received=192.0.2.7", 40_000),
+        # Behind a NAT.
+        ("10.0.0.4:5060;branch=a", AGENT, "10.0.0.4:5060;branch=a;received=192.0.2.7", 40_000),
+        ("phone.example;branch=a", AGENT, "phone.example;branch=a;received=192.0.2.7", 40_000),
+        ("[2001:db8::7]:5061;branch=a", ("2001:db8::7", 9), "[2001:db8::7]:5061;branch=a", 5061),
+        ("[2001:db8::8]:5061", ("2001:db8::7", 9), "[2001:db8::8]:5061;received=2001:db8::7", 9),
+        # Only the topmost one is of the last hop.
+        ("10.0.0.4;branch=b, SIP/2.0/TCP x.example", AGENT,
+         "10.0.0.4;branch=b;received=192.0.2.7, SIP/2.0/TCP x.example", 40_000),
+    ],
+)  # fmt: skip
+def test_the_topmost_via_says_where_the_request_came_from(
+    via: str, source: tuple[str, int], expected: str, port: int
+) -> None:
+    found = answered(notify((b"192.0.2.7:40000;branch=z9hG4bK-4f3a8d21", via.encode())), source)
+    assert found is not None
+    assert found[0].headers.all("via") == (f"SIP/2.0/UDP {expected}",)
+    assert found[1] == port
+
+
+def test_further_vias_are_copied_in_their_order() -> None:
+    more = b"v: SIP/2.0/TCP a.example;received=1.2.3.4\r\nVia: SIP/2.0/UDP b.example\r\nFrom:"
+    found = answered(notify((b"From:", more)))
+    assert found is not None
+    assert [each.split()[-1] for each in found[0].headers.all("via")] == [
+        "192.0.2.7:40000;branch=z9hG4bK-4f3a8d21",
+        "a.example;received=1.2.3.4",
+        "b.example",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(b"Via:", b"v:"), (b"From:", b"f:"), (b"To:", b"t:"), (b"Call-ID:", b"i:"), (b"Event:", b"o:")],
+        [(b"Via:", b"VIA :"), (b"Call-ID:", b"call-id:"), (b"CSeq:", b"CSEQ\t:"), (b"Event:", b"eVeNt:")],
+        [(b"Event: keep-alive", b"Event:Keep-Alive;id=3")],
+        [(b"Content-Length: 0\r\n", b"")],
+        [(b"Content-Length: 0", b"l:  000 ")],
+        [(b"Max-Forwards", b"Subscription-State: active\r\nMax-Forwards")],
+    ],
+)
+def test_other_spellings_are_keep_alives_too(changes: list[tuple[bytes, bytes]]) -> None:
+    assert answered(notify(*changes)) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"NOTIFY sip", b"OPTIONS sip"),
+        (b"NOTIFY sip", b"notify sip"),
+        (b" SIP/2.0\r\nVia", b" SIP/3.0\r\nVia"),
+        (b"42 NOTIFY", b"42 OPTIONS"),
+        (b"42 NOTIFY", b"NOTIFY"),
+        (b"Event: keep-alive", b"Event: presence"),
+        (b"Event: keep-alive", b"Event: keep-alive-too"),
+        (b"Event: keep-alive\r\n", b""),
+        (b"Event: keep-alive", b"Event: keep-alive\r\nEvent: keep-alive"),
+        (b"<sip:10.1.0.2>\r\n", b"<sip:10.1.0.2>;tag=8\r\n"),  # in a dialog
+        (b"<sip:10.1.0.2>\r\n", b"<sip:10.1.0.2>; Tag = 8\r\n"),
+        (b"Max-Forwards", b"Require: eventlist\r\nMax-Forwards"),
+        (b"Max-Forwards", b"proxy-require: sec-agree\r\nMax-Forwards"),
+        (b"Content-Length: 0\r\n\r\n", b"Content-Length: 4\r\n\r\nbody"),
+        (b"Content-Length: 0\r\n\r\n", b"Content-Length: 0\r\n\r\nbody"),
+        (b"Content-Length: 0", b"Content-Length: 1"),
+        (b"Call-ID: 3f2504e0@192.0.2.7\r\n", b""),
+        (b"Call-ID", b"i: 7\r\nCall-ID"),
+        (b"From", b"From: <sip:a@b>;tag=1\r\nFrom"),
+        (b"Via: SIP/2.0/UDP 192.0.2.7:40000;branch=z9hG4bK-4f3a8d21\r\n", b""),
+        (b"SIP/2.0/UDP", b"SIP/2.0/TCP"),
+        (b"SIP/2.0/UDP 192.0.2.7:40000", b"SIP/2.0/UDP 192.0.2.7:0"),
+        (b"branch", b"received=1.2.3.4;branch"),
+        (b"Max-Forwards", b" folded\r\nMax-Forwards"),
+        (b"Max-Forwards", b"no header\r\nMax-Forwards"),
+        (b"agent\"", b"agent\n\""),
+        (b"agent\"", b"agent\r\""),
+        (b"agent\"", b"agent\0\""),
+        (b"\r\n\r\n", b"\r\n"),
+        (b"Max-Forwards", b"X: y\r\n" * 64 + b"Max-Forwards"),
+    ],
+)  # fmt: skip
+def test_what_is_more_than_a_keep_alive_is_for_the_server(change: tuple[bytes, bytes]) -> None:
+    notifies = Notifies(b"")
+    for _ in range(2):  # also of what is remembered
+        assert notifies.answer(notify(change), AGENT) is None
+    assert notifies.answer(NOTIFY, AGENT) is not None
+
+
+STRANGE = [b"o: keep-alive", b"t: <sip:a>;tag=1", b"x", b" y", b":", b"Require: a"]
+LINES = st.sampled_from([*NOTIFY.split(b"\r\n"), *STRANGE])
+
+
+@given(st.lists(LINES, max_size=14) | st.lists(st.binary(max_size=40), max_size=5))
+def test_whatever_is_answered_is_sound_sip_and_has_what_section_8_2_6_asks_for(lines: list[bytes]) -> None:
+    notifies = Notifies(b"5a17")
+    for data in (b"\r\n".join(lines), b"\r\n".join([NOTIFY.split(b"\r\n")[0], *lines, b"", b""])):
+        found = notifies.answer(data, AGENT)
+        assert found == notifies.answer(data, AGENT)
+        if found is not None:
+            request, response = sip.read(data), sip.read(found[0])
+            assert isinstance(request, sip.SipRequest)
+            assert request.method == "NOTIFY"
+            assert request.headers.get("event") == "keep-alive"
+            for name in ("from", "call-id", "cseq"):
+                assert response.headers.all(name) == request.headers.all(name)
+            assert len(response.headers.all("via")) == len(request.headers.all("via"))
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    notifies = Notifies(b"")
+    for number in range(REMEMBERED_MAX + 10):
+        assert notifies.answer(notify((b"User-Agent", b"X-%d: y\r\nUser-Agent" % number)), AGENT) is not None
+    assert len(notifies._lines) <= REMEMBERED_MAX
+    assert notifies.answer(notify((b"User-Agent", b"X: " + b"y" * 9_000 + b"\r\nUser-Agent")), AGENT) is not None
+    assert max(map(len, notifies._lines)) < 300
