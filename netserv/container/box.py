@@ -49,6 +49,8 @@ class Box:
         self.status = 0
         self.rubbish = 0
         self.ping_number = self.pong_number = 0
+        self._settling: dict[int, trio.Event] = {}
+        "Who waits for the answer to a Ping, by its number."
         self._saying = trio.Lock()
         self._closed = False
 
@@ -86,6 +88,8 @@ class Box:
         self.status = status
         self.ended.set()
         self.ready.set()
+        for waiting in self._settling.values():
+            waiting.set()
 
     def let_go(self) -> None:
         """Ask it to end: it sees that the node has closed its side."""
@@ -111,6 +115,23 @@ class Box:
                         return
             self.end("it does not read what the node says")
             raise UnreachableError("the container does not read what the node says")
+
+    async def settled(self) -> None:
+        """Wait until it has done all that it was told.
+
+        Raises:
+            UnreachableError: it has ended.
+        """
+        self.ping_number += 1
+        number, answered = self.ping_number, trio.Event()
+        self._settling[number] = answered
+        try:
+            await self.say(Ping(number))
+            await answered.wait()
+        finally:
+            del self._settling[number]
+        if self.ended.is_set():
+            raise UnreachableError("the container has ended")
 
     async def _read(self, message: Callable[[FromContainer], None]) -> None:
         while True:
@@ -139,8 +160,11 @@ class Box:
             case Ready(walls=walls) if not self.ready.is_set():
                 self.walls = dict(walls)
                 self.ready.set()
-            case Pong(number=number) if number == self.ping_number:
-                self.pong_number = number
+            case Pong(number=number):
+                if number == self.ping_number:
+                    self.pong_number = number
+                if number in self._settling:
+                    self._settling[number].set()
 
     async def _print(self, line: Callable[[str], None]) -> None:
         output = Output()

@@ -114,7 +114,7 @@ class Supervisor:
             await self._forget(publisher, module)
 
     async def attach(self, number: int, ring: Sequence[int] | None, filters: Sequence[int] = ()) -> None:
-        """Give a module's container its rings, and the module its packets.
+        """Give a module's container its rings, and the module its packets; returns when it has taken them.
 
         Args:
             number: of the module.
@@ -135,6 +135,7 @@ class Supervisor:
         if filters and tuple(filters) != module.filters:
             module.filters = tuple(filters)
             await box.say(Filters(number, module.filters))
+        await box.settled()
 
     def strike(self, number: int, why: str) -> None:
         """Count a failure of a module that was seen outside, such as packets that it held too long."""

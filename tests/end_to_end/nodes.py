@@ -47,6 +47,11 @@ allow = ["10.0.0.0/8"]
         self.process.wait_for("is ready")
         return self.process
 
+    def ensure(self) -> None:
+        """Start it again where the end of a test has ended it, as it does with all that this test has started."""
+        if self.process.poll() is not None:
+            self.start()
+
     def status(self) -> Status:
         """How it stands."""
         return trio.run(ControlClient(str(self.host.directory / "control")).status)

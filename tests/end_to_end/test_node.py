@@ -80,6 +80,8 @@ class Scene:
 
     def deploy(self, *arguments: str, **more: str) -> None:
         """Deploy the module to both nodes."""
+        for node in self.nodes:
+            node.ensure()
         found = self.alice.deploy(more.get("bundle", self.bundle), *PACKETS, *arguments)
         assert [(node, code) for node, code, _ in found] == [("node1", 200), ("node2", 200)], found
 
@@ -210,8 +212,8 @@ def _drops(scene: Scene) -> bool:
 
 
 def test_after_a_kill_nothing_is_left_and_the_next_start_installs_again_what_has_time(scene: Scene) -> None:
-    node = scene.nodes[0]
     scene.deploy("--ttl", "600")
+    node = scene.nodes[0]
     short = scene.alice.build("tests.Short", DOES_AS_TOLD, 'kind = "packet"')
     assert [code for _, code, _ in scene.alice.deploy(short, *PACKETS, "--ttl", "3")] == [200, 200]
     (container,) = node.status().node["containers"]
@@ -229,8 +231,8 @@ def test_after_a_kill_nothing_is_left_and_the_next_start_installs_again_what_has
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_a_node_that_ends_leaves_nothing(scene: Scene, end: signal.Signals) -> None:
-    node = scene.nodes[1]
     scene.deploy()
+    node = scene.nodes[1]
     pids = {int(one["process"]) for one in node.status().node["containers"]}
     pids |= {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == node.process.pid}
     node.process.send_signal(end)
