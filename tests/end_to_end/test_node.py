@@ -117,7 +117,7 @@ def left_of(node: RunningNode, pids: set[int]) -> dict[str, object]:
         "rules": "NETSERV" in rules,
         "programs": "prog/xdp" in links,
         "queues": queues.strip(),
-        "processes": {pid for pid in pids if Path(f"/proc/{pid}").exists()},
+        "processes": {" ".join(_stat(pid)[:2]) for pid in pids if _stat(pid)[1:2] not in ([], ["Z"])},
         "bundles": list((node.host.directory / "state-of-node").glob(".draft-*")),
     }
 
@@ -234,7 +234,9 @@ def test_a_node_that_ends_leaves_nothing(scene: Scene, end: signal.Signals) -> N
     scene.deploy()
     node = scene.nodes[1]
     pids = {int(one["process"]) for one in node.status().node["containers"]}
-    pids |= {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == node.process.pid}
+    pids |= {
+        int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _stat(int(pid))[2:] == [str(node.process.pid)]
+    }
     node.process.send_signal(end)
     assert node.process.wait(PATIENCE_S) == (0 if end == signal.SIGTERM else 130)
     left = left_of(node, pids)
@@ -245,8 +247,10 @@ def test_a_node_that_ends_leaves_nothing(scene: Scene, end: signal.Signals) -> N
     scene.clear()
 
 
-def _parent(pid: int) -> int:
+def _stat(pid: int) -> list[str]:
+    """Name, state and parent of a process (proc(5)); empty if there is none."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
     except OSError:
-        return 0
+        return []
+    return [name, *rest.split()[:2]]
