@@ -75,6 +75,7 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
                 wish=wish,
                 prove=None if offer is None else proving(offer),
             )
+            table.begin()
             work = deployment.install(options.wait, table.told)
             if options.keep:
                 async with removed_at_the_end(deployment):
@@ -121,14 +122,22 @@ class Table:
 
     def __init__(self, options: argparse.Namespace, module: str) -> None:
         self._json, self._toward, self._module = options.json, options.toward, module
+        self._begun: float | None = None
+
+    def begin(self) -> None:
+        """From now on say how long it has taken."""
+        self._begun = trio.current_time()
 
     def told(self, results: Sequence[NodeResult]) -> None:
         """Print."""
+        elapsed_s = None if self._begun is None else round(trio.current_time() - self._begun, 3)
         if self._json:
             fields = {"module": self._module, "toward": self._toward, "nodes": [*map(msgspec.to_builtins, results)]}
-            print(msgspec.json.encode(fields).decode(), flush=True)
+            after = {} if elapsed_s is None else {"elapsed_s": elapsed_s}
+            print(msgspec.json.encode(fields | after).decode(), flush=True)
             return
-        print(f"{self._module} toward {self._toward}:" if results else f"no node answered for {self._module}")
+        took = "" if elapsed_s is None else f", after {elapsed_s:.3f} s"
+        print(f"{self._module} toward {self._toward}{took}:" if results else f"no node answered for {self._module}")
         width = max((len(one.node_id) for one in results), default=0)
         for number, one in enumerate(results, 1):
             ttl = "" if one.ttl_s is None else f", for {one.ttl_s} s"

@@ -1,0 +1,171 @@
+"""`make demo-netserv`: keep-alives of user agents stop reaching their SIP server, though they are answered; and return.
+
+Nothing is played: Kamailio is the server, sipp the user agents, and between them are a plain router and two NetServ
+nodes. Status 0 means that every keep-alive was answered with the server's address, and that none came to Kamailio while
+the module was installed.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from tools.demo import Terminal
+from tools.netlab import Host, Lab, LabError
+from tools.netlab_chain import chain
+from tools.netlab_netserv import Publisher, start_nodes
+from tools.netlab_sip import PORT, Kamailio, Sipp
+
+MODULE: Final = "NetServ.apps.KeepAlive_1.0.0"
+BUNDLE: Final = "keep-alive.zip"
+COUNT: Final = 10_000
+PER_SECOND: Final = 1_000
+FEW: Final = 1_000
+"Keep-alives before, and after."
+WARM_S: Final = 0.5
+"From SETUP until the module is active on all nodes, where the publisher has a container already."
+PATIENCE_S: Final = 20.0
+
+
+@dataclass
+class Outcome:
+    """What was counted."""
+
+    faults: list[str] = field(default_factory=list)
+    cold_s: float = 0.0
+    warm_s: float = 0.0
+
+    def expect(self, what: str, found: int, expected: int) -> None:
+        """Note what is not as it should be."""
+        if found != expected:
+            self.faults.append(f"{what}: {found}, not {expected}")
+
+
+class Answers:
+    """Counts answers by their source, with two rules of the user agent's firewall.
+
+    Args:
+        agent: host of the user agents.
+        server: address of the server.
+    """
+
+    def __init__(self, agent: Host, server: str) -> None:
+        self._agent = agent
+        for source in (["-s", server], []):
+            agent.run("iptables", "-A", "INPUT", "-p", "udp", "--sport", str(PORT), *source, "-j", "ACCEPT")
+
+    def counted(self) -> tuple[int, int]:
+        """From the server's address, and from others."""
+        listed = self._agent.run("iptables", "-L", "INPUT", "-n", "-v", "-x").stdout
+        ours, others = re.findall(rf"^ *(\d+) .* spt:{PORT}\b", listed, re.MULTILINE)
+        return int(ours), int(others)
+
+
+@contextmanager
+def nodes_between(publisher: Publisher, *routers: Host, plane: str) -> Iterator[None]:
+    """Run nodes while the context lasts."""
+    started = start_nodes(publisher, *routers, plane=plane)
+    try:
+        yield
+    finally:
+        for process in started:
+            process.stop()
+
+
+def perform(terminal: Terminal, lab: Lab, *, plane: str, count: int, per_second: int) -> Outcome:
+    """Build, send, deploy, send, remove, send."""
+    terminal.step("server - plain router - NetServ node1 - NetServ node2 - user agent")
+    server, plain, node1, node2, agent = chain(lab, "server", "plain", "node1", "node2", "agent")
+    publisher = Publisher(server)
+    with nodes_between(publisher, node1, node2, plane=plane):
+        for host, what in ((server, "Kamailio"), (plain, ""), (node1, "node"), (node2, "node"), (agent, "sipp")):
+            terminal.show(host.name, f"{host.ipv4:<10} {what}")
+        terminal.show("", (node1.directory / "node.log").read_text(encoding="utf-8").splitlines()[0])
+        scene = _Scene(terminal, Kamailio(server), server, agent, Outcome())
+        scene.send("before", FEW, per_second, reaches=True)
+
+        terminal.step("the publisher builds KeepAlive, signs it, and deploys it toward the user agent")
+        publisher.run("module", "build", "--app", "keep-alive", "--key", "alice.pem", "--output", BUNDLE)
+        scene.outcome.cold_s = _deploy(terminal, publisher, agent)
+        scene.send("while it is installed", count, per_second, reaches=False)
+
+        terminal.step("REMOVE")
+        publisher.remove(MODULE, agent)
+        scene.send("after it was removed", FEW, per_second, reaches=True)
+
+        terminal.step("once more: the publisher's containers are still there")
+        scene.outcome.warm_s = _deploy(terminal, publisher, agent)
+        scene.send("while it is installed again", FEW, per_second, reaches=False)
+        return scene.outcome
+
+
+class _Scene:
+    def __init__(self, terminal: Terminal, kamailio: Kamailio, server: Host, agent: Host, outcome: Outcome) -> None:
+        self._terminal, self._kamailio, self._server, self._agent = terminal, kamailio, server, agent
+        self._answers = Answers(agent, server.ipv4)
+        self.outcome = outcome
+        self._turn = 0
+
+    def send(self, when: str, count: int, per_second: int, *, reaches: bool) -> None:
+        """Send keep-alives, and compare what all count with what should be."""
+        self._turn += 1
+        self._terminal.step(f"{when}: sipp sends {count:,} keep-alives, {per_second:,} a second")
+        came, (ours, others) = self._kamailio.received(), self._answers.counted()
+        sipp = Sipp(self._agent, self._server.ipv4, count=count, per_second=per_second, name=f"sipp-{self._turn}")
+        answered, failed = sipp.wait(count / per_second + PATIENCE_S)
+        came = self._kamailio.received() - came
+        ours, others = (now - then for now, then in zip(self._answers.counted(), (ours, others), strict=True))
+        whose = f"{ours:,} answers from {self._server.ipv4}, {others:,} from elsewhere"
+        self._terminal.show("sipp", f"{answered:,} answered, {failed:,} not; {whose}")
+        self._terminal.show("Kamailio", f"{came:,} came here")
+        for what, found, expected in (
+            ("answered", answered, count),
+            ("answers with the server's address", ours, count),
+            ("answers from elsewhere", others, 0),
+            ("came to Kamailio", came, count if reaches else 0),
+        ):
+            self.outcome.expect(f"{when}, {what}", found, expected)
+
+
+def _deploy(terminal: Terminal, publisher: Publisher, agent: Host) -> float:
+    words = ["--filter-proto", "udp", "--filter-port", str(PORT)]
+    terminal.show(publisher.host.name, f"$ netserv deploy {BUNDLE} --toward {agent.ipv4} {' '.join(words)} ...")
+    last = publisher.deploy(BUNDLE, agent, *words)[-1]
+    for node in last["nodes"]:
+        terminal.show(publisher.host.name, f"{node['node_id']} {node['address']}: {node['code']} {node['text']}")
+    elapsed_s = float(last["elapsed_s"])
+    terminal.show(publisher.host.name, f"{elapsed_s * 1000:.0f} ms from SETUP until it is active on both")
+    return elapsed_s
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo_netserv", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--plane", choices=("auto", "netfilter", "xdp"), default="auto", help="of the nodes (auto)")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"keep-alives while it is installed ({COUNT})")
+    parser.add_argument("--rate", type=int, default=PER_SECOND, help=f"of them a second ({PER_SECOND})")
+    options = parser.parse_args(argv)
+    terminal = Terminal()
+    try:
+        with Lab() as lab:
+            outcome = perform(terminal, lab, plane=options.plane, count=options.count, per_second=options.rate)
+    except LabError as error:
+        print(f"\nthe demonstration failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; nothing is left behind", file=sys.stderr)
+        return 130
+    if outcome.warm_s > WARM_S:
+        outcome.faults.append(f"SETUP to active with a warm container took {outcome.warm_s:.3f} s")
+    terminal.step("everything is taken down again\n")
+    print("\n".join(f"FAULT: {fault}" for fault in outcome.faults) or "every keep-alive was answered as it should be")
+    print(f"SETUP to active: {outcome.cold_s * 1000:.0f} ms with a new container on each node, "
+          f"{outcome.warm_s * 1000:.0f} ms with a warm one (limit {WARM_S * 1000:.0f} ms)")  # fmt: skip
+    return 1 if outcome.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""NetServ nodes on routers of a laboratory, and a publisher on a host."""
+
+import base64
+import json
+from typing import Any, Final
+
+from tools.netlab_cgroups import with_cgroups
+from tools.netlab_host import Host
+from tools.netlab_process import Process
+
+READY_S: Final = 60.0
+"A node imports, opens its plane and starts its zygote; on a machine that many laboratories share that takes seconds."
+_SETTINGS: Final = """\
+[node]
+id = "{name}"
+state_dir = "{state}"
+plane = "{plane}"
+[download]
+allow = ["10.0.0.0/8", "2001:db8::/32"]
+[publishers.{user}]
+key = "{key}"
+prefixes = {prefixes}
+connects = {connects}
+"""
+
+
+class Publisher:
+    """Who deploys modules from a host.
+
+    Args:
+        host: his.
+        user: his name.
+    """
+
+    def __init__(self, host: Host, user: str = "alice") -> None:
+        self.host, self.user, self._netserv = host, user, host.program("netserv")
+        made = json.loads(self.run("key", "new", f"{user}.pem", "--user", user, "--json"))
+        self.key = base64.b64encode(bytes.fromhex(made["public_key"])).decode()
+
+    @property
+    def identity(self) -> list[str]:
+        """The options that say who he is."""
+        return ["--key", f"{self.user}.pem", "--user", self.user]
+
+    def run(self, *words: str) -> str:
+        """Run `netserv` on his host; what it prints."""
+        return self.host.run(self._netserv, *words).stdout
+
+    def start(self, *words: str, log: str) -> Process:
+        """Start `netserv` there."""
+        return self.host.popen(self._netserv, *words, log=log)
+
+    def deploy(self, bundle: str, toward: Host, *words: str) -> list[dict[str, Any]]:
+        """Deploy a bundle; what was known on the way, the end last."""
+        said = self.run("deploy", bundle, "--toward", toward.ipv4, *self.identity, "--json", *words)
+        return [json.loads(line) for line in said.splitlines()]
+
+    def remove(self, module: str, toward: Host) -> None:
+        """Remove a module."""
+        self.run("remove", module, "--toward", toward.ipv4, *self.identity, "--json")
+
+
+def start_nodes(publisher: Publisher, *routers: Host, plane: str = "auto") -> list[Process]:
+    """Run a node on each router, and wait until they are ready; the publisher may do all that concerns his subnets."""
+    prefixes = [str(network) for subnet in publisher.host.interfaces.values() for network in subnet.networks]
+    started = []
+    for host in routers:
+        text = _SETTINGS.format(
+            name=host.name,
+            state=host.directory / "node",
+            plane=plane,
+            user=publisher.user,
+            key=publisher.key,
+            prefixes=json.dumps(prefixes),
+            connects=json.dumps(prefixes),
+        )
+        (host.directory / "netserv.toml").write_text(text, encoding="utf-8")
+        program = host.program("netserv")
+        started.append(host.popen(*with_cgroups(program, "run", "netserv.toml", "-v"), log="node.log"))
+    for process in started:
+        process.wait_for("is ready", READY_S)
+    return started
+
+
+def node_status(host: Host) -> dict[str, Any]:
+    """What the node of a host says of modules, containers and packets."""
+    found: dict[str, Any] = json.loads(host.run(host.program("netserv"), "status", "--json").stdout)["node"]
+    return found
