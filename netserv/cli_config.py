@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from netserv import systemd_unit
 from netserv.controller.config import NodeConfig, load_config, read_config
 from netserv.controller.thesis_xml import FILE_MAX, toml_of_xml
 from netserv.errors import LocalProtocolError
@@ -21,6 +23,8 @@ def run(options: argparse.Namespace) -> int:
         case "check":
             config = load_config(options.file)
             print(json.dumps(summary(config)) if options.json else summary_text(options.file, config))
+        case "unit":
+            print(systemd_unit.unit(Path(sys.executable).absolute().parent / "netserv"), end="")
         case "import-xml":
             print(imported(options.file), end="")
         case _:

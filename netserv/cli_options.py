@@ -88,6 +88,7 @@ examples:
   netserv config example > netserv.toml                then take out what you do not need
   netserv config check netserv.toml
   netserv config import-xml netserv.xml > netserv.toml
+  netserv config unit > /etc/systemd/system/netserv.service
 """
 
 
@@ -257,6 +258,7 @@ def _config(actions: "argparse._SubParsersAction[OneLineParser]") -> None:
     import_xml = _command(actions, "import-xml", text, _CONFIG_EXAMPLES)
     import_xml.add_argument("file", type=Path, metavar="FILE", help="XML")
     _command(actions, "example", "print a netserv.toml with all that it can say", _CONFIG_EXAMPLES)
+    _command(actions, "unit", "print the unit by which systemd runs this machine's node", _CONFIG_EXAMPLES)
 
 
 def _common(parser: OneLineParser) -> None:
