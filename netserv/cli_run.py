@@ -47,7 +47,7 @@ async def run(options: argparse.Namespace) -> int:
 
 def headline(node: Node) -> str:
     """One line for `systemctl status`."""
-    return f"{node.modules} modules, packets by {node.plane.name}, {cli_daemon.headline(node.daemon.status())}"
+    return f"{len(node.active())} modules, packets by {node.plane.name}, {cli_daemon.headline(node.daemon.status())}"
 
 
 async def _reread_on_hangup(

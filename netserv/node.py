@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from netserv.advertised import advertised
 from netserv.container.supervisor import Supervisor, supervising
 from netserv.container.supervisor_config import SupervisorConfig
 from netserv.controller.config import NodeConfig
@@ -69,11 +70,11 @@ class Node:
         self.config = config
         self._performer.perform(self._controller.change_policy(config.policy, trio.current_time()))
 
-    @property
-    def modules(self) -> int:
-        """How many are active."""
-        slots = self._controller.lifecycle.slots.values()
-        return sum(slot.running is not None and slot.running.state is State.ACTIVE for slot in slots)
+    def active(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of each module that is active."""
+        running = [slot.running for slot in self._controller.lifecycle.slots.values() if slot.running is not None]
+        targets = [job.wanted.setup.target for job in running if job.state is State.ACTIVE]
+        return tuple((target.name, target.version) for target in targets)
 
     def described(self) -> dict[str, Any]:
         """Containers and packet path, for a status."""
@@ -140,4 +141,5 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         nursery.start_soon(node.keep_facts)
         await nursery.start(performer.run)
         node.daemon = await opened.enter_async_context(open_daemon(config.daemon, handler, state))
+        await opened.enter_async_context(advertised(config.discovery, config.policy, state, node.active))
         yield node

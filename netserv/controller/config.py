@@ -104,6 +104,9 @@ class _Download(_Table, frozen=True):
 class _Discovery(_Table, frozen=True):
     advertise: bool = False
     policy: str | None = None
+    operator: str = ""
+    location: str = ""
+    bootstrap: tuple[str, ...] = ()
 
 
 class _Blocks(_Table, frozen=True):
@@ -137,6 +140,11 @@ class DiscoveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Tell others of the node by `netserv_discovery`."
     policy: Path | None = None
     "What is told where; None: as discovery has it."
+    operator: str = ""
+    location: str = ""
+    "Latitude and longitude, `40.7,-74.0`; empty: nobody is told."
+    bootstrap: tuple[str, ...] = ()
+    "Entry points of the DHT, where no node of it runs on this machine."
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +201,13 @@ def read_config(text: str) -> NodeConfig:
         daemon=_daemon(node, signaling),
         policy=_policy(node, tables),
         http=_http(_converted("download", tables.get("download", {}), _Download)),
-        discovery=DiscoveryConfig(advertise=discovery.advertise, policy=_path(discovery.policy)),
+        discovery=DiscoveryConfig(
+            advertise=discovery.advertise,
+            policy=_path(discovery.policy),
+            operator=discovery.operator,
+            location=discovery.location,
+            bootstrap=discovery.bootstrap,
+        ),
         plane=node.plane,
         metrics=node.metrics,
     )

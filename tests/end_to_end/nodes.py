@@ -12,8 +12,6 @@ from tests.end_to_end.sites import PATIENCE_S, command, json_lines
 from tools.netlab import Host, Process, wait_until
 from tools.netlab_cgroups import with_cgroups
 
-KEEPS = "plane", "containers", "modules"
-
 
 class RunningNode:
     """`netserv run` on a host.
@@ -22,9 +20,10 @@ class RunningNode:
         host: where.
         publishers: tables of `netserv.toml`.
         plane: how packets get to modules.
+        advertise: tell others of it.
     """
 
-    def __init__(self, host: Host, publishers: str, plane: str = "auto") -> None:
+    def __init__(self, host: Host, publishers: str, plane: str = "auto", *, advertise: bool = False) -> None:
         self.host, self._starts = host, 0
         self._settings = f"""
 [node]
@@ -32,6 +31,9 @@ id = "{host.name}"
 state_dir = "{host.directory}/state-of-node"
 control = "{host.directory}/control"
 plane = "{plane}"
+[discovery]
+advertise = {"true" if advertise else "false"}
+operator = "Laboratory"
 [download]
 allow = ["10.0.0.0/8"]
 {publishers}

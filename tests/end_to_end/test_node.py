@@ -2,13 +2,14 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.nodes import PublisherHost, RunningNode
-from tests.end_to_end.sites import PATIENCE_S, laboratory
+from tests.end_to_end.sites import PATIENCE_S, command, laboratory
 from tests.end_to_end.told import Told, told
 from tools.netlab import wait_until
 from tools.netlab_chain import chain
@@ -72,6 +73,16 @@ class Scene:
         """A packet that nobody minds arrives."""
         self.arrives(self.send("passes"))
 
+    def passes_again(self) -> None:
+        """Packets arrive, but for those that whoever was killed had in his hands."""
+
+        def look() -> bool:
+            text = self.send("again")
+            time.sleep(0.1)
+            return text in [each["payload"] for each in self.server.events("received")]
+
+        wait_until(look, PATIENCE_S, "packets that pass again")
+
     def is_dropped(self) -> None:
         """A module drops a packet: the next one comes, and it does not."""
         text = self.send("drop")
@@ -101,7 +112,7 @@ def scene() -> Iterator[Scene]:
             f'[publishers.{one.user}]\nkey = "{one.public_key}"\nprefixes = ["{prefix}"]\nports = ["tcp/8080"]'
             for one, prefix in zip(publishers, ("10.1.0.0/24", "10.99.0.0/24"), strict=True)
         )
-        nodes = [RunningNode(host, tables) for host in (first, second)]
+        nodes = [RunningNode(first, tables, advertise=True), RunningNode(second, tables)]
         peers = told(server, "packet_peer.py", str(PORT)), told(agent, "packet_peer.py", "4000")
         yield Scene(publishers, nodes, *peers)
         for node in nodes:
@@ -132,6 +143,17 @@ def test_a_module_is_deployed_treats_packets_and_is_removed(scene: Scene) -> Non
     assert all(scene.nodes[0].container("alice")["walls"].values())
     scene.clear()
     scene.arrives(scene.send("drop"))
+
+
+def test_a_node_is_found_with_the_modules_that_it_has(scene: Scene) -> None:
+    scene.deploy()
+    find = ("find", "--link", "--module", NAME, "--json")
+    wait_until(
+        lambda: "node1" in command(scene.alice.host, "netserv-discovery", *find).stdout,
+        PATIENCE_S,
+        "node with a module",
+    )
+    scene.clear()
 
 
 def test_it_ends_with_its_time_unless_it_is_refreshed(scene: Scene) -> None:
@@ -220,7 +242,7 @@ def test_after_a_kill_nothing_is_left_and_the_next_start_installs_again_what_has
     node.process.kill()
     node.process.wait()
     wait_until(lambda: not Path(f"/proc/{container['process']}").exists(), PATIENCE_S, "end of the container")
-    scene.passes()
+    scene.passes_again()
     scene.nodes[1].wait_for("tests.Short_1.0.0", None)  # its time is over there, and so here
     node.start()
     node.wait_for(MODULE, "active")
