@@ -15,6 +15,7 @@ from netserv.controller.authorization import check_path
 from netserv.errors import LocalProtocolError
 from netserv.modules.bundle import BUNDLE_BYTES_MAX, Bundle, open_bundle
 from netserv.publisher.deploying import Deployment, NodeResult, check_signer, removed_at_the_end, result_of
+from netserv.publisher.near_user import near_user
 from netserv.publisher.serving import Offer, url_of
 from netserv.publisher.wishes import Wish, check_wish, remove_of
 from netserv.signaling.asking import Signer
@@ -46,7 +47,7 @@ async def _remove(options: argparse.Namespace, signer: Signer) -> int:
         request = remove_of(options.target, wish)
         reply = await waited_for(f"the nodes toward {options.toward}", path.ask(request))
     results = tuple(map(result_of, reply.response.nearest_first()))
-    Table(options, str(options.target)).told(results)
+    Table(options.toward, str(options.target), as_json=options.json).told(results)
     return 0 if any(one.is_active or one.is_under_way for one in results) else 1
 
 
@@ -64,8 +65,12 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
         node_id=options.node_id,
     )
     check_wish(bundle.manifest, wish)
-    table = Table(options, bundle.manifest.reference)
-    async with session(options.toward, signer, way_of(options)) as path, trio.open_nursery() as nursery:
+    host = options.toward or options.near_user
+    if options.near_user is not None:
+        name = await near_user(host, bundle.manifest, user=signer.user, key=options.key, timeout_s=options.timeout)
+        wish = msgspec.structs.replace(wish, node_id=name)
+    table = Table(host, bundle.manifest.reference, as_json=options.json)
+    async with session(host, signer, way_of(options)) as path, trio.open_nursery() as nursery:
         async with _served(options, nursery, data, bundle, address_text(path.flow.source)) as (url, offer):
             deployment = Deployment(
                 path,
@@ -79,10 +84,10 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
             work = deployment.install(options.wait, table.told)
             if options.keep:
                 async with removed_at_the_end(deployment):
-                    await waited_for(f"the nodes toward {options.toward}", work)
+                    await waited_for(f"the nodes toward {host}", work)
                     await deployment.keep(table.told)
             else:
-                await waited_for(f"the nodes toward {options.toward}", work)
+                await waited_for(f"the nodes toward {host}", work)
         nursery.cancel_scope.cancel()
     return 0 if any(one.is_active for one in deployment.results) else 1
 
@@ -116,12 +121,13 @@ class Table:
     """Prints how things stand on the nodes, whenever that changes.
 
     Args:
-        options: of the command line.
+        toward: where the path leads.
         module: which it is about.
+        as_json: one object for each change.
     """
 
-    def __init__(self, options: argparse.Namespace, module: str) -> None:
-        self._json, self._toward, self._module = options.json, options.toward, module
+    def __init__(self, toward: str, module: str, *, as_json: bool) -> None:
+        self._toward, self._module, self._json = toward, module, as_json
         self._begun: float | None = None
 
     def begin(self) -> None:

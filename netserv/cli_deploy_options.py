@@ -25,7 +25,7 @@ examples:
   netserv deploy keepalive.zip --toward 10.3.0.2 --key alice.pem --user alice --filter-proto udp --filter-port 5060
   netserv deploy monitor.zip --toward 10.3.0.2 --key alice.pem --user alice --url https://alice.example/monitor.zip
   netserv deploy cache.zip --toward 10.3.0.2 --key alice.pem --user alice --ttl 600 --keep     until Ctrl-C, then gone
-  netserv deploy cache.zip --toward 10.3.0.2 --key alice.pem --user alice --property origin=10.1.0.2 --json
+  netserv deploy cache.zip --near-user 10.3.0.2 --key alice.pem --user alice --property origin=10.1.0.2 --json
 
 Without --url this machine serves the bundle while nodes fetch it. Packets that go to the module are those to this
 machine unless --filter-dst says otherwise. It is removed by `netserv remove`, or when its time to live is over.
@@ -41,6 +41,9 @@ def add_deploy(parser: OneLineParser) -> None:
     """Add what `deploy` takes beside what all requests take."""
     add = parser.add_argument
     add("file", type=Path, metavar="BUNDLE", help="signed bundle; see netserv module build")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--toward", metavar="HOST", help="host that the path leads to: all nodes on it")
+    way.add_argument("--near-user", metavar="HOST", help="only the node nearest to it that has the blocks")
     add("--ttl", type=ttl, default=TTL_S, metavar="S", help=f"seconds to live, which nodes may lower ({TTL_S})")
     add("--keep", action="store_true", help="refresh it until Ctrl-C, and remove it then")
     add("--wait", type=_wait, default=INSTALL_S, metavar="S", help=f"for nodes to install it ({INSTALL_S:g})")

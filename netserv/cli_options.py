@@ -147,7 +147,7 @@ def whole_parser() -> OneLineParser:
         commands, "deploy", "have the nodes on the path to a host run a module", cli_deploy_options.DEPLOY_EXAMPLES
     )
     cli_deploy_options.add_deploy(deploy)
-    _asking(deploy)
+    _asking(deploy, toward=False)
     remove = _command(
         commands, "remove", "take a module away from the nodes on a path", cli_deploy_options.REMOVE_EXAMPLES
     )

@@ -37,7 +37,7 @@ def probed_node(facts: NodeFacts, probe: Probe, lifecycle: Lifecycle) -> tuple[H
         ("failure", policy.failure),
     )
     own = () if probe.user is None else tuple(_modules_of(probe.user, lifecycle))
-    blocks = tuple(f"{name} {version}" for name, version in sorted(policy.blocks.items()))
+    blocks = tuple(f"{name}_{version}" for name, version in sorted(policy.blocks.items()))
     shown = msgspec.structs.replace(facts, modules=own, blocks=blocks, policy=(*facts.policy, *rules))
     return probed(shown, probe.items)
 

@@ -96,7 +96,7 @@ class PublisherHost:
     """
 
     def __init__(self, host: Host, user: str, toward: Host) -> None:
-        self.host, self.user, self._toward = host, user, toward
+        self.host, self.user, self.toward = host, user, toward
         line = command(host, "netserv", "key", "new", f"{user}.pem", "--user", user).stdout
         self.public_key = line.split('"')[1]
         self.signed = ("--key", f"{user}.pem", "--user", user)
@@ -129,7 +129,7 @@ class PublisherHost:
     def run(self, word: str, what: str, *arguments: str) -> CompletedProcess[str]:
         """Run a command towards the other end."""
         return command(
-            self.host, "netserv", word, what, "--toward", self._toward.ipv4, *self.signed, "--json", *arguments
+            self.host, "netserv", word, what, "--toward", self.toward.ipv4, *self.signed, "--json", *arguments
         )
 
 

@@ -156,6 +156,15 @@ def test_a_node_is_found_with_the_modules_that_it_has(scene: Scene) -> None:
     scene.clear()
 
 
+def test_a_module_may_go_to_the_node_nearest_to_a_user_alone(scene: Scene) -> None:
+    needs = scene.alice.build("tests.Needs", DOES_AS_TOLD, 'kind = "packet"\nrequires = ["metrics>=1.0"]')
+    near = ("deploy", needs, "--near-user", scene.alice.toward.ipv4, *scene.alice.signed, *PACKETS)
+    done = command(scene.alice.host, "netserv", *near)
+    assert done.returncode == 0, done
+    assert [node.state("tests.Needs_1.0.0") for node in scene.nodes] == [None, "active"]
+    scene.alice.remove("tests.Needs_1.0.0")
+
+
 def test_it_ends_with_its_time_unless_it_is_refreshed(scene: Scene) -> None:
     scene.deploy("--ttl", "4")
     process = scene.nodes[0].container("alice")["process"]

@@ -514,6 +514,6 @@ def test_a_probe_of_the_node_shows_own_modules_and_the_rules() -> None:
     install(made)
     lines = dict(answered(made, probe("alice", "modules", "blocks", "policy", target=None))[0].lines)
     assert lines["modules"] == "NetServ.apps.NetMonitor_1.0.0 active"
-    assert lines["blocks"] == "dispatcher 1.2,timers 1.0"
+    assert lines["blocks"] == "dispatcher_1.2,timers_1.0"
     assert lines["policy"] == "ttl-max=86400,modules-max=16,authorization=prefix routability,failure=open"
     assert dict(answered(made, probe("bob", "modules", target=None))[0].lines)["modules"] == ""
