@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,13 @@ class Told:
         number = next(self._orders)
         self.write(do=do, number_of_order=number, **order)
         return self.wait("done", order=number)[0]
+
+    def kill(self, *others: int) -> None:
+        """At once, with other processes."""
+        for pid in (*others, self.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.end()
 
     def end(self) -> None:
         assert self.process.stdin is not None
