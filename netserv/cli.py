@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(_command, options),
         verbose=getattr(options, "verbose", 0),
         expected=(NetservError, MdhtError),
-        lasts=options.command in {"run", "signal", "app"},
+        lasts=options.command in {"run", "signal", "app"} or getattr(options, "keep", False),
     )
 
 

@@ -24,6 +24,7 @@ from netserv.signaling.nslp import responses
 from netserv.signaling.nslp.requests import Probe, Remove, Setup, encode
 from netserv.signaling.nslp.values import Flow
 from netserv.signaling.own_node import own_node
+from netserv.signaling.profiles import Profile
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,27 @@ async def sessions(signer: Signer | None = None, way: Way = _WAY) -> AsyncIterat
         else:
             yield lambda flow: Session(flow, signer, way, partial(_by_daemon, daemon, flow))
             return
-    async with own_node(way.profile) as node:
+    async with _lasting_node(way.profile) as node:
         yield lambda flow: Session(flow, signer, way, partial(_by_node, node, flow))
+
+
+@asynccontextmanager
+async def _lasting_node(profile: Profile) -> AsyncIterator[Driver]:
+    """A node of one's own that lives until the context ends, cancelled or not: the last word may be a REMOVE."""
+
+    async def run(task_status: trio.TaskStatus[Driver]) -> None:
+        with scope:
+            async with own_node(profile) as node:
+                task_status.started(node)
+                scope.shield = True
+                await trio.sleep_forever()
+
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        try:
+            yield await nursery.start(run)
+        finally:
+            scope.cancel()
 
 
 async def _by_daemon(daemon: ControlClient, flow: Flow, ask: Ask) -> Reply:

@@ -1,10 +1,16 @@
 """Several requests in one session, through a daemon in memory behind a real control socket."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import trio
 
 from netserv.errors import UnreachableError
+from netserv.signaling import sessions
 from netserv.signaling.asking import Way
 from netserv.signaling.control import control_socket
 from netserv.signaling.control_messages import Answer, Ask
@@ -51,6 +57,42 @@ async def test_without_a_daemon_a_session_has_a_node_of_its_own() -> None:
         for _ in range(2):
             with pytest.raises(UnreachableError, match="this node is the destination"):
                 await path.ask(PROBE)
+
+
+@asynccontextmanager
+async def slow_node(_profile: str) -> AsyncIterator[Any]:
+    """A node whose answers come from a task, as a real one's do."""
+    send, receive = trio.open_memory_channel[trio.Event](1)
+
+    async def answer() -> None:
+        async for asked in receive:
+            asked.set()
+
+    async def ask(text: bytes, **_: Any) -> Response:
+        asked = trio.Event()
+        await send.send(asked)
+        await asked.wait()
+        return Response(target=None, request=decode(text).nonce, code=200)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        yield SimpleNamespace(ask=ask)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_cancelled_may_still_say_his_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "own_node", slow_node)
+    said = []
+    with trio.CancelScope() as scope:
+        async with session("127.0.0.1", way=Way(control=None)) as path:
+            try:
+                scope.cancel()
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(1.0):
+                    said.append(await path.ask(PROBE))
+    assert scope.cancelled_caught
+    assert len(said) == 1
 
 
 async def test_what_is_no_name_of_a_host_has_no_session() -> None:
