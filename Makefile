@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 # Laboratories start hundreds of commands, and each would compile its modules anew where nothing compiled may be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench figures compiled man system clean
+.PHONY: help demo demo-netserv test check bench figures compiled man system clean
 
 help:
 	@echo "make demo    two subnets and a router in namespaces: a service of one appears on the other"
+	@echo "make demo-netserv  NetServ nodes answer a SIP server's keep-alives; until the module is removed"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make bench   the simulator, the DHT beside the kademlia package, and signalling, in one run each"
@@ -28,6 +29,9 @@ $(STAMP): pyproject.toml setup.py netserv/forwarding/_packetpath.c | system
 
 demo: system $(STAMP)
 	@$(PY) -m tools.demo
+
+demo-netserv: system $(STAMP)
+	@$(PY) -m tools.demo_netserv
 
 # On two cores, but for what shares the loopback interface or floods a host: that comes last, one test at a time. Laboratories
 # are apart from each other, and mostly wait: six at a time keep two cores busy. In the order of their names, since xdist

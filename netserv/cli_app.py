@@ -20,7 +20,7 @@ from netserv.publisher.keep_alives.watching import Event, Plan, Watcher
 from netserv.publisher.serving import Offer, url_of
 from netserv.publisher.wishes import Wish
 from netserv.signaling.asking import Signer
-from netserv.signaling.nslp.values import Flow, ModuleRef, read_prefix
+from netserv.signaling.nslp.values import Flow, ModuleRef
 from netserv.signaling.sessions import Session, sessions
 
 _ALL: Final = ("0.0.0.0", "::")  # noqa: S104 - nodes are elsewhere
@@ -52,7 +52,6 @@ async def _keep_alive(
         ttl_s=options.ttl,
         filter_ports=options.port,
         filter_proto="udp",
-        filter_dst=None if options.address is None else read_prefix(options.address),
     )
     with Sniffer(options.port) as sniffer:
         plan = Plan(

@@ -47,7 +47,7 @@ def add_apps(add_command: AddCommand, add_asking: Asking) -> None:
 def _keep_alive(parser: OneLineParser) -> None:
     add, config = parser.add_argument, Config()
     add("--port", type=ports, default=(SIP_PORT,), metavar="LIST", help=f"UDP ports of the server ({SIP_PORT})")
-    add("--address", type=_address, help="of the server (this machine's, towards the user agent)")
+    add("--address", type=_address, help="of the server (the one to which the first keep-alive comes)")
     add("--ttl", type=ttl, default=config.ttl_s, metavar="S", help=f"seconds to live unrefreshed ({config.ttl_s})")
     add(
         "--idle",

@@ -8,10 +8,9 @@ the module was installed.
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from tools.demo import Terminal
 from tools.netlab import Host, Lab, LabError
@@ -64,63 +63,77 @@ class Answers:
         return int(ours), int(others)
 
 
-@contextmanager
-def nodes_between(publisher: Publisher, *routers: Host, plane: str) -> Iterator[None]:
-    """Run nodes while the context lasts."""
-    started = start_nodes(publisher, *routers, plane=plane)
-    try:
-        yield
-    finally:
-        for process in started:
+class Scene:
+    """Server, routers and user agent, with nodes that run while the context lasts.
+
+    Args:
+        terminal: what the audience sees.
+        lab: where it is built.
+        plane: of the nodes.
+    """
+
+    def __init__(self, terminal: Terminal, lab: Lab, plane: str) -> None:
+        self.terminal, self.outcome = terminal, Outcome()
+        terminal.step("server - plain router - NetServ node1 - NetServ node2 - user agent")
+        self.server, plain, self.node1, self.node2, self.agent = chain(
+            lab, "server", "plain", "node1", "node2", "agent"
+        )
+        self.publisher = Publisher(self.server)
+        self._nodes = start_nodes(self.publisher, self.node1, self.node2, plane=plane)
+        self.kamailio = Kamailio(self.server)
+        self._answers = Answers(self.agent, self.server.ipv4)
+        self._turn = 0
+        roles = {self.server: "Kamailio", plain: "", self.node1: "node", self.node2: "node", self.agent: "sipp"}
+        for host, role in roles.items():
+            terminal.show(host.name, f"{host.ipv4:<10} {role}".rstrip())
+        for node in self._nodes:
+            terminal.show("", next(line for line in node.log.splitlines() if " is ready" in line))
+        self.publisher.run("module", "build", "--app", "keep-alive", "--key", "alice.pem", "--output", BUNDLE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._nodes:
             process.stop()
 
+    def play(self, *, count: int, few: int, per_second: int) -> None:
+        """Send, deploy, send, remove, send, deploy, send."""
+        self.send("before", few, per_second, reaches=True)
+        self.terminal.step("the publisher deploys KeepAlive, which he has built and signed, toward the user agent")
+        self.outcome.cold_s = self.deploy()
+        self.send("while it is installed", count, per_second, reaches=False)
+        self.terminal.step("REMOVE")
+        self.publisher.remove(MODULE, self.agent)
+        self.send("after it was removed", few, per_second, reaches=True)
+        self.terminal.step("once more: the publisher's containers are still there")
+        self.outcome.warm_s = self.deploy()
+        self.send("while it is installed again", few, per_second, reaches=False)
 
-def perform(terminal: Terminal, lab: Lab, *, plane: str, count: int, per_second: int) -> Outcome:
-    """Build, send, deploy, send, remove, send."""
-    terminal.step("server - plain router - NetServ node1 - NetServ node2 - user agent")
-    server, plain, node1, node2, agent = chain(lab, "server", "plain", "node1", "node2", "agent")
-    publisher = Publisher(server)
-    with nodes_between(publisher, node1, node2, plane=plane):
-        for host, what in ((server, "Kamailio"), (plain, ""), (node1, "node"), (node2, "node"), (agent, "sipp")):
-            terminal.show(host.name, f"{host.ipv4:<10} {what}")
-        terminal.show("", (node1.directory / "node.log").read_text(encoding="utf-8").splitlines()[0])
-        scene = _Scene(terminal, Kamailio(server), server, agent, Outcome())
-        scene.send("before", FEW, per_second, reaches=True)
-
-        terminal.step("the publisher builds KeepAlive, signs it, and deploys it toward the user agent")
-        publisher.run("module", "build", "--app", "keep-alive", "--key", "alice.pem", "--output", BUNDLE)
-        scene.outcome.cold_s = _deploy(terminal, publisher, agent)
-        scene.send("while it is installed", count, per_second, reaches=False)
-
-        terminal.step("REMOVE")
-        publisher.remove(MODULE, agent)
-        scene.send("after it was removed", FEW, per_second, reaches=True)
-
-        terminal.step("once more: the publisher's containers are still there")
-        scene.outcome.warm_s = _deploy(terminal, publisher, agent)
-        scene.send("while it is installed again", FEW, per_second, reaches=False)
-        return scene.outcome
-
-
-class _Scene:
-    def __init__(self, terminal: Terminal, kamailio: Kamailio, server: Host, agent: Host, outcome: Outcome) -> None:
-        self._terminal, self._kamailio, self._server, self._agent = terminal, kamailio, server, agent
-        self._answers = Answers(agent, server.ipv4)
-        self.outcome = outcome
-        self._turn = 0
+    def deploy(self) -> float:
+        """Deploy the module; how long it took."""
+        words = ["--filter-proto", "udp", "--filter-port", str(PORT)]
+        self._show(f"$ netserv deploy {BUNDLE} --toward {self.agent.ipv4} {' '.join(words)} ...")
+        last = self.publisher.deploy(BUNDLE, self.agent, *words)[-1]
+        for node in last["nodes"]:
+            self._show(f"{node['node_id']} {node['address']}: {node['code']} {node['text']}")
+        self.outcome.expect("nodes on which it is active", sum(node["code"] == 200 for node in last["nodes"]), 2)
+        elapsed_s = float(last["elapsed_s"])
+        self._show(f"{elapsed_s * 1000:.0f} ms from SETUP until it is active on both")
+        return elapsed_s
 
     def send(self, when: str, count: int, per_second: int, *, reaches: bool) -> None:
         """Send keep-alives, and compare what all count with what should be."""
         self._turn += 1
-        self._terminal.step(f"{when}: sipp sends {count:,} keep-alives, {per_second:,} a second")
-        came, (ours, others) = self._kamailio.received(), self._answers.counted()
-        sipp = Sipp(self._agent, self._server.ipv4, count=count, per_second=per_second, name=f"sipp-{self._turn}")
+        self.terminal.step(f"{when}: sipp sends {count:,} keep-alives, {per_second:,} a second")
+        came, before = self.kamailio.received(), self._answers.counted()
+        sipp = Sipp(self.agent, self.server.ipv4, count=count, per_second=per_second, name=f"sipp-{self._turn}")
         answered, failed = sipp.wait(count / per_second + PATIENCE_S)
-        came = self._kamailio.received() - came
-        ours, others = (now - then for now, then in zip(self._answers.counted(), (ours, others), strict=True))
-        whose = f"{ours:,} answers from {self._server.ipv4}, {others:,} from elsewhere"
-        self._terminal.show("sipp", f"{answered:,} answered, {failed:,} not; {whose}")
-        self._terminal.show("Kamailio", f"{came:,} came here")
+        came = self.kamailio.received() - came
+        ours, others = (now - then for now, then in zip(self._answers.counted(), before, strict=True))
+        whose = f"{ours:,} answers from {self.server.ipv4}, {others:,} from elsewhere"
+        self.terminal.show("sipp", f"{answered:,} answered, {failed:,} not; {whose}")
+        self.terminal.show("Kamailio", f"{came:,} came here")
         for what, found, expected in (
             ("answered", answered, count),
             ("answers with the server's address", ours, count),
@@ -129,16 +142,8 @@ class _Scene:
         ):
             self.outcome.expect(f"{when}, {what}", found, expected)
 
-
-def _deploy(terminal: Terminal, publisher: Publisher, agent: Host) -> float:
-    words = ["--filter-proto", "udp", "--filter-port", str(PORT)]
-    terminal.show(publisher.host.name, f"$ netserv deploy {BUNDLE} --toward {agent.ipv4} {' '.join(words)} ...")
-    last = publisher.deploy(BUNDLE, agent, *words)[-1]
-    for node in last["nodes"]:
-        terminal.show(publisher.host.name, f"{node['node_id']} {node['address']}: {node['code']} {node['text']}")
-    elapsed_s = float(last["elapsed_s"])
-    terminal.show(publisher.host.name, f"{elapsed_s * 1000:.0f} ms from SETUP until it is active on both")
-    return elapsed_s
+    def _show(self, text: str) -> None:
+        self.terminal.show(self.server.name, text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,8 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     terminal = Terminal()
     try:
-        with Lab() as lab:
-            outcome = perform(terminal, lab, plane=options.plane, count=options.count, per_second=options.rate)
+        with Lab() as lab, Scene(terminal, lab, options.plane) as scene:
+            scene.play(count=options.count, few=FEW, per_second=options.rate)
+            outcome = scene.outcome
     except LabError as error:
         print(f"\nthe demonstration failed: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,9 @@ import base64
 import json
 from typing import Any, Final
 
+import trio
+
+from netserv.signaling.control_client import ControlClient
 from tools.netlab_cgroups import with_cgroups
 from tools.netlab_host import Host
 from tools.netlab_process import Process
@@ -14,6 +17,7 @@ _SETTINGS: Final = """\
 [node]
 id = "{name}"
 state_dir = "{state}"
+control = "{control}"
 plane = "{plane}"
 [download]
 allow = ["10.0.0.0/8", "2001:db8::/32"]
@@ -68,6 +72,7 @@ def start_nodes(publisher: Publisher, *routers: Host, plane: str = "auto") -> li
         text = _SETTINGS.format(
             name=host.name,
             state=host.directory / "node",
+            control=_control(host),
             plane=plane,
             user=publisher.user,
             key=publisher.key,
@@ -83,6 +88,9 @@ def start_nodes(publisher: Publisher, *routers: Host, plane: str = "auto") -> li
 
 
 def node_status(host: Host) -> dict[str, Any]:
-    """What the node of a host says of modules, containers and packets."""
-    found: dict[str, Any] = json.loads(host.run(host.program("netserv"), "status", "--json").stdout)["node"]
-    return found
+    """What the node of a host says of modules, containers and packets; without a command, as it is asked often."""
+    return trio.run(ControlClient(_control(host)).status).node
+
+
+def _control(host: Host) -> str:
+    return str(host.directory / "control")

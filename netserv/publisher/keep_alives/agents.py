@@ -19,6 +19,7 @@ SETTLE_S: Final = 1.0
 "After an installation: keep-alives that were on their way still reach the server."
 RETRY_S: Final = 300.0
 "After a deployment that no node took: so long its keep-alives come to the server as ever."
+IDLE_MIN_S: Final = 5.0
 AGENTS_MOST: Final = 10_000
 "What may be asked for: each has a task and routing state, some 20 kB. It is one for each edge of the network."
 LOOKS: Final = 3
@@ -41,8 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.agents_max <= AGENTS_MOST:
             raise LocalProtocolError(f"1 to {AGENTS_MOST} user agents are possible, not {self.agents_max}")
-        if self.idle_s < 1.0 or self.ttl_s < 1:
-            raise LocalProtocolError("times of a second at least are possible")
+        if self.idle_s < IDLE_MIN_S or self.ttl_s < 1:
+            raise LocalProtocolError(f"idle: {IDLE_MIN_S:g} s at least, as what nodes tell is up to two seconds old")
 
     @property
     def look_s(self) -> float:

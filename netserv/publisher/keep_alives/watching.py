@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from typing import Final, Literal
 
 import msgspec
@@ -27,6 +28,7 @@ TICK_S: Final = 0.25
 INSTALL_S: Final = 30.0
 AT_A_TIME: Final = 16
 "Deployments under way: each has up to 64 nodes fetch the bundle from this machine."
+OTHERS_MAX: Final = 64
 _ANSWERED: Final = "changed"
 "What nodes call packets in whose place an answer went."
 
@@ -52,7 +54,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     "Where nodes find the bundle, by this machine's address towards them."
     wish: Wish
     address: str | None = None
-    "Of the server; None: that of this machine towards the user agent."
+    """Of the server; None: that to which the first keep-alive comes. There is one, as a module has one destination for
+    its packets: for another address of the server there has to be another publisher's name."""
     prove: Callable[[ModuleRef, str], None] | None = None
 
 
@@ -74,8 +77,10 @@ class Watcher:
         # Nodes look a one-time password up while a deployment is under way, and there is one place for it.
         self._limiter = trio.CapacityLimiter(AT_A_TIME if plan.prove is None else 1)
         self._orders: dict[str, trio.MemorySendChannel[Effect]] = {}
-        self._came_to: dict[str, str] = {}
-        "Where keep-alives of an agent that is new went to."
+        self.address = plan.address
+        "Of the server, as soon as it is known."
+        self._others: set[str] = set()
+        "Its other addresses, of which it was said that they are left alone."
 
     async def run(self, sniffer: Sniffer) -> None:
         """Watch until cancelled."""
@@ -86,12 +91,17 @@ class Watcher:
                     self._seen(datagram, nursery)
 
     def _seen(self, datagram: Datagram, nursery: trio.Nursery) -> None:
-        wanted = self._plan.address in {None, datagram.destination}
-        if wanted and is_keep_alive(datagram.data, (datagram.source, datagram.source_port)):
-            effects = self.agents.seen(datagram.source, trio.current_time())
-            if any(isinstance(effect, Deploy) for effect in effects):
-                self._came_to[datagram.source] = datagram.destination
-            self._perform(effects, nursery)
+        if not is_keep_alive(datagram.data, (datagram.source, datagram.source_port)):
+            return
+        if self.address is None:
+            self.address = datagram.destination
+        if datagram.destination == self.address:
+            self._perform(self.agents.seen(datagram.source, trio.current_time()), nursery)
+        elif datagram.destination not in self._others and len(self._others) < OTHERS_MAX:
+            self._others.add(datagram.destination)
+            log.warning(
+                "keep-alives come to %s as well; only those to %s are taken care of", datagram.destination, self.address
+            )
 
     async def _tick(self, nursery: trio.Nursery) -> None:
         while True:
@@ -125,19 +135,21 @@ class Watcher:
             self._told(Event(event="failed", agent=address, why=str(error)))
         finally:
             del self._orders[address]
-            self._came_to.pop(address, None)
             if agent.nodes:
                 with trio.CancelScope(shield=True), trio.move_on_after(GOODBYE_S):
                     await self._take_away(agent, None)
 
     async def _prepare(self, agent: "_Tended") -> None:
         flow = await flow_to(agent.address)
-        own, came_to = address_text(flow.source), self._came_to.get(agent.address, "")
-        if self._plan.address is None and own != came_to:
-            raise NetservError(f"its keep-alives come to {came_to}, and requests go from {own}: give --address")
         plan, agent.path = self._plan, self._along(flow)
+        destination = None if self.address is None else ip_network(self.address)
         agent.deployment = Deployment(
-            agent.path, plan.manifest, plan.data, url=plan.url(own), wish=plan.wish, prove=plan.prove
+            agent.path,
+            plan.manifest,
+            plan.data,
+            url=plan.url(address_text(flow.source)),
+            wish=msgspec.structs.replace(plan.wish, filter_dst=destination),
+            prove=plan.prove,
         )
 
     async def _carry_out(self, agent: "_Tended", order: Effect, begun: float) -> bool:

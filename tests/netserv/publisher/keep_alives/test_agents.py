@@ -121,7 +121,7 @@ def test_there_is_room_for_so_many_and_those_in_vain_make_room() -> None:
     assert len(agents) == 4
 
 
-@pytest.mark.parametrize("wrong", [{"agents_max": 0}, {"agents_max": 10**6}, {"idle_s": 0.5}, {"ttl_s": 0}])
+@pytest.mark.parametrize("wrong", [{"agents_max": 0}, {"agents_max": 10**6}, {"idle_s": 4.5}, {"ttl_s": 0}])
 def test_limits_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(LocalProtocolError):
         Config(**wrong)  # type: ignore[arg-type]
