@@ -230,9 +230,19 @@ def look_at_child() -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines) | {"limits": Path(f"/proc/{child}/limits").read_text()}
 
 
+OTHERS: set[int] = set()
+"Children that tests before have left, such as helpers of multiprocessing."
+
+
+@pytest.fixture(autouse=True)
+def _only_own_children() -> None:
+    OTHERS.clear()
+    OTHERS.update(children())
+
+
 def children(parent: int | str = "self") -> Iterator[int]:
     for task in Path(f"/proc/{parent}/task").iterdir():
-        yield from map(int, (task / "children").read_text().split())
+        yield from (pid for pid in map(int, (task / "children").read_text().split()) if pid not in OTHERS)
 
 
 @asynccontextmanager
