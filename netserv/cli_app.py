@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 from mdht.service_manager import of_this_process
+from netserv import cli_net_monitor
 from netserv.cli_ask import signer_of, way_of
 from netserv.cli_deploy import proving
 from netserv.errors import LocalProtocolError
@@ -35,6 +36,8 @@ async def run(options: argparse.Namespace) -> int:
     signer = signer_of(options)
     if signer is None:
         raise LocalProtocolError("give --key and --user: nodes install nothing that nobody has signed")
+    if options.app == "net-monitor":
+        return await cli_net_monitor.run(options, signer)
     async with sessions(signer, way_of(options)) as along, AsyncExitStack() as opened:
         nursery = await opened.enter_async_context(trio.open_nursery())
         opened.callback(nursery.cancel_scope.cancel)

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 from dhtboot.one_line_parser import OneLineParser
-from netserv.cli_deploy_options import add_serving, ports, ttl
+from netserv.cli_deploy_options import add_serving, listen, ports, prefix, ttl
+from netserv.forwarding.filters import PROTOCOLS
 from netserv.publisher.keep_alives.agents import AGENTS_MOST, Config
 
 SIP_PORT: Final = 5060
@@ -19,6 +20,22 @@ examples:
 It sees which user agents' keep-alives reach the server, and deploys NetServ.apps.KeepAlive towards each: from then on
 nodes on the path answer them with the server's address. It is refreshed as long as nodes have something to answer, and
 removed from those that nobody needs any more. Ctrl-C and SIGTERM remove it from all; then the server answers again.
+"""
+
+
+MONITOR_PORT: Final = 8471
+MONITOR_TTL_S: Final = 300
+"Whoever looks at a page stays for minutes, and refreshes three times in that time."
+NET_MONITOR_EXAMPLES: Final = f"""\
+examples:
+  netserv app net-monitor --toward 10.3.0.2 --key alice.pem --user alice --filter-port 5060
+  netserv app net-monitor --toward 10.3.0.2 --key alice.pem --user alice --filter-port 80,443 --filter-proto tcp --open
+  curl -s http://127.0.0.1:{MONITOR_PORT}/state | jq .parts.flows
+  netserv module build --app net-monitor --key alice.pem            the module alone, for netserv deploy
+
+It deploys NetServ.apps.NetMonitor on the nodes of the path, which count the packets of the filter by source,
+destination and TTL, and send the counts here each second: their operators have to let modules of this publisher connect
+to this machine (connects). Only this machine reaches the page. Ctrl-C and SIGTERM remove the module.
 """
 
 
@@ -42,6 +59,10 @@ def add_apps(add_command: AddCommand, add_asking: Asking) -> None:
     keep_alive = add_command("keep-alive", text, KEEP_ALIVE_EXAMPLES)
     _keep_alive(keep_alive)
     add_asking(keep_alive, toward=False)
+    text = "count packets on the nodes of a path, and show them on a page, until stopped"
+    net_monitor = add_command("net-monitor", text, NET_MONITOR_EXAMPLES)
+    _net_monitor(net_monitor)
+    add_asking(net_monitor, toward=True)
 
 
 def _keep_alive(parser: OneLineParser) -> None:
@@ -64,6 +85,31 @@ def _keep_alive(parser: OneLineParser) -> None:
         help=f"addresses of user agents to deploy towards ({config.agents_max})",
     )
     add_serving(parser)
+
+
+def _net_monitor(parser: OneLineParser) -> None:
+    add = parser.add_argument
+    add("--filter-port", type=ports, required=True, metavar="LIST", help="destination ports of the packets to count")
+    add("--filter-proto", choices=sorted(PROTOCOLS), default="udp", help="their protocol (udp)")
+    add("--filter-dst", type=prefix, metavar="PREFIX", help="their destination (this machine)")
+    add("--interval", type=_interval, default=1.0, metavar="S", help="seconds between two reports of a node (1)")
+    add("--port", type=_port, default=MONITOR_PORT, help=f"of the page, on this machine only; 0: any ({MONITOR_PORT})")
+    add("--open", action="store_true", help="open the page in the browser")
+    add("--report", type=listen, default=("", 0), metavar="[ADDRESS:]PORT", help="where reports come to (any port)")
+    add("--ttl", type=ttl, default=MONITOR_TTL_S, metavar="S", help=f"seconds to live unrefreshed ({MONITOR_TTL_S})")
+    add_serving(parser)
+
+
+def _interval(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 60.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 0.1..60 seconds")
+    return float(text)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 0..65535")
+    return int(text)
 
 
 def _address(text: str) -> str:

@@ -71,7 +71,7 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
         wish = msgspec.structs.replace(wish, node_id=name)
     table = Table(host, bundle.manifest.reference, as_json=options.json)
     async with session(host, signer, way_of(options)) as path, trio.open_nursery() as nursery:
-        async with _served(options, nursery, data, bundle, address_text(path.flow.source)) as (url, offer):
+        async with served(options, nursery, data, bundle, address_text(path.flow.source)) as (url, offer):
             deployment = Deployment(
                 path,
                 bundle.manifest,
@@ -93,7 +93,7 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
 
 
 @asynccontextmanager
-async def _served(
+async def served(
     options: argparse.Namespace, nursery: trio.Nursery, data: bytes, bundle: Bundle, source: str
 ) -> AsyncIterator[tuple[str, Offer | None]]:
     """Serve what nodes are to fetch; the URL of the bundle, and where one-time passwords go, if anywhere."""

@@ -6,8 +6,10 @@ else (Content Security Policy Level 3, section 8.3).
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Final
 
 STYLES: Final = ("console.css",)
@@ -24,14 +26,32 @@ class Page:
     "Its Content-Security-Policy."
 
 
-def load_page() -> Page:
-    """Read the files of the page."""
-    files = resources.files(__package__) / "page"
-    style = "\n".join((files / name).read_text(encoding="utf-8") for name in STYLES)
+def load_page(
+    place: Traversable | None = None,
+    *,
+    html_name: str = "console.html",
+    styles: Sequence[str] = STYLES,
+    scripts: Sequence[str] = SCRIPTS,
+) -> Page:
+    """Read the files of the page, or of another one that has parts in common with it.
+
+    Args:
+        place: where files are looked for first.
+        html_name: the page itself.
+        styles: in their order.
+        scripts: in the order in which they need each other.
+    """
+    own = resources.files(__package__) / "page"
+
+    def text(name: str) -> str:
+        file = own / name if place is None or not (place / name).is_file() else place / name
+        return file.read_text(encoding="utf-8")
+
+    style = "\n".join(map(text, styles))
     # One function around all: nothing of it is seen outside.
-    script = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "\n".join(map(text, scripts))
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
-    html = (files / "console.html").read_text(encoding="utf-8")
+    html = text(html_name)
     html = html.replace("/* style */", style, 1).replace("/* script */", script, 1)
     return Page(html=html.encode(), policy=_policy(style, script))
 

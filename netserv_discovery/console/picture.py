@@ -23,7 +23,7 @@ PARTS_MAX: Final = 64
 _HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 "Controls; line separators; marks, embeddings, overrides and isolates of direction (UAX 9); lone surrogates."
 
-Part: TypeAlias = Literal["nodes", "subnets", "programs", "services", "sources"]
+Part: TypeAlias = Literal["nodes", "subnets", "programs", "services", "sources", "hops", "flows"]
 Items: TypeAlias = Mapping[Part, Mapping[str, msgspec.Struct]]
 
 
