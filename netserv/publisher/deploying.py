@@ -25,6 +25,8 @@ LOOK_S: Final = 0.05
 LOOK_MAX_S: Final = 1.0
 REFRESHES: Final = 3
 "Of each time to live that was granted: two may get lost."
+PAUSE_MIN_S: Final = 0.5
+"Between two refreshes, whatever a node has granted."
 RETRY_S: Final = 5.0
 "Before a refresh that nobody answered is sent again."
 GOODBYE_S: Final = 10.0
@@ -102,7 +104,11 @@ class Deployment:
             while any(one.is_under_way for one in self.results):
                 await trio.sleep(pause_s)
                 pause_s = min(2.0 * pause_s, LOOK_MAX_S)
-                reply = await self._path.ask(probe_of(self.target, self._wish))
+                try:
+                    reply = await self._path.ask(probe_of(self.target, self._wish))
+                except NetservError as error:
+                    log.warning("nodes do not say how far they are: %s; asking again", error)
+                    continue
                 newer = self._merged(reply.response.nearest_first(), granted)
                 if newer != self.results:
                     self.results = newer
@@ -133,7 +139,7 @@ class Deployment:
 
     def _pause_s(self) -> float:
         granted = [one.ttl_s for one in self.results if one.ttl_s is not None]
-        return min([self._wish.ttl_s, *granted]) / REFRESHES
+        return max(PAUSE_MIN_S, min([self._wish.ttl_s, *granted]) / REFRESHES)
 
     async def _ask_setup(self) -> tuple[NodeResult, ...]:
         setup = self._setup
