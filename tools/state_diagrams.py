@@ -18,6 +18,7 @@ from dhtboot import bootstrap_client
 from dhtboot.chord import join as chord_join
 from dhtboot.kademlia import join
 from netserv.controller import states as installation
+from netserv.publisher.keep_alives import agents
 from netserv.signaling.gist import association, querying, responding
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -29,7 +30,7 @@ class Machine(NamedTuple):
     document: str
     start: Enum
     transitions: Mapping[tuple[Any, Any], tuple[Any, Any]]
-    no_action: Enum
+    no_action: Enum | None
 
 
 MACHINES: Final[Mapping[str, Machine]] = {
@@ -49,6 +50,9 @@ MACHINES: Final[Mapping[str, Machine]] = {
     "installation": Machine(
         "controller.md", installation.State.NEW, installation.TRANSITIONS, installation.Action.NONE
     ),
+    "user agent": Machine(
+        "apps.md", agents.State.DEPLOYING, {step: (after, None) for step, after in agents.TRANSITIONS.items()}, None
+    ),
 }
 
 
@@ -56,7 +60,7 @@ def mermaid(machine: Machine) -> str:
     """Return the diagram of one table, in the order of its rows."""
     lines = ["stateDiagram-v2", f"    [*] --> {machine.start.value}"]
     for (state, event), (after, action) in machine.transitions.items():
-        doing = "" if action is machine.no_action else f" / {action.value}"
+        doing = "" if action is machine.no_action or action is None else f" / {action.value}"
         lines.append(f"    {state.value} --> {after.value}: {event.value}{doing}")
     return "\n".join(lines)
 

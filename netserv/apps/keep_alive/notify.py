@@ -45,16 +45,15 @@ REMEMBERED_BYTES: Final = 256
 "A line that is longer is looked at each time."
 
 _FIRST: Final = re.compile(rb"NOTIFY [^\s\x00-\x20\x7f]{1,512} SIP/2\.0")
-_TOP_VIA: Final = re.compile(
-    rb"[^:]+:[ \t]*SIP/2\.0/UDP[ \t]+(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9.-]{1,253}))(?::([0-9]{1,5}))?[ \t]*"
-    rb"((?:;[^,;]{1,256})*)((?:,.*)?)",
+_SENT_BY: Final = re.compile(
+    rb"[^:]+:[ \t]*SIP/2\.0/UDP[ \t]+(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9.-]{1,253}))(?::([0-9]{1,5}))?[ \t]*",
     re.IGNORECASE,
 )
-_RPORT: Final = re.compile(rb";[ \t]*rport[ \t]*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
+_RPORT: Final = re.compile(rb"(?<![^;])[ \t]*rport[ \t]*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
 _CSEQ_VALUE: Final = re.compile(rb"[ \t]*[0-9]{1,10}[ \t]+NOTIFY[ \t]*")
 _TAG: Final = re.compile(rb";[ \t]*tag[ \t]*=", re.IGNORECASE)
 _EVENT_VALUE: Final = re.compile(rb"[ \t]*keep-alive[ \t]*(?:;.*)?", re.IGNORECASE)
-_CONTROLS: Final = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
+_CONTROLS: Final = bytes({*range(0x20), 0x7F} - {9})
 _SIP_PORT: Final = 5060
 
 
@@ -68,6 +67,7 @@ class Notifies:
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
         self._lines: dict[bytes, Judged] = {}
+        self._vias: dict[bytes, Place] = {}
 
     def answer(self, data: bytes, source: Place) -> tuple[bytes, int] | None:
         """The response to a keep-alive, and the port that it goes to.
@@ -84,8 +84,7 @@ class Notifies:
         if not found or body or len(lines) > LINES_MAX or _FIRST.fullmatch(lines[0]) is None:
             return None
         # Lines are copied, so no line end of another kind may be in them.
-        ends = head.count(b"\r") + head.count(b"\n")
-        if ends > 2 * len(lines) - 2 or len(head.translate(None, _CONTROLS)) < len(head):
+        if len(head.translate(None, _CONTROLS)) != len(head) - 2 * len(lines) + 2:
             return None
         known, pieces, seen, port = self._lines.get, [b"SIP/2.0 200 OK"], 0, 0
         for line in lines[1:]:
@@ -94,7 +93,7 @@ class Notifies:
                 return None
             kind, piece = judged
             if kind == _VIA and not port:
-                top = _received(line, source)
+                top = self._received(line, source)
                 if top is None:
                     return None
                 piece, port = top
@@ -119,6 +118,43 @@ class Notifies:
             self._lines[line] = judged
         return judged
 
+    def _received(self, line: bytes, source: Place) -> tuple[bytes, int] | None:
+        """The topmost Via with where the request came from, and the port for the response.
+
+        Section 18.2.1 has `received` wherever the address is another one, RFC 3581 section 4 also with `rport`.
+        Without `rport` the response goes to the port of the Via (section 18.2.2), but to where it came from when a NAT
+        was on the way, which `received` tells: nothing else passes a NAT.
+        """
+        top, comma, others = line.partition(b",")
+        head, semicolon, parameters = top.partition(b";")
+        sent_by = self._vias.get(head) or self._sent_by(head)
+        if sent_by is None:
+            return None
+        host, port = sent_by
+        address, came_by = source
+        lowered, asked = parameters.lower(), 0
+        if b"received" in lowered:
+            return None
+        if b"rport" in lowered:
+            parameters, asked = _RPORT.subn(b"rport=%d" % came_by, parameters, count=1)
+        if not asked and host == address:
+            return line, port
+        said = head + semicolon + parameters
+        return b"%s;received=%s%s%s" % (said, address.encode(), comma, others), came_by
+
+    def _sent_by(self, head: bytes) -> Place | None:
+        """Host and port of a Via, which one user agent has in all its requests."""
+        match = _SENT_BY.fullmatch(head)
+        if match is None:
+            return None
+        port = int(match[3] or _SIP_PORT)
+        if not 1 <= port <= 65_535:
+            return None
+        if len(self._vias) >= REMEMBERED_MAX:
+            self._vias.clear()
+        sent_by = self._vias[head] = (match[1] or match[2]).decode().lower(), port
+        return sent_by
+
 
 def _judged(line: bytes) -> Judged | None:
     """What a header line is; None: only the server can judge it."""
@@ -139,27 +175,3 @@ def _judged(line: bytes) -> Judged | None:
     if (kind == _CSEQ and _CSEQ_VALUE.fullmatch(value) is None) or (kind == _TO and _TAG.search(value) is not None):
         return None
     return kind, line
-
-
-def _received(line: bytes, source: Place) -> tuple[bytes, int] | None:
-    """The topmost Via with where the request came from, and the port for the response.
-
-    Section 18.2.1 has `received` wherever the address is another one, RFC 3581 section 4 also with `rport`. Without
-    `rport` the response goes to the port of the Via (section 18.2.2), but to where it came from when a NAT was on the
-    way, which `received` tells: nothing else passes a NAT.
-    """
-    match = _TOP_VIA.fullmatch(line)
-    if match is None:
-        return None
-    address, came_by = source
-    moved = (match[1] or match[2]).decode().lower() != address
-    parameters, asked = match[4], 0
-    lowered = parameters.lower()
-    if b"received" in lowered:
-        return None
-    if b"rport" in lowered:
-        parameters, asked = _RPORT.subn(b";rport=%d" % came_by, parameters, count=1)
-    if asked or moved:
-        return line[: match.start(4)] + parameters + b";received=" + address.encode() + match[5], came_by
-    port = int(match[3] or _SIP_PORT)
-    return (line, port) if 1 <= port <= 65_535 else None

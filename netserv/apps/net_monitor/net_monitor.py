@@ -63,7 +63,14 @@ class NetMonitor(Activator):
 
     def process(self, packet: Packet) -> Verdict:
         """Count one packet."""
-        self.process_batch([packet])
+        raw, counts = packet.raw, self._counts
+        if raw[0] < 0x60 or len(raw) >= _SIX_MIN:
+            flow = _FOUR(raw) if raw[0] < 0x60 else _SIX(raw)
+            if flow in counts or len(counts) < FLOWS_MAX:
+                counts[flow] += 1
+            else:
+                self._others += 1
+        self._packets.add()
         return ACCEPT
 
     def process_batch(self, packets: Sequence[Packet]) -> Verdict:

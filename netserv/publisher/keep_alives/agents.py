@@ -8,7 +8,7 @@ that have been wrong, the next keep-alive reaches the server, and all begins ane
 
 from collections import Counter
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import Enum
 from typing import Final, TypeAlias
 
 import msgspec
@@ -54,27 +54,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 class State(Enum):
     """How things stand with one user agent."""
 
-    DEPLOYING = auto()
+    DEPLOYING = "deploying"
     "SETUP is on its way, or nodes are at it."
-    THERE = auto()
+    THERE = "there"
     "The module answers for the server."
-    REMOVING = auto()
-    VAIN = auto()
+    REMOVING = "removing"
+    VAIN = "vain"
     "Nobody took it; not tried again for a while."
-    GONE = auto()
+    GONE = "gone"
 
 
 class Input(Enum):
     """What may happen to one."""
 
-    INSTALLED = auto()
-    FAILED = auto()
+    INSTALLED = "installed"
+    FAILED = "failed"
     "Nobody is on the path, nobody took it, or nobody has it any more."
-    IDLE = auto()
-    REMOVED = auto()
-    AGAIN = auto()
+    IDLE = "idle"
+    REMOVED = "removed"
+    AGAIN = "again"
     "A keep-alive has come, and it is time to try again."
-    FORGOTTEN = auto()
+    FORGOTTEN = "forgotten"
 
 
 TRANSITIONS: Final[Mapping[tuple[State, Input], State]] = {
