@@ -7,8 +7,8 @@ as the server does not see it. The kernel hands over only what begins as a keep-
 import ctypes
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Self
 
@@ -71,30 +71,24 @@ class Sniffer:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    async def datagrams(self) -> AsyncIterator[Sequence[Datagram]]:
-        """Those that come, in small groups, until cancelled."""
-        send, receive = trio.open_memory_channel[Sequence[Datagram]](0)
+    async def run(self, take: Callable[[Sequence[Datagram]], None]) -> None:
+        """Hand over what comes, in small groups, until cancelled."""
         async with trio.open_nursery() as nursery:
             for sock in self._sockets:
-                nursery.start_soon(_read, sock, send)
-            async for group in receive:
-                yield group
+                nursery.start_soon(_read, sock, take)
 
 
-async def _read(sock: socket.socket, send: trio.MemorySendChannel[Sequence[Datagram]]) -> None:
+async def _read(sock: socket.socket, take: Callable[[Sequence[Datagram]], None]) -> None:
     while True:
         await trio.lowlevel.wait_readable(sock)
         group: list[Datagram] = []
-        try:
+        with suppress(BlockingIOError):
             while len(group) < BATCH:
                 data, beside, _, address = sock.recvmsg(DATAGRAM_MAX, _ANCILLARY)
                 found = _datagram(data, beside, address[0])
                 if found is not None:
                     group.append(found)
-        except BlockingIOError:
-            pass
-        if group:
-            await send.send(group)
+        take(group)
 
 
 def _datagram(data: bytes, beside: Sequence[tuple[int, int, bytes]], source: str) -> Datagram | None:

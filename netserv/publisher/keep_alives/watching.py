@@ -1,7 +1,7 @@
 """Beside a SIP server: sees whose keep-alives reach it, and has nodes on the way to them answer in its place."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Final, Literal
 
@@ -86,9 +86,11 @@ class Watcher:
         """Watch until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tick, nursery)
-            async for group in sniffer.datagrams():
-                for datagram in group:
-                    self._seen(datagram, nursery)
+            await sniffer.run(lambda group: self._take(group, nursery))
+
+    def _take(self, group: Sequence[Datagram], nursery: trio.Nursery) -> None:
+        for datagram in group:
+            self._seen(datagram, nursery)
 
     def _seen(self, datagram: Datagram, nursery: trio.Nursery) -> None:
         if not is_keep_alive(datagram.data, (datagram.source, datagram.source_port)):
