@@ -10,6 +10,7 @@ from netserv.apps.sources import NAMES, app_files
 from netserv.cli import main
 from netserv.errors import LocalProtocolError
 from netserv.modules.manifest import read_manifest
+from tools.state_diagrams import with_diagrams
 
 PAGE = (Path(__file__).parents[3] / "docs" / "apps.md").read_text()
 
@@ -32,6 +33,10 @@ def test_the_table_of_applications_is_whole() -> None:
     assert {command: name for name, command in rows} == {
         name: read_manifest(app_files(name)["module.toml"]).name for name in NAMES
     }
+
+
+def test_the_diagram_of_the_page_is_drawn_from_the_table() -> None:
+    assert with_diagrams("apps.md", PAGE) == PAGE
 
 
 def test_an_application_that_is_not_there_is_told_with_those_that_are() -> None:
