@@ -305,7 +305,11 @@ class Avahi:
 
     def browse(self, service_type: str) -> list[BrowsedService]:
         """Return what `avahi-browse` resolves now: a service per interface and protocol. Takes about a second."""
-        lines = self._host.run("avahi-browse", "-rptk", service_type, timeout=BROWSE_S).stdout.splitlines()
+        words = "avahi-browse", "-rptk", service_type
+        try:
+            lines = self._host.run(*words, timeout=BROWSE_S).stdout.splitlines()
+        except LabError:  # it waits for ever for a service that goes, or changes, while it is being resolved
+            lines = self._host.run(*words, timeout=BROWSE_S).stdout.splitlines()
         return [service for event, service in filter(None, map(parse_line, lines)) if event == "="]
 
     def browse_raw(self, service_type: str) -> str:
