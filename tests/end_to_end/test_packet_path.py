@@ -180,6 +180,7 @@ def test_packets_of_a_module_that_fails_pass_or_are_dropped_by_its_policy(scene:
     scene.never(text)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("behaviour", ["sleep", "scribble", "twice"])
 def test_a_bad_container_hurts_nobody_else(scene: Scene, behaviour: str) -> None:
     bad, _ = scene.install(behaviour)
@@ -199,6 +200,7 @@ def test_a_bad_container_hurts_nobody_else(scene: Scene, behaviour: str) -> None
     wait_until(look, PATIENCE_S, "verdict on each packet", lambda: str(scene.counters(bad)))
 
 
+@pytest.mark.heavy
 def test_a_full_ring_is_no_hindrance(scene: Scene) -> None:
     number, _ = scene.install("sleep", slots=4)
     for text in [scene.send() for _ in range(10)]:
@@ -303,6 +305,7 @@ def test_a_flow_accepted_for_good_is_forwarded_by_the_kernel_until_the_filter_go
     assert scene.counters(another)["changed"] == 1
 
 
+@pytest.mark.heavy
 def test_filters_come_and_go_under_traffic_and_nothing_of_others_is_lost(scene: Scene) -> None:
     scene.node.do("box", name="churned", behaviour="accept")
     times, before = 20_000, flooded(scene)
