@@ -1865,7 +1865,7 @@ static int box_init(BoxEnd *self, PyObject *arguments, PyObject *keywords) {
         PyErr_NoMemory();
         return -1;
     }
-    self->taken = get(self->memory, PACKETS_HEAD);
+    self->taken = 0; /* packets that were there before this end are its own as well */
     self->answered = self->published = get(self->memory, ANSWERS_HEAD);
     return 0;
 }

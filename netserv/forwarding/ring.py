@@ -196,7 +196,7 @@ class PythonBoxEnd:
         self._memory = memoryview(self._map)
         self._words = self._memory[:HEADER_BYTES].cast("I")
         self._wake_fd, self._broker_fd = wake_fd, broker_fd
-        self._taken = self._words[PACKETS_HEAD]
+        self._taken = 0  # packets that were there before this end are its own as well
         self._answered = self._published = self._words[ANSWERS_HEAD]
         self._sequences = [0] * self.layout.slots
         self._free = deque(range(self.layout.slots, self.layout.slots + self.layout.injected))

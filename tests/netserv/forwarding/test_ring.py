@@ -68,6 +68,15 @@ def test_packets_and_verdicts_reach_the_other_side(box: PythonBoxEnd, broker: Br
     ]
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_packets_that_came_before_the_container_looked_are_there(
+    ring: Ring, broker: BrokerEnd[int], end: type[PythonBoxEnd]
+) -> None:
+    broker.post(b"early", 7, 1)
+    box = end(*ring.box_descriptors)
+    assert [bytes(view) for _, _, view in box.take()] == [b"early"]
+
+
 def test_a_sleeper_is_woken(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     assert box.take() == []
     with pytest.raises(BlockingIOError):
