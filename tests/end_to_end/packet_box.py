@@ -96,10 +96,11 @@ def main(behaviour: str, memory: int, wake: int, broker: int) -> None:
         os.set_blocking(broker, True)
         scribble(box)
     while True:
-        for slot, _, view in box.take():
+        packets = box.take()
+        for slot, _, view in packets:
             treat(box, behaviour, slot, view)
         box.flush()
-        if not box.take(0):
+        if not packets:  # only then it is said that this end sleeps, and a wake-up comes
             select.select([box.fileno()], [], [])
 
 
