@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -136,21 +136,24 @@ def generate(seconds: float, size: int) -> int:
     return 0
 
 
-def _accept(box: BoxEnd) -> None:
-    take, answer = box.take, box.answer
-    for slot, _, _ in take(256):
+Taken: TypeAlias = list[tuple[int, int, memoryview]]
+
+
+def _accept(box: BoxEnd, packets: Taken) -> None:
+    answer = box.answer
+    for slot, _, _ in packets:
         answer(slot, ACCEPT)
 
 
-def _flow(box: BoxEnd) -> None:
-    for slot, _, _ in box.take(256):
+def _flow(box: BoxEnd, packets: Taken) -> None:
+    for slot, _, _ in packets:
         box.answer(slot, ACCEPT_FLOW)
 
 
-def _monitor(counts: dict[tuple[bytes, int], int]) -> Callable[[BoxEnd], None]:
-    def treat(box: BoxEnd) -> None:
+def _monitor(counts: dict[tuple[bytes, int], int]) -> Callable[[BoxEnd, Taken], None]:
+    def treat(box: BoxEnd, packets: Taken) -> None:
         answer = box.answer
-        for slot, _, view in box.take(256):
+        for slot, _, view in packets:
             key = (view[12:20].tobytes(), view[8])
             counts[key] = counts.get(key, 0) + 1
             answer(slot, ACCEPT)
@@ -158,9 +161,9 @@ def _monitor(counts: dict[tuple[bytes, int], int]) -> Callable[[BoxEnd], None]:
     return treat
 
 
-def _keep_alive(box: BoxEnd) -> None:
+def _keep_alive(box: BoxEnd, packets: Taken) -> None:
     answer = box.answer
-    for slot, _, view in box.take(256):
+    for slot, _, view in packets:
         packet = view[:40].tobytes()
         if packet.startswith(b"NOTIFY ", 28):
             ends = packet[16:20] + packet[12:16] + packet[22:24] + packet[20:22]
@@ -178,9 +181,10 @@ def run_box(module: str, memory: int, wake: int, broker: int) -> None:
     poll.register(box.fileno(), select.POLLIN)
     print("ready", flush=True)
     while True:
-        treat(box)
+        packets = box.take(256)
+        treat(box, packets)
         box.flush()
-        if not box.take(0):
+        if not packets:  # only then it is said that this end sleeps, and a wake-up comes
             poll.poll()
 
 
