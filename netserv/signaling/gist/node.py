@@ -29,7 +29,7 @@ from netserv.signaling.gist.status import KnownPeer, NodeStatus, known_peer, sta
 from netserv.signaling.gist.transmission import Transmission
 
 WOKEN_AT_ONCE_MAX: Final = 4
-"Rows and associations treated in one `tick`: a quarter of a millisecond, so that messages wait less; `next_deadline` asks for the rest."
+"Rows and associations treated in one `tick`: a quarter of a millisecond; `next_deadline` asks for the rest."
 
 
 class GistNode:
