@@ -19,6 +19,7 @@ import msgspec
 from mdht.errors import LocalProtocolError
 from mdht.records import Copy, Record, lawful, life_s
 from mdht.signing import SEED_BYTES, SigningKey
+from mdht.sqlite_file import NewerFileError, Schema, open_file
 from mdht.state_home import state_home
 from mdht.subnet.identity import Identity, Kind, Subnet
 from mdht.subnet.kept import HOSTS_MAX, Kept
@@ -27,9 +28,9 @@ log = logging.getLogger(__name__)
 
 CONTACTS_MAX: Final = 1_000
 "Contacts kept over a restart; a lookup needs a handful that still answer."
-SCHEMA_VERSION: Final = 1
-
-_SCHEMA: Final = """
+_SCHEMA: Final = Schema(
+    1,
+    """
 CREATE TABLE IF NOT EXISTS node (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS own (
     key BLOB, name BLOB, value BLOB NOT NULL, ttl_s INTEGER NOT NULL, seq BLOB NOT NULL, deleted INTEGER NOT NULL,
@@ -41,7 +42,8 @@ CREATE TABLE IF NOT EXISTS records (
     value BLOB NOT NULL, signature BLOB NOT NULL, ends_at REAL NOT NULL,
     PRIMARY KEY (key, writer, name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS records_by_end ON records (ends_at);
-"""
+""",
+)
 
 
 def default_state_dir(environ: Mapping[str, str], network: str) -> Path:
@@ -137,7 +139,12 @@ class StateDirectory:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = _lock(path)
             try:
-                database = _open_or_replace(path / "state.db", wall_s)
+                database = open_file(path / "state.db", _SCHEMA, wall_s)
+            except NewerFileError as error:
+                os.close(lock)
+                raise LocalProtocolError(
+                    f"{path / 'state.db'} was written by a newer mdht; update, or pass another --state-dir"
+                ) from error
             except BaseException:
                 os.close(lock)
                 raise
@@ -240,45 +247,6 @@ def _lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _open_or_replace(path: Path, wall_s: float) -> sqlite3.Connection:
-    try:
-        return _open(path)
-    except sqlite3.OperationalError:
-        raise  # disk full, no permission: the file is not at fault
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.damaged-{int(wall_s)}")
-        log.warning("%s is damaged (%s): moved to %s, starting with an empty one", path, error, aside.name)
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _open(path)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's own files copy this mode
-    # Worker threads take turns; the node never calls from two at once.
-    database = sqlite3.connect(path, check_same_thread=False)
-    try:
-        _prepare(path, database)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _prepare(path: Path, database: sqlite3.Connection) -> None:
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")  # safe against kill -9; a power cut may cost the last second
-    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise LocalProtocolError(f"{path} was written by a newer mdht; update, or pass another --state-dir")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _prune(database: sqlite3.Connection, wall_s: float) -> None:

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import msgspec
 
+from mdht.sqlite_file import NewerFileError, Schema, open_file
 from netserv.controller.effects import Effect, Entry, Forget, ModuleKey, Record, Remember
 from netserv.errors import LocalProtocolError, SystemRefusedError
 from netserv.signaling.nslp.codes import NslpError
@@ -23,13 +24,12 @@ from netserv.signaling.nslp.values import Flow
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION: Final = 1
 BEAT_S: Final = 60.0
 "Between two calls of `beat`: a wall clock that is set back costs at most so much."
 NONCES_KEPT_S: Final = 86_400.0
 NONCES_MAX: Final = 65_536
 "As many as the controller remembers."
-_SCHEMA: Final = """
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS clock (
     one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, boot_s REAL NOT NULL, wall_s REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS modules (
@@ -72,6 +72,22 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     "Public key and nonce of requests that were acted on."
 
 
+def _check_tables(database: sqlite3.Connection) -> None:
+    """See that the tables have the columns that are used: a file of another program is as good as damaged."""
+    try:
+        for columns in (
+            "boot, boot_s, wall_s FROM clock",
+            "user, name, request, source, destination, publisher, way, granted_s, ends_boot_s FROM modules",
+            "publisher, nonce, at_boot_s FROM nonces",
+        ):
+            database.execute(f"SELECT {columns} LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+
+
+_SCHEMA: Final = Schema(1, _TABLES, _check_tables)
+
+
 class Journal:
     """One node's journal.
 
@@ -91,7 +107,12 @@ class Journal:
             LocalProtocolError: a newer version of this program wrote it.
         """
         with _as_system_error(path):
-            return cls(path, _open_or_replace(path, clock))
+            try:
+                return cls(path, open_file(path, _SCHEMA, clock.wall_s))
+            except NewerFileError as error:
+                raise LocalProtocolError(
+                    f"journal {path} was written by a newer netserv; update, or use another state_dir"
+                ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -174,59 +195,6 @@ def _as_system_error(path: Path) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SystemRefusedError(f"journal {path}: {reason}; is the disk full, or the directory another's?") from error
-
-
-def _open_or_replace(path: Path, clock: Clock) -> sqlite3.Connection:
-    try:
-        return _open(path)
-    except sqlite3.OperationalError:
-        raise  # disk full, no permission: the file is not at fault
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.damaged-{int(clock.wall_s)}")
-        log.warning("journal %s is damaged (%s): moved to %s, and begun anew", path, error, aside.name)
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _open(path)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's own files copy this mode
-    # Worker threads take turns: the node never calls from two at once.
-    database = sqlite3.connect(path, check_same_thread=False)
-    try:
-        _prepare(path, database)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _prepare(path: Path, database: sqlite3.Connection) -> None:
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")  # safe against kill -9; a power cut may cost the last second
-    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise LocalProtocolError(f"journal {path} was written by a newer netserv; update, or use another state_dir")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    _check_tables(database)
-
-
-def _check_tables(database: sqlite3.Connection) -> None:
-    """See that the tables have the columns that are used: a file of another program is as good as damaged."""
-    try:
-        for columns in (
-            "boot, boot_s, wall_s FROM clock",
-            "user, name, request, source, destination, publisher, way, granted_s, ends_boot_s FROM modules",
-            "publisher, nonce, at_boot_s FROM nonces",
-        ):
-            database.execute(f"SELECT {columns} LIMIT 1").fetchone()
-    except sqlite3.OperationalError as error:
-        raise sqlite3.DatabaseError(str(error)) from error
 
 
 def _beat(database: sqlite3.Connection, clock: Clock) -> None:
