@@ -11,25 +11,15 @@ from netserv.container.states import Died, Event, Failed, Loaded, Stopped
 from netserv.container.supervisor import Supervisor
 from netserv.controller.probing import ModuleFacts
 from netserv.errors import LocalProtocolError, NetservError
-from netserv.forwarding.base import Counters, ForwardingPlane
+from netserv.forwarding.base import COUNTERS, Counters, ForwardingPlane
 from netserv.forwarding.ring import Ring
 
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 "Between two looks at what filters have counted: a module that is late is struck once in that time."
-_SHOWN: Final = (
-    "packets",
-    "accepted",
-    "dropped",
-    "changed",
-    "injected",
-    "late",
-    "refused",
-    "full",
-    "absent",
-    "rubbish",
-)
+_UNTOLD: Final = frozenset({"bytes", "passed", "cached"})
+"What filters count and a PROBE has no room for."
 
 
 class _Placed:
@@ -121,7 +111,9 @@ class Place:
                 placed = self._of(module.number)
                 if placed is not None:
                     counted = self.counted.get(placed.filter, {})
-                    packets = tuple((name, str(counted[name])) for name in _SHOWN if name in counted)
+                    packets = tuple(
+                        (name, str(counted[name])) for name in COUNTERS if name in counted and name not in _UNTOLD
+                    )
                     job = self._job_of[module.number]
                     facts[job] = ModuleFacts(load=(*packets, *used), walls=walls, strikes=module.strikes)
         return facts
