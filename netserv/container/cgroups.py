@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all
 from netserv.container.installation import Limits
 from netserv.container.zygote_messages import GroupWall
 from netserv.errors import SystemRefusedError

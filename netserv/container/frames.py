@@ -4,15 +4,14 @@ One packet is one frame is one msgpack value. Both ends of the pair use this fil
 container must not have. Sockets that do not block raise BlockingIOError as ever; who waits for them is above.
 """
 
-import array
-import os
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final, TypeVar
 
 import msgspec
 
+from netserv.container.descriptors import close_all, receive
+from netserv.container.descriptors import send as send_packet
 from netserv.container.messages import FRAME_MAX, AttachRing, Connected, FromContainer, Load, ToContainer
 from netserv.errors import LocalProtocolError, RemoteProtocolError, UnreachableError
 
@@ -20,8 +19,6 @@ DESCRIPTORS_MAX: Final = 32
 "Beside one frame: listening sockets of a module; the kernel stops at 253 (SCM_MAX_FD)."
 RING_DESCRIPTORS: Final = 3
 "Memory, wake-up of the container, wake-up of the broker."
-_INT: Final = array.array("i").itemsize
-_ROOM: Final = socket.CMSG_SPACE((DESCRIPTORS_MAX + 1) * _INT)
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_container: Final[msgspec.msgpack.Decoder[ToContainer]] = msgspec.msgpack.Decoder(ToContainer)
@@ -89,9 +86,8 @@ def send(sock: socket.socket, message: ToContainer | FromContainer, descriptors:
         raise LocalProtocolError(
             f"{len(descriptors)} descriptors beside {name}, which has {wanted}; at most {DESCRIPTORS_MAX}"
         )
-    beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     try:
-        sock.sendmsg([data], beside, socket.MSG_NOSIGNAL)
+        send_packet(sock, data, descriptors, socket.MSG_NOSIGNAL)
     except ConnectionError as error:
         raise UnreachableError("the other end of the container's socket is closed") from error
 
@@ -106,7 +102,7 @@ def receive_to_container(sock: socket.socket) -> tuple[ToContainer, list[int]] |
         RemoteProtocolError: no such frame, or not the descriptors that go with it; those that came are closed.
         BlockingIOError: nothing there.
     """
-    packet = _receive(sock, _ROOM)
+    packet = _receive(sock, DESCRIPTORS_MAX + 1)
     if packet is None:
         return None
     data, descriptors = packet
@@ -136,19 +132,11 @@ def receive_from_container(sock: socket.socket) -> FromContainer | None:
     return None if packet is None else decode_from_container(packet[0])
 
 
-def close_all(descriptors: Sequence[int]) -> None:
-    """Close descriptors, whatever state they are in."""
-    for descriptor in descriptors:
-        with suppress(OSError):
-            os.close(descriptor)
-
-
-def _receive(sock: socket.socket, room: int) -> tuple[bytes, list[int]] | None:
+def _receive(sock: socket.socket, most: int) -> tuple[bytes, list[int]] | None:
     try:
-        data, ancillary, flags, _ = sock.recvmsg(FRAME_MAX, room, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, flags = receive(sock, FRAME_MAX, most)
     except ConnectionError:
         return None  # ended with words of ours unread
-    descriptors = _descriptors(ancillary)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(descriptors) > DESCRIPTORS_MAX:
         close_all(descriptors)
         what = "descriptors" if flags & socket.MSG_CTRUNC or descriptors else "bytes"
@@ -158,14 +146,6 @@ def _receive(sock: socket.socket, room: int) -> tuple[bytes, list[int]] | None:
         close_all(descriptors)
         return None
     return data, descriptors
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.frombytes(data[: len(data) - len(data) % _INT])
-    return list(found)
 
 
 def _decode(decoder: "msgspec.msgpack.Decoder[_Message]", data: bytes) -> _Message:

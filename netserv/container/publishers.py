@@ -9,7 +9,7 @@ import trio
 from netserv.container.box import Box
 from netserv.container.cgroups import Group, Usage
 from netserv.container.connect_proxy import Connects
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all
 from netserv.container.installation import Account, Installation
 from netserv.container.listening import listen, listens
 from netserv.container.logs import Ring

@@ -58,6 +58,7 @@ OURS: Final = (
     "errors.py",
     "container/__init__.py",
     "container/datagrams.py",
+    "container/descriptors.py",
     "container/frames.py",
     "container/messages.py",
     "container/runtime",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all
 from netserv.errors import LocalProtocolError, SystemRefusedError
 
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

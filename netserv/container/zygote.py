@@ -7,7 +7,6 @@ thread, since a fork takes only the one that calls it, and holds no secret, sinc
     python -I -m netserv.container.zygote DESCRIPTOR RUNTIME [DIRECTORY ..]
 """
 
-import array
 import gc
 import importlib
 import io
@@ -28,7 +27,7 @@ from typing import Final
 import msgspec
 
 from netserv.container import root
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all, receive, send
 from netserv.container.kernel import CLONE_NEWPID, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, setns, unmount, unshare
 from netserv.container.namespaces import data_options
 from netserv.container.sandbox import Given, Workshop, become_container
@@ -97,21 +96,16 @@ class Zygote:
 
     def _take(self) -> bool:
         try:
-            data, ancillary, flags, _ = self._node.recvmsg(
-                _FRAME_MAX, socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4), socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors, flags = receive(self._node, _FRAME_MAX, _DESCRIPTORS_MAX)
         except ConnectionError:
             return False  # ended with words of ours unread
         if not data:
             return False
-        descriptors = array.array("i")
-        for _level, _kind, beside in ancillary:
-            descriptors.frombytes(beside)
         request = msgspec.msgpack.decode(data, type=ToZygote)  # the node's own words: a fault here is a bug
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise AssertionError("a request that is too long")
         try:
-            self._carry_out(request, descriptors.tolist())
+            self._carry_out(request, descriptors)
         except OSError as error:
             self._say(Refused(request.slot, f"{type(request).__name__.lower()}: {error}"))
         finally:
@@ -177,8 +171,7 @@ class Zygote:
         shutil.rmtree(f"{root.STORE}/{slot}", ignore_errors=True)
 
     def _say(self, message: FromZygote, descriptors: Sequence[int] = ()) -> None:
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        self._node.sendmsg([msgspec.msgpack.encode(message)], beside)
+        send(self._node, msgspec.msgpack.encode(message), descriptors)
 
 
 def _import_all(runtime: str) -> Workshop:

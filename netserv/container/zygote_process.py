@@ -1,6 +1,5 @@
 """The zygote as the node sees it: starting the process, asking it, and being told which containers have ended."""
 
-import array
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from typing import Final
 import msgspec
 import trio
 
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all, receive, send
 from netserv.container.zygote_messages import (
     Ended,
     FromZygote,
@@ -150,10 +149,9 @@ class ZygoteProcess:
         raise SystemRefusedError(message.text if isinstance(message, Refused) else f"the zygote says {message}")
 
     def _send(self, message: ToZygote, descriptors: Sequence[int] = ()) -> None:
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             if self._socket is not None:
-                self._socket.sendmsg([msgspec.msgpack.encode(message)], beside, socket.MSG_NOSIGNAL)
+                send(self._socket, msgspec.msgpack.encode(message), descriptors, socket.MSG_NOSIGNAL)
         except OSError as error:  # also where its buffer is full: it has 100 requests before it, and answers none
             raise SystemRefusedError(f"the zygote of containers does not listen: {error}") from error
 
@@ -177,19 +175,14 @@ class ZygoteProcess:
         while self._socket is not None:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
-                data, ancillary, _, _ = self._socket.recvmsg(
-                    _FRAME_MAX, socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4), socket.MSG_CMSG_CLOEXEC
-                )
+                data, descriptors, _ = receive(self._socket, _FRAME_MAX, _DESCRIPTORS_MAX)
             except BlockingIOError:
                 continue
             except (OSError, trio.ClosedResourceError):
                 return None
             if not data:
                 return None
-            descriptors = array.array("i")
-            for _level, _kind, beside in ancillary:
-                descriptors.frombytes(beside)
-            return msgspec.msgpack.decode(data, type=FromZygote), descriptors.tolist()
+            return msgspec.msgpack.decode(data, type=FromZygote), descriptors
         return None
 
 

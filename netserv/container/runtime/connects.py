@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all
 from netserv.container.messages import Connect, Connected
 from netserv.container.runtime.reports import Reports
 from netserv.container.runtime.servers import ServerThread

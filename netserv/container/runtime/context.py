@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from netserv.container.datagrams import DatagramSocket
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all
 from netserv.container.messages import Load
 from netserv.container.runtime.connects import Connects
 from netserv.container.runtime.packet_timers import PacketTimers, Ticker

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from netserv.container.frames import close_all
+from netserv.container.descriptors import close_all
 from netserv.container.messages import Failed, Load, Loaded, Unloaded
 from netserv.container.runtime.context import ModuleContext, Shared
 from netserv.container.runtime.dispatcher import Dispatcher, Handler

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from netserv.container import frames
+from netserv.container.descriptors import close_all
 from netserv.container.messages import (
     AttachRing,
     Connected,
@@ -207,7 +208,7 @@ class Runtime:
 
     def _load(self, load: Load, descriptors: list[int]) -> None:
         if load.module in self._modules or len(self._modules) >= MODULES_MAX:
-            frames.close_all(descriptors)
+            close_all(descriptors)
             why = "is there already" if load.module in self._modules else f"would be one of more than {MODULES_MAX}"
             self._reports.send(Failed(load.module, "load", f"module {load.module} {why}"))
             return
@@ -224,7 +225,7 @@ class Runtime:
         try:
             end = BoxEnd(*descriptors)
         except RemoteProtocolError as error:
-            frames.close_all(descriptors)
+            close_all(descriptors)
             self._reports.send(Log(0, "error", str(error)))
             return
         self._detach()
@@ -237,7 +238,7 @@ class Runtime:
             self._epoll.unregister(self._end.fileno())
             with suppress(BufferError):  # a module has kept a packet
                 self._end.close()
-            frames.close_all(self._end_descriptors)
+            close_all(self._end_descriptors)
             self._end = None
 
     def _inject_waiting(self) -> None:

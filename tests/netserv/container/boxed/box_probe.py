@@ -5,7 +5,8 @@ import socket
 import threading
 import traceback
 
-from netserv.container.frames import close_all, receive_to_container, send
+from netserv.container.descriptors import close_all
+from netserv.container.frames import receive_to_container, send
 from netserv.container.messages import AttachRing, Failed, Load, Loaded, Log, Ping, Pong, Unload, Unloaded
 
 

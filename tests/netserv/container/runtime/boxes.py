@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netserv.container import frames
+from netserv.container.descriptors import close_all
 from netserv.container.messages import (
     AttachRing,
     Failed,
@@ -96,7 +97,7 @@ class Box:
         values = {"name": f"M{number}", "version": "1.0", "entry": "main:M", "kind": "packet"} | more
         load = Load(module=number, directory=str(place), ports=tuple(sockets), **values)
         self.say(load, *sockets.values())
-        frames.close_all(list(sockets.values()))
+        close_all(list(sockets.values()))
         return load
 
     def run(self, number: int, text: str, **more: Any) -> None:
