@@ -11,7 +11,6 @@ import gc
 import importlib
 import io
 import os
-import pkgutil
 import resource
 import select
 import shutil
@@ -30,6 +29,7 @@ from netserv.container import root
 from netserv.container.descriptors import close_all, receive, send
 from netserv.container.kernel import CLONE_NEWPID, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, setns, unmount, unshare
 from netserv.container.namespaces import data_options
+from netserv.container.runtime.preload import preload
 from netserv.container.sandbox import Given, Workshop, become_container
 from netserv.container.seccomp import Loadable
 from netserv.container.zygote_messages import (
@@ -46,23 +46,6 @@ from netserv.container.zygote_messages import (
 )
 from netserv.errors import NetservError
 
-EXTENSIONS: Final = """
-_asyncio _bisect _blake2 _bz2 _contextvars _csv _datetime _decimal _elementtree _hashlib _heapq _json _lzma _md5
-_multibytecodec _opcode _pickle _queue _random _sha1 _sha256 _sha3 _sha512 _socket _sqlite3 _ssl _statistics
-_struct _typing _uuid _zoneinfo array binascii cmath fcntl grp math mmap pyexpat resource select termios
-unicodedata zlib
-"""
-"Native parts of the standard library: no container can load one later."
-MODULES: Final = """
-trio h11 msgspec json http http.client urllib.parse xmlrpc.client xmlrpc.server email.parser html
-ipaddress logging sqlite3 ssl hashlib hmac base64 collections dataclasses datetime decimal statistics
-functools itertools re string struct textwrap time traceback linecache tokenize typing uuid zoneinfo
-encodings.idna encodings.latin_1 encodings.ascii encodings.utf_16 csv enum heapq bisect random secrets
-concurrent.futures threading queue contextvars tempfile shutil pathlib pickle copy mimetypes
-"""
-"What modules use most: imported once, and shared."
-BLOCKS: Final = "netserv.modules.blocks"
-PRELOAD: Final = "netserv.container.runtime.preload"
 THREAD_STACK: Final = 512 << 10
 "Bytes; the default of 8 MiB counts against the memory limit of a container with each thread."
 _DIRECTORY_FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC
@@ -175,15 +158,7 @@ class Zygote:
 
 
 def _import_all(runtime: str) -> Workshop:
-    for name in f"{EXTENSIONS}{MODULES}".split():
-        with suppress(ImportError):  # a Python built without it
-            importlib.import_module(name)
-    with suppress(ModuleNotFoundError):
-        importlib.import_module(PRELOAD).preload()
-    with suppress(ModuleNotFoundError):
-        blocks = importlib.import_module(BLOCKS)
-        for found in pkgutil.walk_packages(blocks.__path__, BLOCKS + "."):
-            importlib.import_module(found.name)
+    preload()
     run = importlib.import_module(runtime).run
     "".encode("idna")
     threading.stack_size(THREAD_STACK)
