@@ -72,6 +72,28 @@ async def _watch_signals(
             return
 
 
+async def reread_on_hangup(
+    reread: Callable[[], None],
+    expected: tuple[type[Exception], ...],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Read settings again with each SIGHUP, until cancelled.
+
+    Args:
+        reread: does it; raises if they are wrong, and has changed nothing then.
+        expected: what it raises.
+        task_status: told when signals are taken.
+    """
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _number in signals:
+            try:
+                reread()
+            except expected as error:
+                log.error("%s; what was read before stays", error)  # noqa: TRY400 - its text says all
+
+
 async def _guarded(work: Callable[[], Awaitable[int]], expected: tuple[type[Exception], ...]) -> int:
     try:
         return await work()

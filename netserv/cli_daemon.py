@@ -3,15 +3,15 @@
 import argparse
 import logging
 import os
-import signal
 
 import msgspec
 import trio
 
+from mdht.cli_running import reread_on_hangup
 from mdht.metrics_http import MetricsServer
 from mdht.service_manager import of_this_process
 from netserv.errors import NetservError
-from netserv.signaling.daemon import Daemon, open_daemon
+from netserv.signaling.daemon import open_daemon
 from netserv.signaling.daemon_config import DaemonConfig
 from netserv.signaling.node_state import default_state_dir
 from netserv.signaling.prometheus import exposition
@@ -30,7 +30,7 @@ async def run(options: argparse.Namespace) -> int:
         if options.metrics:
             server = MetricsServer(lambda: exposition(daemon.status()), "netserv")
             log.info("metrics at %s", await nursery.start(server.serve, options.metrics))
-        await nursery.start(_reread_on_hangup, daemon)
+        await nursery.start(reread_on_hangup, daemon.reread, (NetservError,))
         status = daemon.status()
         print(msgspec.json.encode(status).decode() if options.json else ready_line(status), flush=True)
         nursery.start_soon(of_this_process().report, lambda: headline(daemon.status()))
@@ -81,13 +81,3 @@ def ready_line(status: Status) -> str:
 def headline(status: Status) -> str:
     """One line for `systemctl status`."""
     return f"{status.sessions} sessions, {status.peers} peers, {status.associations} associations"
-
-
-async def _reread_on_hangup(daemon: Daemon, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _number in signals:
-            try:
-                daemon.reread()
-            except NetservError as error:
-                log.error("%s; what was read before stays", error)  # noqa: TRY400 - its text says all

@@ -2,11 +2,11 @@
 
 import argparse
 import logging
-import signal
 
 import msgspec
 import trio
 
+from mdht.cli_running import reread_on_hangup
 from mdht.http_io import listening_address
 from mdht.metrics_http import MetricsServer
 from mdht.service_manager import of_this_process
@@ -34,7 +34,7 @@ async def run(options: argparse.Namespace) -> int:
         if config.metrics is not None:
             server = MetricsServer(lambda: exposition(node.daemon.status()), "netserv")
             log.info("metrics at %s", await nursery.start(server.serve, listening_address(config.metrics)))
-        await nursery.start(_reread_on_hangup, node, options)
+        await nursery.start(reread_on_hangup, lambda: _reread(node, options), (NetservError,))
         status = node.daemon.status()
         if options.json:
             print(msgspec.json.encode(status).decode(), flush=True)
@@ -50,14 +50,6 @@ def headline(node: Node) -> str:
     return f"{len(node.active())} modules, packets by {node.plane.name}, {cli_daemon.headline(node.daemon.status())}"
 
 
-async def _reread_on_hangup(
-    node: Node, options: argparse.Namespace, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _number in signals:
-            try:
-                node.change(load_config(options.file))
-                log.info("read again: %d publishers", len(node.config.policy.publishers))
-            except NetservError as error:
-                log.error("%s; what was read before stays", error)  # noqa: TRY400 - its text says all
+def _reread(node: Node, options: argparse.Namespace) -> None:
+    node.change(load_config(options.file))
+    log.info("read again: %d publishers", len(node.config.policy.publishers))

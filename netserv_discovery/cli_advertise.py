@@ -3,13 +3,13 @@
 import argparse
 import logging
 import os
-import signal
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 import trio
 
+from mdht.cli_running import reread_on_hangup
 from mdht.service_manager import of_this_process
 from netserv_discovery.advertiser import (
     AdvertiserSettings,
@@ -58,7 +58,7 @@ async def run(options: argparse.Namespace) -> int:
         ping_port=options.ping_port or 0,
     )
     async with advertising(identity, facts_file.source(identity), settings) as running, trio.open_nursery() as nursery:
-        await nursery.start(_reread_on_hangup, options, facts_file, running)
+        await nursery.start(reread_on_hangup, lambda: _reread(options, facts_file, running), (LocalProtocolError,))
         tell(options, _ready_text(identity, running), _ready_fields(identity, running))
         for where, reason in running.hidden.items():
             if where not in _switched_off(options):
@@ -146,23 +146,11 @@ def merged(file: tuple[Offer, ...], options: list[Offer]) -> tuple[Offer, ...]:
     return tuple(dict.fromkeys([*(each for each in file if folded(each.name) not in named), *options]))
 
 
-async def _reread_on_hangup(
-    options: argparse.Namespace,
-    facts_file: FactsFiles,
-    running: Running,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _number in signals:
-            try:
-                facts_file.read()
-                running.set_policy(policy_of(options))
-                running.look()
-                log.warning("facts and policy are read again")
-            except LocalProtocolError as error:
-                log.error("%s; what was read before stays", error)  # noqa: TRY400 - its text says all
+def _reread(options: argparse.Namespace, facts_file: FactsFiles, running: Running) -> None:
+    facts_file.read()
+    running.set_policy(policy_of(options))
+    running.look()
+    log.warning("facts and policy are read again")
 
 
 async def _say_stored(options: argparse.Namespace, running: Running) -> None:
