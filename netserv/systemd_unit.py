@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from mdht.systemd_words import unit_word
+
 CONFIG: Final = Path("/etc/netserv/netserv.toml")
 _UNIT: Final = """\
 # Written by `netserv config unit`.
@@ -50,12 +52,4 @@ def unit(program: Path, config: Path = CONFIG) -> str:
         program: absolute path of `netserv`.
         config: settings of the node.
     """
-    return _UNIT.format(program=_word(program), config=_word(config))
-
-
-def _word(path: Path) -> str:
-    """A path as a word of a command (systemd.syntax(7)): `%` begins a specifier."""
-    text = str(path).replace("%", "%%")
-    if any(letter in text for letter in " \t\"'\\;"):
-        text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return text
+    return _UNIT.format(program=unit_word(program), config=unit_word(config))

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
+from mdht.systemd_words import unit_word
+
 UnitName = Literal["z2z", "mdht"]
 NAMES: Final[tuple[UnitName, ...]] = ("z2z", "mdht")
 MARK: Final = "# Written by `z2z install-units`, and by it again: changes belong into `systemctl edit`.\n"
@@ -99,20 +101,12 @@ def _exec(name: UnitName, program: Path, *, user: bool) -> str:
     state = "" if user else f" --state-dir=%S/{name}"
     if name == "z2z":
         config = "" if user else f" --config={SYSTEM_CONFIG}"
-        return f"ExecStart={_quoted(program)}{config}{state}\nExecReload=/bin/kill -HUP $MAINPID\n"
+        return f"ExecStart={unit_word(program)}{config}{state}\nExecReload=/bin/kill -HUP $MAINPID\n"
     options = "%E/mdht.env" if user else "/etc/default/mdht"
     return (
         f"# There, as in MDHT_OPTIONS=--bootstrap peer.example.org:27183\nEnvironmentFile=-{options}\n"
-        f"ExecStart={_quoted(program)} run{state} $MDHT_OPTIONS\n"
+        f"ExecStart={unit_word(program)} run{state} $MDHT_OPTIONS\n"
     )
-
-
-def _quoted(path: Path) -> str:
-    """A path as the first word of a command (systemd.syntax(7)): in a unit `%` begins a specifier."""
-    text = str(path).replace("%", "%%")
-    if any(char in text for char in " \t\"'\\;"):
-        text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return text
 
 
 def out_of_reach(paths: Iterable[Path]) -> Path | None:
