@@ -98,6 +98,15 @@ _NEAR: Final = 255
 "Of a conditional jump."
 
 
+def answer(verdict: int) -> Instruction:
+    """End with a verdict on the call."""
+    return Instruction(RETURN, 0, 0, verdict)
+
+
+PASS: Final = answer(ALLOW)
+REFUSE: Final = answer(ERRNO | errno.EPERM)
+
+
 class Filter(NamedTuple):
     """What the filter refuses besides the calls that are not allowed; each can be left out, to test its test."""
 
@@ -114,47 +123,61 @@ def program(machine: str, what: Filter = WHOLE) -> list[Instruction]:
     Raises:
         SystemRefusedError: a machine whose calls are not known here.
     """
-    if machine not in MACHINES:
-        raise SystemRefusedError(f"no filter of system calls for {machine}; containers run on {', '.join(MACHINES)}")
+    start = prologue(machine, "containers")
     numbers = NUMBERS[machine]
-    start = [
-        _load(_ARCHITECTURE_AT),
-        Instruction(EQUAL, 1, 0, MACHINES[machine]),
-        _return(KILL),
-        _load(_NUMBER_AT),
-    ]
-    if machine == "x86_64":
-        start += [Instruction(AT_LEAST, 0, 1, X32_BIT), _return(KILL)]
-    by_argument = [_only(numbers[name], block) for name, block in _checked(what) if name in numbers]
+    by_argument = [only(numbers[name], block) for name, block in _checked(what) if name in numbers]
     verdicts = dict.fromkeys((numbers[name] for name in ALLOWED.split() if name in numbers), ALLOW)
     verdicts |= {numbers[name]: ERRNO | code for name, code in ANSWERS.items() if name in numbers}
     return [*start, *(step for block in by_argument for step in block), *_tree(_ranges(verdicts))]
 
 
+def prologue(machine: str, what: str) -> list[Instruction]:
+    """Where a filter begins: calls of another form of machine end the process, and the number of the call is loaded.
+
+    Args:
+        machine: `os.uname().machine`.
+        what: runs under the filter, as in "containers".
+
+    Raises:
+        SystemRefusedError: a machine whose calls are not known here.
+    """
+    if machine not in MACHINES:
+        raise SystemRefusedError(f"no filter of system calls for {machine}; {what} run on {', '.join(MACHINES)}")
+    steps = [
+        _load(_ARCHITECTURE_AT),
+        Instruction(EQUAL, 1, 0, MACHINES[machine]),
+        answer(KILL),
+        _load(_NUMBER_AT),
+    ]
+    if machine == "x86_64":
+        steps += [Instruction(AT_LEAST, 0, 1, X32_BIT), answer(KILL)]
+    return steps
+
+
 def _checked(what: Filter) -> Iterator[tuple[str, list[Instruction]]]:
     """The calls that are judged by an argument."""
-    no_code = [_low(2), Instruction(ANY_BIT, 0, 1, PROT_EXEC), _refuse(errno.EPERM), _return(ALLOW)]
+    no_code = [low(2), Instruction(ANY_BIT, 0, 1, PROT_EXEC), REFUSE, PASS]
     for name in ("mmap", "mprotect"):
-        yield name, no_code if what.executable_memory else [_return(ALLOW)]
-    yield "clone", [_low(0), Instruction(ANY_BIT, 0, 1, NAMESPACE_FLAGS), _refuse(errno.EPERM), _return(ALLOW)]
-    yield "prctl", _one_of(0, PRCTLS)
-    yield "ioctl", _one_of(1, IOCTLS)  # the kernel looks at 32 bits of it
+        yield name, no_code if what.executable_memory else [PASS]
+    yield "clone", [low(0), Instruction(ANY_BIT, 0, 1, NAMESPACE_FLAGS), REFUSE, PASS]
+    yield "prctl", one_of(0, PRCTLS)
+    yield "ioctl", one_of(1, IOCTLS)  # the kernel looks at 32 bits of it
     for name in ("socket", "socketpair"):
-        only_unix = [_low(0), Instruction(EQUAL, 1, 0, AF_UNIX), _refuse(errno.EAFNOSUPPORT), _return(ALLOW)]
-        yield name, only_unix if what.sockets else [_return(ALLOW)]
+        only_unix = [low(0), Instruction(EQUAL, 1, 0, AF_UNIX), answer(ERRNO | errno.EAFNOSUPPORT), PASS]
+        yield name, only_unix if what.sockets else [PASS]
     for name, at in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
-        yield name, [_low(at), Instruction(ANY_BIT, 0, 1, MSG_FASTOPEN), _refuse(errno.EPERM), _return(ALLOW)]
+        yield name, [low(at), Instruction(ANY_BIT, 0, 1, MSG_FASTOPEN), REFUSE, PASS]
     no_programs = [Instruction(EQUAL, len(SOCKET_PROGRAMS) - at, 0, code) for at, code in enumerate(SOCKET_PROGRAMS)]
-    allow, refuse = _return(ALLOW), _refuse(errno.EPERM)
-    yield "setsockopt", [_low(1), Instruction(EQUAL, 1, 0, SOL_SOCKET), allow, _low(2), *no_programs, allow, refuse]
+    yield "setsockopt", [low(1), Instruction(EQUAL, 1, 0, SOL_SOCKET), PASS, low(2), *no_programs, PASS, REFUSE]
 
 
-def _one_of(argument: int, values: Sequence[int]) -> list[Instruction]:
+def one_of(argument: int, values: Sequence[int]) -> list[Instruction]:
+    """A block that allows a call whose argument is one of these."""
     tests = [Instruction(EQUAL, len(values) - at, 0, value) for at, value in enumerate(values)]
-    return [_low(argument), *tests, _refuse(errno.EPERM), _return(ALLOW)]
+    return [low(argument), *tests, REFUSE, PASS]
 
 
-def _only(number: int, block: list[Instruction]) -> list[Instruction]:
+def only(number: int, block: list[Instruction]) -> list[Instruction]:
     """A block for one call: it returns in all its ways, so that the number is still loaded after it."""
     return [Instruction(EQUAL, 0, len(block), number), *block]
 
@@ -173,7 +196,7 @@ def _ranges(verdicts: Mapping[int, int]) -> list[tuple[int, int]]:
 def _tree(ranges: Sequence[tuple[int, int]]) -> list[Instruction]:
     """Search by halves: the kernel runs this for each call that it has not kept a verdict for."""
     if len(ranges) == 1:
-        return [_return(ranges[0][1])]
+        return [answer(ranges[0][1])]
     middle = len(ranges) // 2
     below, above = _tree(ranges[:middle]), _tree(ranges[middle:])
     if len(below) > _NEAR:
@@ -185,17 +208,9 @@ def _load(at: int) -> Instruction:
     return Instruction(LOAD, 0, 0, at)
 
 
-def _low(argument: int) -> Instruction:
-    """The lower half of an argument: the calls that are looked at take 32 bits (both machines are little-endian)."""
+def low(argument: int) -> Instruction:
+    """Load the lower half of an argument: what is looked at has 32 bits (both machines are little-endian)."""
     return _load(_ARGUMENTS_AT + 8 * argument)
-
-
-def _return(verdict: int) -> Instruction:
-    return Instruction(RETURN, 0, 0, verdict)
-
-
-def _refuse(code: int) -> Instruction:
-    return _return(ERRNO | code)
 
 
 def encode(steps: Sequence[Instruction]) -> bytes:
