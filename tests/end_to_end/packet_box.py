@@ -6,7 +6,7 @@ import struct
 import sys
 import time
 
-from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, BoxEnd
+from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, BoxEnd, map_memory
 
 
 def with_payload(packet: bytes, payload: bytes, *, answer: bool = False) -> bytes:
@@ -81,20 +81,22 @@ def treat(box: BoxEnd, behaviour: str, slot: int, view: memoryview) -> None:
                 pass
 
 
-def scribble(box: BoxEnd) -> None:
-    memory = box._memory
+def scribble(memory: int, wake: int, broker: int) -> None:
+    """From its first packet on random bytes over all that both ends share but the packets, with no end of a ring."""
+    shared, layout = map_memory(memory)
+    select.select([wake], [], [])
+    os.set_blocking(broker, True)
     while True:
-        memory[: box.layout.slots_at] = os.urandom(box.layout.slots_at)
-        os.write(box._broker_fd, b"\1")
+        shared[: layout.slots_at] = os.urandom(layout.slots_at)
+        os.write(broker, b"\1")
         time.sleep(0.001)
 
 
 def main(behaviour: str, memory: int, wake: int, broker: int) -> None:
-    box = BoxEnd(memory, wake, broker)
     print("ready", flush=True)
     if behaviour == "scribble":
-        os.set_blocking(broker, True)
-        scribble(box)
+        scribble(memory, wake, broker)
+    box = BoxEnd(memory, wake, broker)
     while True:
         packets = box.take()
         for slot, _, view in packets:

@@ -49,10 +49,12 @@ class Node:
             case "box":
                 self.box(order["name"], order["behaviour"], order.get("slots", 512))
             case "unbox":
+                ended = [name for name, box in self.boxes.items() if box.poll() is not None]
                 for name in [order["name"]] if "name" in order else list(self.boxes):
                     self.boxes[name].kill()
                     self.boxes.pop(name).wait()
                     self.rings.pop(name).close()
+                return {"ended": ended}
             case "install":
                 wanted = PacketFilter(
                     proto=order.get("proto", "udp"),

@@ -66,7 +66,7 @@ class Scene:
     def clear(self) -> None:
         for number in self.numbers:
             self.node.do("remove", number=number)
-        self.node.do("unbox")
+        assert self.node.do("unbox")["ended"] == [], "a container has ended by itself"
         self.numbers.clear()
         assert self.node.do("counters")["restarts"] == self.restarts, "the broker has died"
 
