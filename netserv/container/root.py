@@ -55,6 +55,7 @@ PACKAGES: Final = ("trio", "msgspec", "h11", "attr", "sortedcontainers", "idna",
 "What modules import of others' libraries, and what trio imports."
 OURS: Final = (
     "__init__.py",
+    "checksum.py",
     "errors.py",
     "container/__init__.py",
     "container/datagrams.py",
@@ -67,6 +68,7 @@ OURS: Final = (
     "modules/__init__.py",
     "modules/api.py",
     "modules/manifest.py",
+    "modules/packets.py",
     "modules/blocks",
 )
 "What of this package containers import; all of it is in their memory already, the files are for tracebacks."

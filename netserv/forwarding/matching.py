@@ -11,9 +11,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from netserv.checksum import internet_checksum, transport_checksum
 from netserv.forwarding.filters import PROTOCOLS, PacketFilter, Prefix
 from netserv.signaling.gist.addresses import GIST_PORT
-from netserv.signaling.transport.checksum import internet_checksum
 
 TCP: Final = 6
 UDP: Final = 17
@@ -201,12 +201,6 @@ def _mended(packet: bytes, version: int, proto: int, at: int) -> bytes:
     if proto in _CHECKSUM_AT:
         field = at + _CHECKSUM_AT[proto]
         if not any(mended[field : field + 2]):
-            mended[field : field + 2] = transport_checksum(bytes(mended), version, proto, at).to_bytes(2)
+            ends = mended[12:20] if version == 4 else mended[8:40]
+            mended[field : field + 2] = (transport_checksum(ends, proto, mended[at:]) or 0xFFFF).to_bytes(2)
     return bytes(mended)
-
-
-def transport_checksum(packet: bytes, version: int, proto: int, at: int) -> int:
-    """The checksum of TCP or UDP, over a packet whose own field is 0 (RFC 768; RFC 9293 section 3.1)."""
-    ends = packet[12:20] if version == 4 else packet[8:40]
-    pseudo = ends + (len(packet) - at).to_bytes(4) + proto.to_bytes(4)
-    return internet_checksum(pseudo + packet[at:]) or 0xFFFF

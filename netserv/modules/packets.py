@@ -6,9 +6,9 @@ takes one. What a module makes of a packet (`replaced`, `reply`) is new bytes wi
 
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, TypeAlias
+from typing import Final
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+from netserv.checksum import Buffer, internet_checksum, transport_checksum
 
 TCP: Final = 6
 UDP: Final = 17
@@ -28,8 +28,6 @@ _PLAIN: Final = 0x45
 _DONT_FRAGMENT: Final = 0x4000
 _HEAD4: Final = struct.Struct("!BBHHHBBH4s4s")
 _TAIL: Final = struct.Struct("!HH")
-_PSEUDO4: Final = struct.Struct("!BBH")
-_PSEUDO6: Final = struct.Struct("!IBBBB")
 
 
 class Packet:
@@ -228,15 +226,6 @@ def _plain_reply(raw: memoryview, payload: Buffer) -> bytearray:
     return new
 
 
-def internet_checksum(data: Buffer) -> int:
-    """The checksum of RFC 1071: the remainder of all bytes, as one number, by 65,535 is the sum of its words."""
-    number = int.from_bytes(data)
-    if len(data) & 1:
-        number <<= 8
-    rest = number % 0xFFFF
-    return 0xFFFF - (rest or (0xFFFF if number else 0))
-
-
 def set_lengths_and_checksums(packet: bytearray | memoryview, transport_at: int, proto: int) -> None:
     """Write the length and checksum fields of IP, UDP and TCP.
 
@@ -262,10 +251,7 @@ def set_lengths_and_checksums(packet: bytearray | memoryview, transport_at: int,
     if proto == UDP:
         packet[transport_at + 4 : transport_at + 6] = size.to_bytes(2)
     packet[field : field + 2] = b"\0\0"
-    # RFC 768, RFC 9293 section 3.1, RFC 8200 section 8.1: addresses, protocol and length are summed up too.
-    pseudo = bytes(packet[12:20]) if four else bytes(packet[8:40])
-    pseudo += _PSEUDO4.pack(0, proto, size) if four else _PSEUDO6.pack(size, 0, 0, 0, proto)
-    found = internet_checksum(pseudo + packet[transport_at:])
+    found = transport_checksum(packet[12:20] if four else packet[8:40], proto, packet[transport_at:])
     # 0 would say that there is no checksum.
     packet[field : field + 2] = (found or (0xFFFF if proto == UDP else 0)).to_bytes(2)
 

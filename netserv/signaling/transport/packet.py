@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
+from netserv.checksum import internet_checksum, udp_checksum
 from netserv.errors import RemoteProtocolError
 from netserv.signaling.gist.addresses import Endpoint, PackedAddress
-from netserv.signaling.transport.checksum import internet_checksum, udp_checksum
 
 UDP: Final = 17
 UDP_HEADER: Final = struct.Struct("!HHHH")

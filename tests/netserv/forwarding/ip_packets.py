@@ -4,8 +4,8 @@ import socket
 
 from hypothesis import strategies as st
 
-from netserv.forwarding.matching import TCP, UDP, transport_checksum
-from netserv.signaling.transport.checksum import internet_checksum
+from netserv.checksum import internet_checksum, transport_checksum
+from netserv.forwarding.matching import TCP, UDP
 
 V4 = (
     "10.1.0.2",
@@ -43,7 +43,7 @@ def build(
     if proto in {TCP, UDP}:
         at = len(header)
         field = at + (6 if proto == UDP else 16)
-        packet[field : field + 2] = transport_checksum(bytes(packet), packet[0] >> 4, proto, at).to_bytes(2)
+        packet[field : field + 2] = (transport_checksum(source + destination, proto, packet[at:]) or 0xFFFF).to_bytes(2)
     return bytes(packet)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserv.signaling.transport.checksum import internet_checksum
+from netserv.checksum import internet_checksum
 from netserv.signaling.transport.packet import (
     ROUTER_ALERT4,
     ROUTER_ALERT6,

@@ -3,7 +3,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserv.signaling.transport.checksum import internet_checksum, udp_checksum
+from netserv.checksum import internet_checksum, udp_checksum
 
 
 def by_the_book(data: bytes) -> int:
