@@ -13,7 +13,6 @@ from typing import Final
 from netserv.container.kernel import call
 from netserv.errors import SystemRefusedError
 
-EXECUTE: Final = 1 << 0
 WRITE_FILE: Final = 1 << 1
 READ_FILE: Final = 1 << 2
 READ_DIR: Final = 1 << 3

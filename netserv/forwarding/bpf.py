@@ -7,7 +7,6 @@ from typing import Final
 
 from netserv.errors import SystemRefusedError
 
-HASH: Final = 1
 ARRAY: Final = 2
 LRU_HASH: Final = 9
 LPM_TRIE: Final = 11

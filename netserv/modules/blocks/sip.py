@@ -15,8 +15,6 @@ MESSAGE_MAX: Final = 65_535
 "Bytes: one datagram."
 LINES_MAX: Final = 256
 "Of headers; a request through many proxies has 40."
-CRLF_KEEP_ALIVE: Final = b"\r\n\r\n"
-"RFC 5626 section 3.5.1; its answer is one CRLF."
 COMPACT: Final = {
     "a": "accept-contact",
     "b": "referred-by",
