@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-import shtab
-
 SHELLS: Final = ("bash", "zsh")
 _INTERFACES: Final = dict.fromkeys(SHELLS, "_network_interfaces")
 _PREAMBLE: Final[dict[str, str]] = {
@@ -64,6 +62,8 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         parser: all that its command line may say.
         shell: one of `SHELLS`.
     """
+    import shtab  # noqa: PLC0415 - every command has this one, and it takes longer to import than most others
+
     for action in _actions(parser):  # shtab looks for an attribute `complete`
         if action.metavar == "DIR":
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]

@@ -8,18 +8,7 @@ from functools import partial
 from dhtboot import cli_completion
 from mdht.cli_running import run_command
 from mdht.errors import MdhtError
-from netserv import (
-    cli_app,
-    cli_ask,
-    cli_config,
-    cli_daemon,
-    cli_deploy,
-    cli_dump,
-    cli_key,
-    cli_module,
-    cli_run,
-    cli_status,
-)
+from netserv import cli_ask, cli_config, cli_daemon, cli_deploy, cli_key, cli_module, cli_status
 from netserv.cli_options import parse_arguments, whole_parser
 from netserv.errors import NetservError
 
@@ -34,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "completion":
         return cli_completion.run(options, whole_parser())
     if options.command == "gist-dump":
+        from netserv import cli_dump  # noqa: PLC0415 - reads captures, and the library for that is slow to import
+
         return cli_dump.run(options)
     return run_command(
         "netserv",
@@ -53,12 +44,16 @@ async def _command(options: argparse.Namespace) -> int:
         case "config":
             return cli_config.run(options)
         case "run":
+            from netserv import cli_run  # noqa: PLC0415 - all of a node
+
             return await cli_run.run(options)
         case "status":
             return await cli_status.run(options)
         case "deploy" | "remove":
             return await cli_deploy.run(options)
         case "app":
+            from netserv import cli_app  # noqa: PLC0415 - what only applications need takes a tenth of a second
+
             return await cli_app.run(options)
         case "probe" | "send":
             return await cli_ask.run(options)

@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,13 +14,12 @@ from netserv.controller.authorization import check_path
 from netserv.errors import LocalProtocolError
 from netserv.modules.bundle import BUNDLE_BYTES_MAX, Bundle, open_bundle
 from netserv.publisher.deploying import Deployment, NodeResult, check_signer, removed_at_the_end, result_of
-from netserv.publisher.near_user import near_user
 from netserv.publisher.serving import Offer, url_of
 from netserv.publisher.wishes import Wish, check_wish, remove_of
 from netserv.signaling.asking import Signer
 from netserv.signaling.gist.addresses import address_text
 from netserv.signaling.nslp.values import ModuleRef
-from netserv.signaling.sessions import session
+from netserv.signaling.sessions import Session, session
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -67,38 +65,32 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
     check_wish(bundle.manifest, wish)
     host = options.toward or options.near_user
     if options.near_user is not None:
+        from netserv.publisher.near_user import near_user  # noqa: PLC0415 - all that finds nodes
+
         name = await near_user(host, bundle.manifest, user=signer.user, key=options.key, timeout_s=options.timeout)
         wish = msgspec.structs.replace(wish, node_id=name)
     table = Table(host, bundle.manifest.reference, as_json=options.json)
     async with session(host, signer, way_of(options)) as path, trio.open_nursery() as nursery:
-        async with served(options, nursery, data, bundle, address_text(path.flow.source)) as (url, offer):
-            deployment = Deployment(
-                path,
-                bundle.manifest,
-                data,
-                url=url,
-                wish=wish,
-                prove=None if offer is None else proving(offer),
-            )
-            table.begin()
-            work = deployment.install(options.wait, table.told)
-            if options.keep:
-                async with removed_at_the_end(deployment):
-                    await waited_for(f"the nodes toward {host}", work)
-                    await deployment.keep(table.told)
-            else:
+        deployment = await offered(options, nursery, path, (data, bundle), wish)
+        table.begin()
+        work = deployment.install(options.wait, table.told)
+        if options.keep:
+            async with removed_at_the_end(deployment):
                 await waited_for(f"the nodes toward {host}", work)
+                await deployment.keep(table.told)
+        else:
+            await waited_for(f"the nodes toward {host}", work)
         nursery.cancel_scope.cancel()
     return 0 if any(one.is_active for one in deployment.results) else 1
 
 
-@asynccontextmanager
-async def served(
-    options: argparse.Namespace, nursery: trio.Nursery, data: bytes, bundle: Bundle, source: str
-) -> AsyncIterator[tuple[str, Offer | None]]:
-    """Serve what nodes are to fetch; the URL of the bundle, and where one-time passwords go, if anywhere."""
-    name = f"{bundle.manifest.reference}.zip"
-    url, proofs = options.url, None
+async def offered(
+    options: argparse.Namespace, nursery: trio.Nursery, path: Session, packed: tuple[bytes, Bundle], wish: Wish
+) -> Deployment:
+    """A deployment along a path of a bundle and its bytes; what nodes are to fetch is served while `nursery` lasts."""
+    data, bundle = packed
+    name, source = f"{bundle.manifest.reference}.zip", address_text(path.flow.source)
+    url, prove = options.url, None
     if url is None:
         offer = Offer()
         offer.put_bundle(name, data)
@@ -109,7 +101,8 @@ async def served(
         host, port = options.prove
         proofs = Offer("--prove")
         await nursery.start(proofs.serve, (host or source, port))
-    yield url, proofs
+        prove = proving(proofs)
+    return Deployment(path, bundle.manifest, data, url=url, wish=wish, prove=prove)
 
 
 def proving(offer: Offer) -> Callable[[ModuleRef, str], None]:

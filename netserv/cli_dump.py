@@ -11,39 +11,11 @@ import msgspec
 
 from netserv.errors import LocalProtocolError
 from netserv.signaling.dump import Dump, as_text
-from netserv.signaling.gist.addresses import GIST_PORT
 from netserv.signaling.pcap_io import Capture
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
 "As of a shell's command that Ctrl-C has ended."
-
-EXAMPLES: Final = """\
-examples:
-  netserv gist-dump path.pcap                                 one block for each message, with all its objects
-  netserv gist-dump path.pcapng --json | jq .message          one JSON object a line
-  tcpdump -i any -U -w - 'port 270' | netserv gist-dump -     as it passes
-  netserv gist-dump path.pcap --tcp-port 4270                 associations on this port only, whatever they begin with
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument(
-        "file", metavar="FILE", help="capture of tcpdump or Wireshark, pcap or pcapng; - for standard input"
-    )
-    parser.add_argument(
-        "--udp-port", type=_port, default=GIST_PORT, metavar="PORT", help=f"of GIST datagrams ({GIST_PORT})"
-    )
-    parser.add_argument(
-        "--tcp-port",
-        type=_port,
-        action="append",
-        default=[],
-        metavar="PORT",
-        help="of messaging associations, may be repeated (any connection that begins as one)",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a message")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,9 +62,3 @@ def _say_what_was_seen(dump: Dump, capture: Capture) -> None:
     if not dump.messages:
         text += "; other ports can be named by --udp-port and --tcp-port"
     print(f"netserv: {text}", file=sys.stderr)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 0xFFFF:
-        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535: {text}")
-    return int(text)

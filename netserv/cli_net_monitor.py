@@ -10,10 +10,10 @@ import trio
 from dhtboot.ids import format_address
 from mdht.service_manager import of_this_process
 from netserv.cli_ask import waited_for, way_of
-from netserv.cli_deploy import proving, served
+from netserv.cli_deploy import offered
 from netserv.errors import NetservError
 from netserv.publisher.app_bundles import app_bundle
-from netserv.publisher.deploying import Deployment, removed_at_the_end
+from netserv.publisher.deploying import removed_at_the_end
 from netserv.publisher.net_monitor.monitoring import Monitor, monitor_page, show
 from netserv.publisher.wishes import Wish
 from netserv.signaling.asking import Signer
@@ -40,33 +40,31 @@ async def run(options: argparse.Namespace, signer: Signer) -> int:
         own = address_text(path.flow.source)
         host, port = options.report
         reports = await nursery.start(monitor.collector.serve, (host or own, port))
-        async with served(options, nursery, data, bundle, own) as (url, offer):
-            wish = Wish(
-                user=signer.user,
-                ttl_s=options.ttl,
-                filter_ports=options.filter_port,
-                filter_proto=options.filter_proto,
-                filter_dst=options.filter_dst,
-                properties=(
-                    ("report", format_address(reports)),
-                    ("token", monitor.token),
-                    ("interval", f"{options.interval:g}"),
-                ),
-            )
-            prove = None if offer is None else proving(offer)
-            deployment = Deployment(path, bundle.manifest, data, url=url, wish=wish, prove=prove)
-            page: str = await nursery.start(server.serve, options.port)
-            nursery.start_soon(show, monitor, server)
-            async with removed_at_the_end(deployment):
-                await waited_for(f"the nodes toward {options.toward}", deployment.install(INSTALL_S, monitor.told))
-                await _learn_addresses(path, monitor)
-                words = f"packets toward {options.toward} at {page}"
-                line = msgspec.json.encode({"event": "serving", "url": page, "nodes": deployment.results}).decode()
-                print(line if options.json else f"{words} (Ctrl-C ends it)", flush=True)
-                nursery.start_soon(of_this_process().report, lambda: words)
-                if options.open:
-                    nursery.start_soon(_open, page)
-                await deployment.keep(monitor.told)
+        wish = Wish(
+            user=signer.user,
+            ttl_s=options.ttl,
+            filter_ports=options.filter_port,
+            filter_proto=options.filter_proto,
+            filter_dst=options.filter_dst,
+            properties=(
+                ("report", format_address(reports)),
+                ("token", monitor.token),
+                ("interval", f"{options.interval:g}"),
+            ),
+        )
+        deployment = await offered(options, nursery, path, (data, bundle), wish)
+        page: str = await nursery.start(server.serve, options.port)
+        nursery.start_soon(show, monitor, server)
+        async with removed_at_the_end(deployment):
+            await waited_for(f"the nodes toward {options.toward}", deployment.install(INSTALL_S, monitor.told))
+            await _learn_addresses(path, monitor)
+            words = f"packets toward {options.toward} at {page}"
+            line = msgspec.json.encode({"event": "serving", "url": page, "nodes": deployment.results}).decode()
+            print(line if options.json else f"{words} (Ctrl-C ends it)", flush=True)
+            nursery.start_soon(of_this_process().report, lambda: words)
+            if options.open:
+                nursery.start_soon(_open, page)
+            await deployment.keep(monitor.told)
         nursery.cancel_scope.cancel()
     return 0
 

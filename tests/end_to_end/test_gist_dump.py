@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from netserv import cli_dump
+from netserv import cli_dump, cli_dump_options
 from netserv.signaling.gist import wire
 from tests.end_to_end.sites import laboratory
 from tests.netserv.signaling.gist.gist_messages import GOOD, VECTORS
@@ -56,7 +56,7 @@ def test_capture_of_tcpdump_has_every_message_that_was_sent(version: int, capsys
         sender.run(sys.executable, "-c", SENDER, str(address), (confirm + hello).hex(), *payloads)
         capture.stop()
         parser = argparse.ArgumentParser()
-        cli_dump.add_arguments(parser)
+        cli_dump_options.add_arguments(parser)
         assert cli_dump.run(parser.parse_args(["--json", str(capture.path)])) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     sent = [wire.header_of(one.message) for one in datagrams] + [wire.header_of(one) for one in (confirm, hello, hello)]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from netserv import cli_dump
+from netserv import cli_dump, cli_dump_options
 from tests.netserv.signaling.captures import TCP_PROTOCOL, UDP_PROTOCOL, ip, pcap, pcapng, tcp, udp
 from tests.netserv.signaling.gist.gist_messages import VECTORS
 
@@ -18,7 +18,7 @@ DATA = ip(tcp(VECTORS["ka_data_dmode"].message, 1), TCP_PROTOCOL)
 
 def dump(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
-    cli_dump.add_arguments(parser)
+    cli_dump_options.add_arguments(parser)
     return cli_dump.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
