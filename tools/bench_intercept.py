@@ -54,9 +54,10 @@ def flood(destination: str, seconds: float, size: int) -> int:
 
 async def _loop(interceptor: Interceptor) -> None:
     while True:
-        packet = await interceptor.next()
-        payload = packet.payload
-        await interceptor.forward(packet, b"%b%c%b" % (payload[:5], payload[5] - 1, payload[6:]))
+        await interceptor.ready()
+        while (packet := interceptor.take()) is not None:
+            payload = packet.payload
+            interceptor.forward(packet, b"%b%c%b" % (payload[:5], payload[5] - 1, payload[6:]))
 
 
 async def _node(method: str) -> None:

@@ -2,8 +2,8 @@
 
 Between two awaits everything happens at once and in order: a call of the GIST node, what its effects make of the NSLP
 node, and what that wants of the GIST node again. Nothing that is sent waits: datagrams that the kernel does not take
-are lost, as in the network, and associations queue. Only caught packets are sent on with an await, by the task that
-caught them, so that a batch is never cut in half by a deadline.
+are lost, as in the network, and associations queue. What has come together is treated together, without an await, so
+that it is never cut in half by a deadline, and answered together: the neighbour wakes up once for all of it.
 """
 
 import logging
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 
 ASKING_MAX: Final = 256
 "Requests of this machine at a time that wait for their answers; people and scripts have some."
+LATE_S: Final = 0.001
+"""How late an alarm may be. Under load a deadline is kept behind the next packets, within this time, and to be woken
+for it as well would be for nothing."""
 FLUSH_S: Final = 1.0
 "At the end, for what is to be said on associations."
 _LIMITS: Final = AssociationLimits()
@@ -91,11 +94,12 @@ class Driver:
         self.counters: Counter[str] = Counter()
         self._asking: dict[bytes, _Asked] = {}
         self._alarm = trio.CancelScope()
-        self._nslp_due = math.inf
+        self._due = self._nslp_due = math.inf
         self._forwards: list[Forward] = []
+        self._datagrams: list[SendDatagram | SendAlongFlow] = []
         self._do: Mapping[type[Any], Callable[[Any], object]] = {
-            SendDatagram: port.send_datagram,
-            SendAlongFlow: port.send_along_flow,
+            SendDatagram: self._datagrams.append,
+            SendAlongFlow: self._datagrams.append,
             Forward: self._forwards.append,
             SendOnAssociation: lambda effect: self.associations.send(effect.association, effect.data),
             OpenAssociation: lambda effect: self.associations.open(effect.association, effect.to, secure=effect.secure),
@@ -142,14 +146,14 @@ class Driver:
             wanted = self._nslp.ask(
                 request, source=source, destination=destination, reliable=reliable, now=now, sid=sid
             )
-            self._work(self._wanted(wanted, now), now)
+            self._act(self._wanted(wanted, now), now)
             with trio.move_on_after(timeout_s):
                 await asked.done.wait()
         finally:
             del self._asking[number]
             if not asked.done.is_set():
                 now = trio.current_time()
-                self._work(self._wanted(self._nslp.withdraw(number), now), now)
+                self._act(self._wanted(self._nslp.withdraw(number), now), now)
         if asked.response is None:
             raise UnreachableError(asked.reason or f"no answer within {timeout_s:g} s")
         return asked.response
@@ -160,76 +164,80 @@ class Driver:
         """See `AssociationEvents`; the names were looked at before."""
         del names
         now = trio.current_time()
-        self._work(self._gist.association_accepted(number, peer, secure=secure, now=now), now)
+        self._act(self._gist.association_accepted(number, peer, secure=secure, now=now), now)
 
     def opened(self, number: int, names: tuple[str, ...]) -> None:
         """See `AssociationEvents`."""
         now = trio.current_time()
-        self._work(self._gist.association_opened(number, peer_names=names, now=now), now)
+        self._act(self._gist.association_opened(number, peer_names=names, now=now), now)
 
     def received(self, number: int, data: bytes) -> None:
         """See `AssociationEvents`."""
         now = trio.current_time()
-        self._work(self._gist.association_data(number, data, now), now)
+        self._act(self._gist.association_data(number, data, now), now)
 
     def closed(self, number: int, reason: str) -> None:
         """See `AssociationEvents`."""
         log.info("association %d: %s", number, reason)
         now = trio.current_time()
-        self._work(self._gist.association_closed(number, reason, now), now)
+        self._act(self._gist.association_closed(number, reason, now), now)
 
     # What goes on all the time.
 
     async def receive(self) -> None:
         """Treat what comes to this node itself."""
         while True:
-            packet = await self._port.receive()
-            now = trio.current_time()
-            self._work(self._gist.caught(packet, now), now)
+            await self._port.ready()
+            while (packet := self._port.take()) is not None:
+                now = trio.current_time()
+                self._work(self._gist.caught(packet, now), now)
+            self._finish(trio.current_time())
 
     async def intercept(self, interceptor: Interceptor) -> None:
         """Treat what passes; each packet goes on or is let go."""
         while True:
-            packet = await interceptor.next()
-            if self._interfaces and packet.interface not in self._interfaces:
-                await interceptor.forward(packet, packet.payload)
-                continue
-            now = trio.current_time()
-            self._work(self._gist.caught(packet, now), now)
-            forwards, kept = self._forwards[:], True
-            self._forwards.clear()
-            for forward in forwards:
-                kept = kept and forward.packet is not packet
-                await interceptor.forward(forward.packet, forward.payload)
-            if kept:
-                await interceptor.discard(packet)
+            await interceptor.ready()
+            while (packet := interceptor.take()) is not None:
+                now = trio.current_time()
+                if self._interfaces and packet.interface not in self._interfaces:
+                    interceptor.forward(packet, packet.payload)
+                    continue
+                self._work(self._gist.caught(packet, now), now)
+                kept = True
+                for forward in self._forwards:
+                    kept = kept and forward.packet is not packet
+                    interceptor.forward(forward.packet, forward.payload)
+                self._forwards.clear()
+                if kept:
+                    interceptor.discard(packet)
+            self._finish(trio.current_time())
 
     async def hear_unreachables(self) -> None:
         """Treat ICMP errors about Queries."""
         async for destination, quoted in self._port.unreachables():
             now = trio.current_time()
-            self._work(self._gist.unreachable(destination, quoted, now), now)
+            self._act(self._gist.unreachable(destination, quoted, now), now)
 
     async def follow(self, topology: KernelTopology) -> None:
         """Have sessions look for their next node again when the kernel sends them another way."""
         while True:
             destinations = await topology.changed()
             now = trio.current_time()
-            self._work(self._gist.routes_changed(destinations, now), now)
+            self._act(self._gist.routes_changed(destinations, now), now)
 
     async def keep_time(self) -> None:
         """Wake both nodes when something is due."""
         while True:
-            with trio.CancelScope() as self._alarm:
+            with trio.CancelScope(deadline=self._due + LATE_S) as self._alarm:
                 self.wake()
                 await trio.sleep_forever()
-            now = trio.current_time()
-            self._work([*self._gist.tick(now), *self._wanted(self._nslp.tick(now), now)], now)
+            self._tick(trio.current_time())
 
     async def stop(self) -> None:
         """Let peers hear that this node goes."""
         now = trio.current_time()
         self._work(self._gist.stop(now), now)
+        self._send()
         with trio.CancelScope(shield=True, deadline=now + FLUSH_S):
             await self.associations.flush()
 
@@ -238,10 +246,41 @@ class Driver:
         self._nslp_due = self._nslp.next_deadline()
         self._set_alarm()
 
+    def _tick(self, now: float) -> None:
+        self._work(self._gist.tick(now), now)
+        if self._nslp_due <= now:
+            self._work(self._wanted(self._nslp.tick(now), now), now)
+        self._send()
+        self._set_alarm()
+
+    def _finish(self, now: float) -> None:
+        """Behind all that came together: send, and do what is due by now."""
+        self._send()
+        self._set_alarm()
+        if self._due <= now:
+            self._tick(now)
+
     def _set_alarm(self) -> None:
         due = min(self._gist.next_deadline(), self._nslp_due)
-        if due != self._alarm.deadline:
-            self._alarm.deadline = due
+        if due != self._due:
+            self._due = due
+            self._alarm.deadline = due + LATE_S
+
+    def _send(self) -> None:
+        for message in self._datagrams:
+            try:
+                if isinstance(message, SendDatagram):
+                    self._port.send_datagram(message)
+                else:
+                    self._port.send_along_flow(message)
+            except NetservError as error:
+                self._survived("not_sent", error)
+        self._datagrams.clear()
+
+    def _act(self, effects: Iterable[Effect], now: float) -> None:
+        """Do effects, and all that follows of them."""
+        self._work(effects, now)
+        self._finish(now)
 
     def _work(self, effects: Iterable[Effect], now: float) -> None:
         """Do effects, and what the NSLP makes of them, until nothing is left to be done."""
@@ -260,7 +299,6 @@ class Driver:
                         self._do[type(effect)](effect)
                     except NetservError as error:
                         self._survived("not_sent", error)
-        self._set_alarm()
 
     def _wanted(self, effects: Iterable[NslpEffect], now: float) -> list[Effect]:
         """What the NSLP wants after it was called, as what GIST makes of it."""

@@ -50,7 +50,9 @@ def show(event: str, found: Caught) -> None:
 
 async def own(port: UdpPort) -> None:
     while True:
-        show("received", await port.receive())
+        await port.ready()
+        while (found := port.take()) is not None:
+            show("received", found)
 
 
 async def unreachable(port: UdpPort) -> None:
@@ -60,16 +62,17 @@ async def unreachable(port: UdpPort) -> None:
 
 async def caught(interceptor: Interceptor, arguments: argparse.Namespace) -> None:
     while True:
-        found = await interceptor.next()
-        show("caught", found)
-        if found.payload.endswith(FAULT):
-            raise RuntimeError("as the packet wants it")
-        if found.payload.endswith(STOP):
-            arguments.scope.cancel()
-        if arguments.discard:
-            await interceptor.discard(found)
-        else:
-            await interceptor.forward(found, found.payload + bytes.fromhex(arguments.append))
+        await interceptor.ready()
+        while (found := interceptor.take()) is not None:
+            show("caught", found)
+            if found.payload.endswith(FAULT):
+                raise RuntimeError("as the packet wants it")
+            if found.payload.endswith(STOP):
+                arguments.scope.cancel()
+            if arguments.discard:
+                interceptor.discard(found)
+            else:
+                interceptor.forward(found, found.payload + bytes.fromhex(arguments.append))
 
 
 async def changes(topology: KernelTopology) -> None:

@@ -82,14 +82,18 @@ class Interceptor(Protocol):
         """Remove every rule; what was caught and not looked at yet goes on its way."""
         ...
 
-    async def next(self) -> Caught:
-        """The next packet."""
+    async def ready(self) -> None:
+        """Wait until there are packets to take; they are to be taken at once, all of them."""
         ...
 
-    async def forward(self, packet: Caught, payload: bytes) -> None:
+    def take(self) -> Caught | None:
+        """One of those that have come; None behind the last."""
+        ...
+
+    def forward(self, caught: Caught, payload: bytes) -> None:
         """Send it on: IP TTL one less, another payload, everything else as it was."""
         ...
 
-    async def discard(self, packet: Caught) -> None:
+    def discard(self, packet: Caught) -> None:
         """Let it go no further."""
         ...

@@ -150,22 +150,22 @@ class NfqueueInterceptor:
                     self._counters["overrun"] = lost
         return self._counters
 
-    async def next(self) -> Caught:
-        """The next packet."""
-        return await self._inbox.next()
+    async def ready(self) -> None:
+        """Wait until there are packets to take; they are to be taken at once, all of them."""
+        await self._inbox.ready()
 
-    async def forward(self, packet: Caught, payload: bytes) -> None:
-        """Send it on: IP TTL one less, another payload, everything else as it was."""
-        self.send_on(packet, payload)
+    def take(self) -> Caught | None:
+        """One of those that have come; None behind the last."""
+        return self._inbox.take()
 
-    async def discard(self, packet: Caught) -> None:
+    def discard(self, packet: Caught) -> None:
         """Let it go no further."""
         if self._open_packets.pop(packet.token, None) is not None:
             self._decide(packet.token, DROP)
             self._counters["discarded"] += 1
 
-    def send_on(self, caught: Caught, payload: bytes) -> None:
-        """`forward`, which has nothing to wait for."""
+    def forward(self, caught: Caught, payload: bytes) -> None:
+        """Send it on: IP TTL one less, another payload, everything else as it was."""
         waiting = self._open_packets.pop(caught.token, None)
         if waiting is None:
             self._counters["overlooked"] += 1

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 KEPT_MAX: Final = 131_072
 """Answers of each kind that are kept, at most 20 MB of them: for every session that a node may have. Where a flood
 brings more destinations, all are asked for again."""
-LOOK_S: Final = 0.001
+LOOK_S: Final = 0.005
 "Between two looks whether the kernel has told of a change: a look is a system call, and a message asks five times."
 AT_ONCE: Final = 256
 "Ways that are asked for again in one turn after a change, in some 3 ms."

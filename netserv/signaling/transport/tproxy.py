@@ -87,21 +87,21 @@ class TproxyInterceptor:
     ) -> None:
         await self._open.aclose()
 
-    async def next(self) -> Caught:
-        """The next packet."""
-        return await self._inbox.next()
+    async def ready(self) -> None:
+        """Wait until there are packets to take; they are to be taken at once, all of them."""
+        await self._inbox.ready()
 
-    async def forward(self, packet: Caught, payload: bytes) -> None:
-        """Send it on: IP TTL one less, another payload, everything else as it was."""
-        self.send_on(packet, payload)
+    def take(self) -> Caught | None:
+        """One of those that have come; None behind the last."""
+        return self._inbox.take()
 
-    async def discard(self, packet: Caught) -> None:
+    def discard(self, packet: Caught) -> None:
         """Let it go no further."""
         self._kept.pop(packet.token, None)
         self.counters["discarded"] += 1
 
-    def send_on(self, caught: Caught, payload: bytes) -> None:
-        """`forward`, which has nothing to wait for."""
+    def forward(self, caught: Caught, payload: bytes) -> None:
+        """Send it on: IP TTL one less, another payload, everything else as it was."""
         kept = self._kept.pop(caught.token, None) if caught.token else None
         if caught.ip_ttl <= 1:
             self.counters["expired"] += 1
@@ -169,7 +169,7 @@ class TproxyInterceptor:
                 self._inbox.fill()
                 if (caught := self._inbox.take()) is None:
                     return
-            self.send_on(caught, caught.payload)
+            self.forward(caught, caught.payload)
             self.counters["passed_at_end"] += 1
 
 

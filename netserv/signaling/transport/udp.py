@@ -80,12 +80,16 @@ class UdpPort:
         """IP versions that it has: 4, and 6 where the machine has it."""
         return tuple(4 if size == 4 else 6 for size in self._sockets)
 
-    async def receive(self) -> Caught:
-        """The next datagram that came to this node itself."""
-        return await self._inbox.next()
+    async def ready(self) -> None:
+        """Wait until a datagram has come to this node itself; what has come is to be taken at once, all of it."""
+        await self._inbox.ready()
+
+    def take(self) -> Caught | None:
+        """One of those that have come; None behind the last."""
+        return self._inbox.take()
 
     def errors(self) -> AsyncIterator[icmp.IcmpError]:
-        """All ICMP errors about what was sent, as `receive` comes across them."""
+        """All ICMP errors about what was sent, as `ready` comes across them."""
         return self._errors
 
     def unreachables(self) -> AsyncIterator[tuple[PackedAddress, bytes]]:

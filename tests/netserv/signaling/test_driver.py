@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from netserv.errors import LocalProtocolError, SystemRefusedError, UnreachableError
 from netserv.signaling import driver as module
-from netserv.signaling.driver import Driver, driving
+from netserv.signaling.driver import LATE_S, Driver, driving
 from netserv.signaling.gist.addresses import packed
 from netserv.signaling.gist.effects import (
     Caught,
@@ -139,6 +139,14 @@ class Cores:
         await self.until(lambda: any(each[: len(call)] == call for each in self.calls))
 
 
+async def together(come: trio.MemoryReceiveChannel[Caught]) -> list[Caught]:
+    found = [await come.receive()]
+    with suppress(trio.WouldBlock):
+        while True:
+            found.append(come.receive_nowait())
+    return found
+
+
 class MemoryPort:
     """Sends into a list; receives what a test puts in."""
 
@@ -159,8 +167,11 @@ class MemoryPort:
 
     send_along_flow = send_datagram
 
-    async def receive(self) -> Caught:
-        return await self._come.receive()
+    async def ready(self) -> None:
+        self.waiting = await together(self._come)
+
+    def take(self) -> Caught | None:
+        return self.waiting.pop(0) if self.waiting else None
 
     async def unreachables(self) -> AsyncIterator[tuple[bytes, bytes]]:
         async for each in self._errors:
@@ -174,15 +185,16 @@ class MemoryInterceptor:
         self.put_in, self._come = trio.open_memory_channel[Caught](math.inf)
         self.done: list[tuple[Any, ...]] = []
 
-    async def next(self) -> Caught:
-        return await self._come.receive()
+    async def ready(self) -> None:
+        self.waiting = await together(self._come)
 
-    async def forward(self, packet: Caught, payload: bytes) -> None:
-        await trio.lowlevel.checkpoint()
+    def take(self) -> Caught | None:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def forward(self, packet: Caught, payload: bytes) -> None:
         self.done.append(("forward", packet.payload, payload))
 
-    async def discard(self, packet: Caught) -> None:
-        await trio.lowlevel.checkpoint()
+    def discard(self, packet: Caught) -> None:
         self.done.append(("discard", packet.payload))
 
 
@@ -254,7 +266,7 @@ async def test_both_nodes_are_woken_when_something_is_due(clock: MockClock) -> N
     cores.deadline = begun + 5.0
     async with driven(cores, port):
         await trio.sleep(10.0)
-        assert [call[1] - begun for call in cores.calls if call[0] == "tick"] == [5.0, 5.0]
+        assert [call[1] - begun for call in cores.calls if call[0] == "tick"] == [5.0 + LATE_S] * 2
 
 
 async def test_a_deadline_that_comes_nearer_is_kept(clock: MockClock) -> None:
@@ -266,7 +278,35 @@ async def test_a_deadline_that_comes_nearer_is_kept(clock: MockClock) -> None:
         cores.deadline = begun + 3.0
         port.put_in.send_nowait(packet())
         await trio.sleep(10.0)
-        assert [call[1] - begun for call in cores.calls if call[0] == "tick"] == [3.0, 3.0]
+        assert [call[1] - begun for call in cores.calls if call[0] == "tick"] == [3.0 + LATE_S]
+
+
+async def test_what_is_due_is_done_behind_what_has_come_and_needs_no_alarm(clock: MockClock) -> None:
+    cores, port = Cores(), MemoryPort()
+    begun = trio.current_time()
+    async with driven(cores, port):
+        cores.deadline = begun
+        port.put_in.send_nowait(packet(b"x"))
+        await cores.told("tick")
+        assert {call[1] for call in cores.calls if call[0] == "tick"} == {begun}
+
+
+async def test_what_has_come_together_is_answered_together() -> None:
+    cores, port = Cores(), MemoryPort()
+    cores.answers = {"caught": [[datagram(1)], [datagram(2)]]}
+    treated_before: list[int] = []
+
+    def send(message: SendDatagram) -> bool:
+        treated_before.append(len(cores.calls))
+        return True
+
+    port.send_datagram = send  # type: ignore[method-assign]
+    async with driven(cores, port):
+        for payload in (b"x", b"y"):
+            port.put_in.send_nowait(packet(payload))
+        await cores.told("caught", b"y")
+        await trio.testing.wait_all_tasks_blocked()
+    assert treated_before == [2, 2]
 
 
 async def test_what_the_kernel_refuses_does_not_keep_the_rest_from_being_sent() -> None:

@@ -23,6 +23,12 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
     return trio.run(bounded)
 
 
+async def received(port: UdpPort) -> Caught:
+    while (found := port.take()) is None:
+        await port.ready()
+    return found
+
+
 def closed_port(address: bytes) -> int:
     with socket.socket(socket.AF_INET if len(address) == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.bind(("", 0))
@@ -34,7 +40,7 @@ def test_a_datagram_comes_with_ends_ttl_and_interface(address: bytes) -> None:
     async def main() -> Caught:
         with UdpPort(0) as here, UdpPort(0) as there:
             assert here.send_datagram(SendDatagram(b"hello", (address, there.port), here.port, 33))
-            found = await there.receive()
+            found = await received(there)
             assert found.source == (address, here.port)
             assert found.destination == (address, there.port)
             return found
@@ -54,9 +60,9 @@ def test_a_closed_port_is_told_with_the_payload_and_hinders_nothing(address: byt
                 assert here.send_datagram(SendDatagram(b"cookie %d" % number, nobody, here.port, 33))
                 # The error of the one before is pending now, and this one goes all the same.
                 assert here.send_datagram(SendDatagram(b"other", (address, there.port), here.port, 33))
-                assert (await there.receive()).payload == b"other"
+                assert (await received(there)).payload == b"other"
                 assert there.send_datagram(SendDatagram(b"back", (address, here.port), there.port, 33))
-                assert (await here.receive()).payload == b"back"
+                assert (await received(here)).payload == b"back"
             found = []
             async for destination, quoted in here.unreachables():
                 assert destination == address
@@ -74,7 +80,7 @@ def test_errors_alone_wake_nobody_for_nothing() -> None:
         with UdpPort(0) as here:
             address = bytes([127, 0, 0, 1])
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(here.receive)
+                nursery.start_soon(here.ready)
                 await trio.testing.wait_all_tasks_blocked()
                 here.send_datagram(SendDatagram(b"x", (address, closed_port(address)), here.port, 33))
                 async for error in here.errors():
@@ -90,7 +96,7 @@ def test_an_error_of_this_machine_itself_wakes_nobody_for_nothing() -> None:
     async def main() -> None:
         with UdpPort(0) as here:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(here.receive)
+                nursery.start_soon(here.ready)
                 await trio.testing.wait_all_tasks_blocked()
                 with pytest.raises(OSError, match="Message too long"):  # it is in the queue only, and fails no call
                     here._sockets[4].sendto(bytes(65_508), ("127.0.0.1", 9))
@@ -107,7 +113,7 @@ def test_many_datagrams_come_in_order() -> None:
             for number in range(500):
                 assert here.send_datagram(SendDatagram(number.to_bytes(2), to, here.port, 33))
             for number in range(500):
-                assert (await there.receive()).payload == number.to_bytes(2)
+                assert (await received(there)).payload == number.to_bytes(2)
             assert there.counters["received"] == 500
 
     run(main)
@@ -146,7 +152,7 @@ def test_who_waits_is_woken_by_the_closing() -> None:
 
         async def wait() -> None:
             with pytest.raises(trio.ClosedResourceError):
-                await port.receive()
+                await port.ready()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
