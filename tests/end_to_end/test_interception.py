@@ -331,15 +331,16 @@ def test_without_privileges_an_end_host_works_and_a_node_is_told_what_it_lacks(p
 
 def test_a_change_counts_though_nobody_waits_for_it(path: Path5) -> None:
     script = """if True:
-        import os, sys
+        import os, sys, time
         from netserv.signaling.gist.addresses import address_text, packed
-        from netserv.signaling.transport.topology import KernelTopology
+        from netserv.signaling.transport.topology import LOOK_S, KernelTopology
         with KernelTopology() as topology:
             for command in sys.argv[1:]:
                 way = topology.outgoing(packed("192.0.2.1"))
                 belongs = topology.may_come_from(packed("192.0.2.0"), 24, way.interface)
                 print(way.next_hop and address_text(way.next_hop), topology.is_own(packed("10.9.9.9")), belongs)
                 os.system(command)
+                time.sleep(LOOK_S)
     """
     route = "ip route {} 192.0.2.0/25 {}"
     commands = [
