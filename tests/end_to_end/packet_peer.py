@@ -10,6 +10,8 @@ from typing import Any
 
 IP_RECVTTL = 12
 SO_RCVBUFFORCE = 33
+AT_ONCE, PAUSE_S = 16, 0.001
+"Of a flood until something else is to be done: some 12,000 a second, which the other end keeps up with."
 ANYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
 
 
@@ -22,6 +24,14 @@ def obey(order: dict[str, Any], socks: list[socket.socket], counted: dict[str, i
         say(event="counted", tell=order["tell"], counted=counted)
         return
     sock = socks[0] if "." in order["to"] else socks[1]
+    if "until_told" in order:
+        sent = 0
+        while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
+            for _ in range(AT_ONCE):
+                sock.sendto(order["payload"].format(sent).encode(), (order["to"], order["port"]))
+                sent += 1
+        say(event="sent", until_told=order["until_told"], sent=sent)
+        return
     for number in range(order.get("times", 1)):
         time.sleep(order.get("pause", 0))
         sock.sendto(order["payload"].format(number).encode(), (order["to"], order["port"]))
