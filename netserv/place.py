@@ -17,7 +17,11 @@ from netserv.forwarding.ring import Ring
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
-"Between two looks at what filters have counted: a module that is late is struck once in that time."
+"Between two looks at what filters have counted: a module that keeps its packets is struck once in that time."
+IN_TIME: Final = 0.1
+"""Of the packets that a module was given: one that treats fewer in time keeps them. One that has merely more of them
+than its share of the processor is for treats as many as ever."""
+_ANSWERED: Final = ("accepted", "dropped", "changed", "refused")
 _UNTOLD: Final = frozenset({"bytes", "passed", "cached"})
 "What filters count and a PROBE has no room for."
 
@@ -95,10 +99,12 @@ class Place:
                 continue
             for placed in list(self._placed.values()):
                 now, before = counted.get(placed.filter, {}), self.counted.get(placed.filter, {})
-                for what in ("late", "rubbish"):
-                    more = now.get(what, 0) - before.get(what, 0)
-                    if more > 0:
-                        self._supervisor.strike(placed.module, f"{more} packets {what}")
+                more = {name: count - before.get(name, 0) for name, count in now.items()}
+                late, in_time = more.get("late", 0), sum(more.get(name, 0) for name in _ANSWERED)
+                if in_time < IN_TIME * (late + in_time):
+                    self._supervisor.strike(placed.module, f"{late} packets late")
+                if more.get("rubbish", 0) > 0:
+                    self._supervisor.strike(placed.module, f"{more['rubbish']} packets rubbish")
             self.counted = counted
 
     def facts(self) -> dict[int, ModuleFacts]:

@@ -79,7 +79,7 @@ class Scene:
             lab, "server", "plain", "node1", "node2", "agent"
         )
         self.publisher = Publisher(self.server)
-        self._nodes = start_nodes(self.publisher, self.node1, self.node2, plane=plane)
+        self._nodes = start_nodes((self.publisher,), self.node1, self.node2, plane=plane)
         self.kamailio = Kamailio(self.server)
         self._answers = Answers(self.agent, self.server.ipv4)
         self._turn = 0

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 import trio
@@ -21,10 +22,6 @@ control = "{control}"
 plane = "{plane}"
 [download]
 allow = ["10.0.0.0/8", "2001:db8::/32"]
-[publishers.{user}]
-key = "{key}"
-prefixes = {prefixes}
-connects = {connects}
 """
 
 
@@ -46,6 +43,12 @@ class Publisher:
         """The options that say who he is."""
         return ["--key", f"{self.user}.pem", "--user", self.user]
 
+    @property
+    def table(self) -> str:
+        """What `netserv.toml` says of him: he may do all that concerns his subnets."""
+        prefixes = json.dumps([str(each) for subnet in self.host.interfaces.values() for each in subnet.networks])
+        return f'[publishers.{self.user}]\nkey = "{self.key}"\nprefixes = {prefixes}\nconnects = {prefixes}\n'
+
     def run(self, *words: str) -> str:
         """Run `netserv` on his host; what it prints."""
         return self.host.run(self._netserv, *words).stdout
@@ -64,9 +67,9 @@ class Publisher:
         self.run("remove", module, "--toward", toward.ipv4, *self.identity, "--json")
 
 
-def start_nodes(publisher: Publisher, *routers: Host, plane: str = "auto") -> list[Process]:
-    """Run a node on each router, and wait until they are ready; the publisher may do all that concerns his subnets."""
-    prefixes = [str(network) for subnet in publisher.host.interfaces.values() for network in subnet.networks]
+def start_nodes(publishers: Iterable[Publisher], *routers: Host, plane: str = "auto") -> list[Process]:
+    """Run a node on each router, for these publishers, and wait until they are ready."""
+    tables = "".join(publisher.table for publisher in publishers)
     started = []
     for host in routers:
         text = _SETTINGS.format(
@@ -74,12 +77,8 @@ def start_nodes(publisher: Publisher, *routers: Host, plane: str = "auto") -> li
             state=host.directory / "node",
             control=_control(host),
             plane=plane,
-            user=publisher.user,
-            key=publisher.key,
-            prefixes=json.dumps(prefixes),
-            connects=json.dumps(prefixes),
         )
-        (host.directory / "netserv.toml").write_text(text, encoding="utf-8")
+        (host.directory / "netserv.toml").write_text(text + tables, encoding="utf-8")
         program = host.program("netserv")
         started.append(host.popen(*with_cgroups(program, "run", "netserv.toml", "-v"), log="node.log"))
     for process in started:

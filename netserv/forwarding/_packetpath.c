@@ -38,7 +38,8 @@
 
 enum { ACCEPT = 1, DROP, CHANGED, ACCEPT_FLOW, INJECT };
 enum { HEADER_BYTES = 4096, DESCRIPTOR_BYTES = 16, MAGIC = 0x4E535231 };
-enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64, BROKER_SLEEPS = 80 };
+enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64, BROKER_SLEEPS = 80,
+       LATE_HEAD = 96 };
 enum { SLOTS_MAX = 16384, SLOT_BYTES_MAX = 65536 };
 enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, NEXT_MAX = 64 };
 enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, /* in the time of coalescing */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
@@ -759,6 +760,7 @@ static void expire(Engine *self, struct ring *ring, uint64_t now) {
     while (ring->first && ring->first->deadline <= now) {
         struct packet *packet = ring->first;
         ring->holds[packet->slot] = NULL; /* lent until it is answered */
+        set(ring->memory, LATE_HEAD, ring->head - (ring->sequence - ring->sequences[packet->slot]));
         unlink_packet(packet);
         fail(self, packet, C_LATE, now);
     }
@@ -1887,6 +1889,36 @@ static uint8_t *box_slot(BoxEnd *self, uint32_t slot) {
     return self->memory + self->layout.slots_at + (size_t)slot * self->layout.slot_bytes;
 }
 
+static void box_put(BoxEnd *self, uint32_t slot, uint32_t verdict, uint32_t length, uint32_t last) {
+    uint32_t descriptor[4] = {slot, verdict, length, last};
+    memcpy(self->memory + self->layout.answers_at +
+           (size_t)(self->answered++ & (self->layout.answers - 1)) * DESCRIPTOR_BYTES, descriptor, sizeof descriptor);
+}
+
+static void box_publish(BoxEnd *self) {
+    if (self->answered != self->published) {
+        set(self->memory, ANSWERS_HEAD, self->published = self->answered);
+        (void)!write(self->broker_fd, "\1", 1); /* full of wake-ups not read yet: the broker looks by itself */
+    }
+}
+
+static void box_next(BoxEnd *self, uint32_t descriptor[4]) {
+    memcpy(descriptor, self->memory + self->layout.packets_at +
+           (size_t)(self->taken++ & (self->layout.slots - 1)) * DESCRIPTOR_BYTES, 4 * sizeof *descriptor);
+}
+
+/* Give back the slots of packets that are decided already. */
+static void box_pass_late(BoxEnd *self) {
+    uint32_t late = get(self->memory, LATE_HEAD) - self->taken, descriptor[4];
+    if (!late || late > self->layout.slots || late > get(self->memory, PACKETS_HEAD) - self->taken)
+        return; /* it is behind what was taken */
+    while (late--) {
+        box_next(self, descriptor);
+        box_put(self, descriptor[0], ACCEPT, 0, descriptor[3]);
+    }
+    box_publish(self);
+}
+
 static PyObject *box_take(BoxEnd *self, PyObject *const *arguments, Py_ssize_t count) {
     long most = 64;
     if (count > 1 || (count == 1 && (most = PyLong_AsLong(arguments[0])) < 0)) {
@@ -1894,6 +1926,7 @@ static PyObject *box_take(BoxEnd *self, PyObject *const *arguments, Py_ssize_t c
             PyErr_SetString(PyExc_TypeError, "take(most=64)");
         return NULL;
     }
+    box_pass_late(self);
     uint32_t waiting = get(self->memory, PACKETS_HEAD) - self->taken;
     if (!waiting) {
         char rest[4096];
@@ -1910,8 +1943,7 @@ static PyObject *box_take(BoxEnd *self, PyObject *const *arguments, Py_ssize_t c
     PyObject *found = PyList_New(waiting);
     for (uint32_t number = 0; found && number < waiting; number++) {
         uint32_t descriptor[4];
-        memcpy(descriptor, self->memory + self->layout.packets_at +
-               (size_t)(self->taken & (self->layout.slots - 1)) * DESCRIPTOR_BYTES, sizeof descriptor);
+        box_next(self, descriptor);
         uint32_t slot = descriptor[0], size = descriptor[1];
         if (slot >= self->layout.slots || size > self->layout.slot_bytes) {
             PyErr_SetString(PyExc_ValueError, "somebody has written into the ring");
@@ -1919,7 +1951,6 @@ static PyObject *box_take(BoxEnd *self, PyObject *const *arguments, Py_ssize_t c
             return NULL;
         }
         self->sequences[slot] = descriptor[3];
-        self->taken++;
         PyObject *view = PyMemoryView_FromMemory((char *)box_slot(self, slot), size, PyBUF_WRITE);
         PyObject *slot_number = view ? PyLong_FromUnsignedLong(slot) : NULL;
         PyObject *filter = slot_number ? PyLong_FromUnsignedLong(descriptor[2]) : NULL;
@@ -1947,12 +1978,6 @@ static PyObject *box_room(BoxEnd *self, PyObject *argument) {
         return NULL;
     }
     return PyMemoryView_FromMemory((char *)box_slot(self, (uint32_t)slot), self->layout.slot_bytes, PyBUF_WRITE);
-}
-
-static void box_put(BoxEnd *self, uint32_t slot, uint32_t verdict, uint32_t length, uint32_t last) {
-    uint32_t descriptor[4] = {slot, verdict, length, last};
-    memcpy(self->memory + self->layout.answers_at +
-           (size_t)(self->answered++ & (self->layout.answers - 1)) * DESCRIPTOR_BYTES, descriptor, sizeof descriptor);
 }
 
 static PyObject *box_answer(BoxEnd *self, PyObject *const *arguments, Py_ssize_t count) {
@@ -1997,10 +2022,7 @@ static PyObject *box_inject(BoxEnd *self, PyObject *arguments, PyObject *keyword
 
 static PyObject *box_flush(BoxEnd *self, PyObject *nothing) {
     (void)nothing;
-    if (self->answered != self->published) {
-        set(self->memory, ANSWERS_HEAD, self->published = self->answered);
-        (void)!write(self->broker_fd, "\1", 1); /* full of wake-ups not read yet: the broker looks by itself */
-    }
+    box_publish(self);
     Py_RETURN_NONE;
 }
 

@@ -15,6 +15,7 @@ from netserv.forwarding.ring import (
     DESCRIPTOR,
     HEADER_BYTES,
     INJECT,
+    LATE_HEAD,
     PACKETS_HEAD,
     VERDICTS,
     WORD_MASK,
@@ -106,9 +107,13 @@ class BrokerEnd(Generic[T]):
             return False
 
     def give_up(self, slot: int) -> None:
-        """The deadline is over: the slot stays lent until the container answers, but its answer counts no more."""
+        """The deadline is over: the slot stays lent until the container answers, but its answer counts no more.
+
+        To be called in the order in which packets were posted, where the container has not answered.
+        """
         sequence, _ = self._lent[slot]
         self._lent[slot] = sequence, None
+        self._words[LATE_HEAD] = (self._head - (self._sequence - sequence)) & WORD_MASK
 
     @property
     def lent(self) -> int:

@@ -3,13 +3,15 @@
 `Ring` makes it, on the node's side; `BoxEnd` uses it inside the container, `BrokerEnd` (broker_end.py) in the broker.
 The standard library only: this file is imported inside containers.
 
-    header      4,096 bytes: settings, and five numbers, each in a cache line of its own
+    header      4,096 bytes: settings, and six numbers, each in a cache line of its own
     packets     a descriptor of 16 bytes for each slot: slot, length, filter number, sequence number
     answers     descriptors of 16 bytes, for all slots: slot, verdict, length, sequence number or filter number
     slots       those of packets, which the broker fills, then those of injected packets, which the container fills
 
 A producer writes descriptors and then its `head`; numbers count up and wrap at 2^32. A packet slot is lent to the
-container until it answers, also where the deadline is over, so that it never writes into a newer packet. The container
+container until it answers, also where the deadline is over, so that it never writes into a newer packet. What was still
+in the ring when its deadline was over is not treated any more: a container that has fallen behind would else treat
+nothing but packets that have gone on without it. The container
 may scribble on all of it at any time. So the broker keeps all that it needs to itself, and copies before it checks.
 
 Wake-ups are bytes on stream sockets, one pair for each direction. An eventfd would be one description for both sides:
@@ -62,6 +64,8 @@ BOX_SLEEPS: Final = 256 // 4
 "1: the container waits for its socket; set by it, cleared by the broker."
 BROKER_SLEEPS: Final = 320 // 4
 "1: the broker waits for its sockets; set and cleared by it."
+LATE_HEAD: Final = 384 // 4
+"By the broker: packets before this one are decided without the container, since their deadline is over."
 WORD_MASK: Final = 0xFFFFFFFF
 _WAKE: Final = b"\1"
 _DRAIN_BYTES: Final = 4_096
@@ -213,6 +217,7 @@ class PythonBoxEnd:
         None at all: this end sleeps from now on, and `fileno()` becomes readable when there is one.
         """
         words, layout = self._words, self.layout
+        self._pass_late()
         waiting = (words[PACKETS_HEAD] - self._taken) & WORD_MASK
         if not waiting:
             words[BOX_SLEEPS] = 1
@@ -279,6 +284,19 @@ class PythonBoxEnd:
         self._memory.release()
         with suppress(BufferError):
             self._map.close()
+
+    def _pass_late(self) -> None:
+        """Give back the slots of packets that are decided already."""
+        words, layout = self._words, self.layout
+        late = (words[LATE_HEAD] - self._taken) & WORD_MASK
+        if not 0 < late <= min(layout.slots, (words[PACKETS_HEAD] - self._taken) & WORD_MASK):
+            return  # it is behind what was taken
+        for number in range(self._taken, self._taken + late):
+            at = layout.packets_at + (number & layout.slots - 1) * DESCRIPTOR.size
+            slot, _, _, sequence = DESCRIPTOR.unpack_from(self._memory, at)
+            self._put(slot, ACCEPT, 0, sequence)
+        self._taken = (self._taken + late) & WORD_MASK
+        self.flush()
 
     def _put(self, slot: int, verdict: int, length: int, last: int) -> None:
         at = self.layout.answers_at + (self._answered & self.layout.answers - 1) * DESCRIPTOR.size

@@ -41,7 +41,7 @@ def test_the_page_shows_what_passes_each_node_and_nothing_is_left_at_the_end() -
     with laboratory() as lab:
         server, node1, node2, agent = chain(lab, "server", "node1", "node2", "agent")
         publisher = Publisher(server)
-        start_nodes(publisher, node1, node2)
+        start_nodes((publisher,), node1, node2)
         words = ["app", "net-monitor", "--toward", agent.ipv4, *publisher.identity, "--filter-port", str(PORT)]
         process = publisher.start(*words, "--interval", "0.2", "--json", log="monitor.log")
         process.wait_for('"serving"')

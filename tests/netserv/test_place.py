@@ -184,6 +184,28 @@ async def test_a_module_installed_before_the_end_of_its_container_is_heard_of_ge
     await place.uninstall(2)
 
 
+@pytest.mark.parametrize(
+    ("counted", "struck"),
+    [
+        ({"late": 3}, ["3 packets late"]),
+        ({"late": 91, "accepted": 5, "dropped": 2, "changed": 1, "refused": 1}, ["91 packets late"]),
+        ({"late": 90, "accepted": 10}, []),
+        ({"late": 0, "accepted": 0, "full": 9}, []),
+        ({"rubbish": 1, "accepted": 1_000}, ["1 packets rubbish"]),
+    ],
+)
+async def test_a_module_that_keeps_its_packets_is_struck_and_one_that_is_overloaded_is_not(
+    clock: trio.testing.MockClock, counted: dict[str, int], struck: list[str]
+) -> None:
+    place, containers, plane = made()
+    await place.install(1, installation())
+    plane.counted = {1: counted}
+    with trio.move_on_after(2.5):
+        await place.look()
+    assert [each[2] for each in containers.done if each[0] == "strike"] == struck
+    await place.uninstall(1)
+
+
 async def test_packets_that_come_late_are_strikes(clock: trio.testing.MockClock) -> None:
     place, containers, plane = made()
     await place.install(1, installation())

@@ -19,6 +19,7 @@ from netserv.forwarding.ring import (
     DROP,
     HEADER_BYTES,
     INJECT,
+    LATE_HEAD,
     PACKETS_HEAD,
     BoxEnd,
     Layout,
@@ -119,13 +120,38 @@ def test_an_answer_after_the_deadline_frees_the_slot_and_counts_no_more(
 ) -> None:
     slot = broker.post(b"x", 1, 1)
     assert slot is not None
+    box.take()
     broker.give_up(slot)
     assert broker.lent == 1
-    box.take()
     box.answer(slot, DROP)
     box.flush()
     assert broker.collect() == []
     assert broker.counters["late"] == 1
+    assert broker.lent == 0
+
+
+def test_what_is_late_before_it_is_taken_is_not_shown_any_more(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
+    for number in range(0, 1_000, 5):  # the numbers of packets wrap, and the places in the ring
+        late = [broker.post(b"late", 1, number + each) for each in range(3)]
+        kept = [broker.post(b"%d" % each, 1, number + each) for each in (3, 4)]
+        for slot in late:
+            assert slot is not None
+            broker.give_up(slot)
+        taken = box.take()
+        assert [(slot, bytes(view)) for slot, _, view in taken] == list(zip(kept, [b"3", b"4"], strict=True))
+        assert broker.collect() == []
+        assert broker.lent == 2
+        for slot in kept:
+            assert slot is not None
+            box.answer(slot, ACCEPT)
+        box.flush()
+        assert [each.token for each in broker.collect()] == [number + 3, number + 4]
+    assert broker.counters == {"late": 600}
+    only = broker.post(b"late", 1, 0)
+    assert only is not None
+    broker.give_up(only)
+    assert box.take() == []
+    broker.collect()
     assert broker.lent == 0
 
 
@@ -249,7 +275,10 @@ class HostileBox(RuleBasedStateMachine):
         self.box.inject(packet)
         self.box.flush()
 
-    @rule(word=st.integers(0, HEADER_BYTES // 4 - 1) | st.sampled_from([PACKETS_HEAD, ANSWERS_HEAD]), value=WORDS)
+    @rule(
+        word=st.integers(0, HEADER_BYTES // 4 - 1) | st.sampled_from([PACKETS_HEAD, ANSWERS_HEAD, LATE_HEAD]),
+        value=WORDS,
+    )
     def scribble_header(self, word: int, value: int) -> None:
         struct.pack_into("=I", self.memory, word * 4, value)
 
