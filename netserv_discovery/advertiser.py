@@ -28,7 +28,7 @@ from netserv_discovery.advertising import (
     Remove,
     Withdraw,
 )
-from netserv_discovery.dht_io import Writer, open_dht, remove_all
+from netserv_discovery.dht_io import Dht, Writer, open_dht, remove_all
 from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.link_io import Announcement, Links, open_links, usable_interfaces
@@ -57,6 +57,8 @@ class AdvertiserSettings(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: tuple[str, ...] = ()
     "Of links; none: all that are up."
     dht: DhtSettings = DhtSettings()
+    joins: bool = False
+    "Be in the DHT also where nothing is put there: something is looked for in it."
     ping: bool = True
     ping_port: int = 0
     "0: any."
@@ -80,13 +82,19 @@ class Running:
         self._writer = Writer(self._put_done)
         self._removes: list[Remove] = []
         self._rung = trio.Event()
-        self.through = ""
-        "By what the DHT is used, in words; empty while it is not."
+        self.dht: Dht | None = None
+        "What is put there is read there, once it is joined."
+        self.joined = trio.Event()
 
     @property
     def hidden(self) -> dict[Where, str]:
         """Where the node is not shown, and why."""
         return self._core.hidden()
+
+    @property
+    def through(self) -> str:
+        """By what the DHT is used, in words; empty while it is not."""
+        return "" if self.dht is None else self.dht.through
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -137,7 +145,7 @@ class Running:
                 if self._links is not None:
                     nursery.start_soon(self._links.run)
                 nursery.start_soon(self._look_again)
-                if wants_dht(self._settings.policy):
+                if self._settings.joins or wants_dht(self._settings.policy):
                     nursery.start_soon(self._keep_in_dht)
                 while True:
                     self._rung = trio.Event()
@@ -160,7 +168,8 @@ class Running:
         own = bool(site_keys(self._settings.policy))
         settings = msgspec.structs.replace(self._settings.dht, own_node=own or self._settings.dht.own_node)
         async with open_dht(settings, self._identity.key, wait=True) as dht:
-            self.through = dht.through
+            self.dht = dht
+            self.joined.set()
             try:
                 await self._writer.run(dht)
             finally:
