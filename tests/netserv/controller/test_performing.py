@@ -12,7 +12,7 @@ import trio
 
 from netserv.container.installation import Installation
 from netserv.controller.controller import Controller
-from netserv.controller.effects import Effect
+from netserv.controller.effects import Effect, Locate, Located
 from netserv.controller.handler import ControllerHandler
 from netserv.controller.http_process import HttpProcesses, HttpRules
 from netserv.controller.journal import Clock, Journal
@@ -20,7 +20,7 @@ from netserv.controller.notification import Notifier
 from netserv.controller.performing import Performer
 from netserv.controller.spool import Spool
 from netserv.controller.states import State
-from netserv.errors import NetservError, SystemRefusedError
+from netserv.errors import NetservError, SystemRefusedError, UnreachableError
 from netserv.modules.bundle import build_bundle
 from netserv.signaling.nslp.codes import NslpError
 from tests.netserv.controller.strange_servers import Server, response, serving
@@ -73,11 +73,27 @@ class Containers:
         self.running.pop(job, None)
 
 
+class Index:
+    """What the index says; it is told so."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Located] = {}
+        self.asked: list[Locate] = []
+
+    async def locate(self, effect: Locate) -> Located:
+        self.asked.append(effect)
+        await trio.lowlevel.checkpoint()
+        found = self.found.get(effect.dependency.name)
+        if found is None:
+            raise UnreachableError("the index has no bundle of it")
+        return found
+
+
 class Node:
     """All of it, but for signalling."""
 
     def __init__(self, directory: Path, **changes: Any) -> None:
-        self.containers = Containers()
+        self.containers, self.index = Containers(), Index()
         self.controller = Controller(policy(**changes), trio.current_time())
         self.journal = Journal.open(directory / "journal", Clock.read())
         http = HttpProcesses(LOOPBACK)
@@ -89,6 +105,7 @@ class Node:
             http=http,
             notifier=self.notifier,
             place=self.containers,
+            locator=self.index,
         )
         self.handler = ControllerHandler(self.controller, self.performer.perform, clock=trio.current_time)
 
