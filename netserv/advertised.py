@@ -6,7 +6,6 @@ of it.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 
 from netserv.controller.config import DiscoveryConfig
 from netserv.controller.policy import Policy as Rules
@@ -15,11 +14,12 @@ from netserv.signaling.node_state import NodeState
 from netserv_discovery.advertiser import AdvertiserSettings, Running, advertising, load_now, own_addresses
 from netserv_discovery.advertising import Facts
 from netserv_discovery.cli_output import read_text
+from netserv_discovery.covers import read_covers
 from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import DiscoveryError
 from netserv_discovery.location import Location, parse_location
 from netserv_discovery.own_key import Identity
-from netserv_discovery.policy import DEFAULT, Policy, View, Where, parse_policy
+from netserv_discovery.policy import DEFAULT, parse_policy, with_sites
 from netserv_discovery.record import Limits
 from netserv_discovery.versions import Offer
 
@@ -78,10 +78,10 @@ def _settings(config: DiscoveryConfig, rules: Rules) -> tuple[AdvertiserSettings
     """
     try:
         policy = DEFAULT if config.policy is None else parse_policy(read_text(config.policy, "policy"))
+        policy = with_sites(policy, config.sites) if config.sites else policy
+        cover = read_covers((), config.secret_file)[0]
         location = parse_location(config.location) if config.location else None
     except DiscoveryError as error:
         raise LocalProtocolError(f"discovery: {error}") from error
-    if config.policy is None:  # who names no sites has none
-        policy = Policy(MappingProxyType(dict(policy.views) | {Where.SITES: View(show=None)}))
     dht = DhtSettings(bootstrap=config.bootstrap)
-    return AdvertiserSettings(policy=policy, dht=dht, joins=rules.dependencies.fetch), location
+    return AdvertiserSettings(policy=policy, cover=cover, dht=dht, joins=rules.dependencies.fetch), location

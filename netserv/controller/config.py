@@ -122,6 +122,8 @@ class _Discovery(_Table, frozen=True):
     operator: str = ""
     location: str = ""
     bootstrap: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    secret_file: str | None = None
 
 
 class _Dependencies(_Table, frozen=True):
@@ -168,6 +170,10 @@ class DiscoveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Latitude and longitude, `40.7,-74.0`; empty: nobody is told."
     bootstrap: tuple[str, ...] = ()
     "Entry points of the DHT, where no node of it runs on this machine."
+    sites: tuple[str, ...] = ()
+    "Keys of z2z, beside those of the policy, under which the node is shown to sites."
+    secret_file: Path | None = None
+    "Phrase of z2z that hides it there from all but those that have it."
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,6 +236,8 @@ def read_config(text: str) -> NodeConfig:
             operator=discovery.operator,
             location=discovery.location,
             bootstrap=discovery.bootstrap,
+            sites=discovery.sites,
+            secret_file=read_path(discovery.secret_file),
         ),
         plane=node.plane,
         metrics=node.metrics,
