@@ -250,6 +250,7 @@ async def advertising(identity: Identity, source: FactsSource, settings: Adverti
     Raises:
         DiscoveryError: a port, link or entry point cannot be used, or no record can say what is true.
     """
+    _check_secret(settings)
     async with AsyncExitStack() as stack:
         pings = None
         if settings.ping:
@@ -266,6 +267,15 @@ async def advertising(identity: Identity, source: FactsSource, settings: Adverti
                 yield running
             finally:
                 nursery.cancel_scope.cancel()
+
+
+def _check_secret(settings: AdvertiserSettings) -> None:
+    if not settings.cover.fingerprint:
+        return
+    if not site_keys(settings.policy):
+        raise LocalProtocolError("a secret hides the node where sites are shown it, and none is named: say --sites KEY")
+    if settings.policy.view(Where.DHT).show is not None:
+        log.warning("beside that the node is in the DHT for everybody: --no-dht, or [dht] show = false in the policy")
 
 
 def site_keys(policy: Policy) -> tuple[str, ...]:
