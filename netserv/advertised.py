@@ -1,7 +1,7 @@
 """The node tells others of itself: blocks, modules and limits, on the link and in the DHT, as its operator wants it.
 
-The one file of `netserv run` that reaches the floor of discovery: controller, containers and packet path know nothing
-of it.
+Only this file of `netserv run` and `index_search` reach the floor of discovery: controller, containers and packet path
+know nothing of it.
 """
 
 from collections.abc import AsyncIterator, Callable

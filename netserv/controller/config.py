@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 
 from netserv.container.installation import Account, Limits
-from netserv.controller.config_values import read_address, read_key, read_path, read_port, read_prefixes
+from netserv.controller.config_values import LIST_MAX, read_address, read_key, read_path, read_port, read_prefixes
 from netserv.controller.http_process import UID, HttpRules
 from netserv.controller.policy import (
     ALL_FAILURES,
@@ -314,6 +314,8 @@ def _dependencies(table: _Dependencies, discovery: _Discovery) -> DependencyRule
         )
     if table.fetch and not table.publishers:
         raise LocalProtocolError("dependencies.publishers: anybody may say where a bundle is; name whom to believe")
+    if len(table.publishers) > LIST_MAX:
+        raise LocalProtocolError(f"dependencies.publishers: more than {LIST_MAX}")
     return DependencyRules(
         fetch=table.fetch,
         publishers={name: _keys(f"dependencies.publishers.{name}", keys) for name, keys in table.publishers.items()},

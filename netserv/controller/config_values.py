@@ -14,7 +14,7 @@ from netserv.modules.manifest import PortWish
 from netserv.signaling.gist.addresses import GIST_PORT
 
 LIST_MAX: Final = 1_024
-"Prefixes or ports of one publisher: a packet that is sent is looked up among them."
+"Prefixes of one publisher, or of whom modules are fetched: a packet, or a record, is looked up among them."
 
 
 def read_key(where: str, text: str) -> bytes:

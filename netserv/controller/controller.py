@@ -10,7 +10,7 @@ import msgspec
 
 from netserv.controller.acted import ActedOn
 from netserv.controller.authorization import Granted, Unproven, authorise, wanted_packets
-from netserv.controller.dependencies import first_lack, needing, progress
+from netserv.controller.dependencies import first_lack, needing, places_of, progress
 from netserv.controller.effects import Effect, Entry, Forget, ModuleKey, Notify, Remember
 from netserv.controller.jobs import Job, Reason, Wanted
 from netserv.controller.lifecycle import Lifecycle
@@ -182,7 +182,7 @@ class Controller:
             raise NslpError(f"too many installations of {user}: try again in some seconds", code=Code.TOO_MANY)
         if latest is not None:
             return
-        mine, most = self.lifecycle.places_of(user), self.policy.modules_max(user)
+        mine, most = places_of(user, self.lifecycle.slots), self.policy.modules_max(user)
         if mine >= most:
             raise NslpError(f"{user} has {mine} modules here, and may have {most}", code=Code.TOO_MANY)
         publishers = {key[0] for key, slot in self.lifecycle.slots.items() if slot.holds_place} | {user}

@@ -99,6 +99,11 @@ def fetched_for(job: Job, slots: Slots) -> dict[str, Located]:
     return found
 
 
+def places_of(user: str, slots: Slots) -> int:
+    """How many modules a publisher has here, or is about to have, with those that were fetched for him."""
+    return sum(slot.holds_place for key, slot in slots.items() if key[0] == user)
+
+
 def needing(name: str, slots: Iterable[Slot]) -> list[Job]:
     """The installations that need a module, but for those that have failed.
 
@@ -183,7 +188,7 @@ def _never(dependency: Dependency, key: ModuleKey, slots: Slots, policy: Policy,
 
 def _no_room(user: str, slots: Slots, policy: Policy) -> str | None:
     """Why a publisher cannot have one more module; None if he can."""
-    mine = sum(slot.holds_place for key, slot in slots.items() if key[0] == user)
+    mine = places_of(user, slots)
     most = policy.modules_max(user) if user in policy.publishers else 0
     return f": {user} has {mine} modules here, and may have {most}" if mine >= most else None
 

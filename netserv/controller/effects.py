@@ -36,7 +36,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Locate(msgspec.Struct, frozen=True, kw_only=True):
-    """Look in the index for a module that another one needs; answered by `located` or `unlocated`."""
+    """Look in the index for a module that another one needs; answered by `located`."""
 
     job: int
     "Of who needs it."

@@ -108,7 +108,7 @@ class Job:
         self.depth = 0
         "Of what was fetched for another module, how many stand above it."
         self.known: Mapping[str, Located] = MappingProxyType({})
-        "By name, what was fetched for it before the node was started again."
+        "By name, what the index has said, now or before the node was started again."
 
     @property
     def key(self) -> ModuleKey:

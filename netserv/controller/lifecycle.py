@@ -63,10 +63,6 @@ class Lifecycle:
         """Those of one publisher."""
         return (slot for key, slot in self._slots.items() if key[0] == user)
 
-    def places_of(self, user: str) -> int:
-        """How many modules a publisher has here, or is about to have."""
-        return sum(slot.holds_place for slot in self.slots_of(user))
-
     def job(self, number: int) -> Job | None:
         """An installation."""
         return self._jobs.get(number)
