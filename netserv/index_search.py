@@ -43,8 +43,8 @@ class IndexSearch:
         async with self._turns.turn(effect.user):
             await self._opened.wait()
             running = self._running
-            if running is None:
-                raise UnreachableError("the node is in no DHT: discovery.advertise counts from its next start")
+            if running is None or not running.in_dht:
+                raise UnreachableError("the node is in no DHT: dependencies.fetch counts from its next start")
             await running.joined.wait()
             if running.dht is None:
                 raise UnreachableError("the DHT is not joined")

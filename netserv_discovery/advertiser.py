@@ -93,6 +93,14 @@ class Running:
         self.dht: Dht | None = None
         "What is put there in the node's name is read there, once it is joined."
         self.joined = trio.Event()
+        shown_there = settings.policy.view(Where.DHT).show is not None
+        self.in_dht = settings.joins or shown_there or (bool(site_keys(settings.policy)) and not self._hides)
+        "In the node's name."
+
+    @property
+    def _hides(self) -> bool:
+        """Whether sites are shown it by another writer than everybody."""
+        return self._site_writer is not self._writer
 
     @property
     def hidden(self) -> dict[Where, str]:
@@ -127,7 +135,7 @@ class Running:
     def counters(self) -> Counter[str]:
         """What happened so far."""
         found = Counter(self._core.counters) + self._writer.counters
-        if self._site_writer is not self._writer:
+        if self._hides:
             found.update(self._site_writer.counters)
         for other in (self._links and self._links.counters, self._pings and self._pings.responder.counters):
             found.update(other or {})
@@ -179,12 +187,11 @@ class Running:
         # Importers of z2z believe only what the site itself has written: so a node of our own, with our key, writes.
         own = msgspec.structs.replace(settings, own_node=True)
         for_sites = bool(site_keys(policy))
-        hides = self._site_writer is not self._writer
-        if for_sites and hides:
+        if for_sites and self._hides:
             apart = msgspec.structs.replace(own, port=None)
             yield partial(self._keep_in_dht, apart, self._settings.cover.writer(key), self._site_writer)
-        if self._settings.joins or policy.view(Where.DHT).show is not None or (for_sites and not hides):
-            yield partial(self._keep_in_dht, own if for_sites and not hides else settings, key, self._writer)
+        if self.in_dht:
+            yield partial(self._keep_in_dht, own if for_sites and not self._hides else settings, key, self._writer)
 
     async def _keep_in_dht(self, settings: DhtSettings, signer: SigningKey, writer: Writer) -> None:
         async with open_dht(settings, signer, wait=True) as dht:

@@ -31,7 +31,7 @@ class World:
     def __init__(self) -> None:
         self.records = MemoryRecords()
         self.search = IndexSearch(lambda: RULES)
-        self.running: Any = SimpleNamespace(joined=trio.Event(), dht=Dht(self.records, "memory"))
+        self.running: Any = SimpleNamespace(in_dht=True, joined=trio.Event(), dht=Dht(self.records, "memory"))
 
     def publish(self, version: str, key: SigningKey = CAROL, digest: bytes = bytes(32)) -> None:
         record = index_record(
@@ -87,9 +87,11 @@ async def test_a_dht_that_does_not_answer_is_told(world: World) -> None:
 
 
 async def test_a_node_without_a_dht_says_so(world: World) -> None:
-    world.search.use(None)
-    with pytest.raises(UnreachableError, match="the node is in no DHT"):
-        await world.locate(Dependency(NAME))
+    world.running.in_dht = False
+    for running in (None, world.running):
+        world.search.use(running)
+        with pytest.raises(UnreachableError, match="the node is in no DHT"):
+            await world.locate(Dependency(NAME))
 
 
 async def test_a_search_waits_until_the_dht_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
