@@ -1,25 +1,25 @@
 """The node tells others of itself: blocks, modules and limits, on the link and in the DHT, as its operator wants it.
 
-The one file of `netserv run` that reaches the floor of discovery: controller, containers and packet path know nothing
-of it.
+Only this file of `netserv run` and `index_search` reach the floor of discovery: controller, containers and packet path
+know nothing of it.
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 
 from netserv.controller.config import DiscoveryConfig
 from netserv.controller.policy import Policy as Rules
 from netserv.errors import LocalProtocolError, SystemRefusedError
 from netserv.signaling.node_state import NodeState
-from netserv_discovery.advertiser import AdvertiserSettings, advertising, load_now, own_addresses
+from netserv_discovery.advertiser import AdvertiserSettings, Running, advertising, load_now, own_addresses
 from netserv_discovery.advertising import Facts
 from netserv_discovery.cli_output import read_text
+from netserv_discovery.covers import read_covers
 from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import DiscoveryError
 from netserv_discovery.location import Location, parse_location
 from netserv_discovery.own_key import Identity
-from netserv_discovery.policy import DEFAULT, Policy, View, Where, parse_policy
+from netserv_discovery.policy import DEFAULT, parse_policy, with_sites
 from netserv_discovery.record import Limits
 from netserv_discovery.versions import Offer
 
@@ -28,7 +28,9 @@ Modules = Callable[[], tuple[tuple[str, str], ...]]
 
 
 @asynccontextmanager
-async def advertised(config: DiscoveryConfig, rules: Rules, state: NodeState, modules: Modules) -> AsyncIterator[None]:
+async def advertised(
+    config: DiscoveryConfig, rules: Rules, state: NodeState, modules: Modules
+) -> AsyncIterator[Running | None]:
     """Tell of the node while the context lasts, if its settings say so; afterwards all is taken back.
 
     Args:
@@ -37,13 +39,16 @@ async def advertised(config: DiscoveryConfig, rules: Rules, state: NodeState, mo
         state: who the node is.
         modules: that run now.
 
+    Yields:
+        What does it; None where the settings say that nothing is told.
+
     Raises:
         NetservError: a setting is wrong, or a port or link cannot be used.
     """
     if not config.advertise:
-        yield
+        yield None
         return
-    settings, location = _settings(config)
+    settings, location = _settings(config, rules)
 
     def facts() -> Facts:
         return Facts(
@@ -59,13 +64,13 @@ async def advertised(config: DiscoveryConfig, rules: Rules, state: NodeState, mo
 
     identity = Identity(key=state.key, node_id=state.node_id, where=state.key_file)
     try:
-        async with advertising(identity, facts, settings):
-            yield
+        async with advertising(identity, facts, settings) as running:
+            yield running
     except DiscoveryError as error:
         raise SystemRefusedError(f"the node cannot be advertised: {error}") from error
 
 
-def _settings(config: DiscoveryConfig) -> tuple[AdvertiserSettings, Location | None]:
+def _settings(config: DiscoveryConfig, rules: Rules) -> tuple[AdvertiserSettings, Location | None]:
     """How it is advertised.
 
     Raises:
@@ -73,9 +78,10 @@ def _settings(config: DiscoveryConfig) -> tuple[AdvertiserSettings, Location | N
     """
     try:
         policy = DEFAULT if config.policy is None else parse_policy(read_text(config.policy, "policy"))
+        policy = with_sites(policy, config.sites) if config.sites else policy
+        cover = read_covers((), config.secret_file)[0]
         location = parse_location(config.location) if config.location else None
     except DiscoveryError as error:
         raise LocalProtocolError(f"discovery: {error}") from error
-    if config.policy is None:  # who names no sites has none
-        policy = Policy(MappingProxyType(dict(policy.views) | {Where.SITES: View(show=None)}))
-    return AdvertiserSettings(policy=policy, dht=DhtSettings(bootstrap=config.bootstrap)), location
+    dht = DhtSettings(bootstrap=config.bootstrap)
+    return AdvertiserSettings(policy=policy, cover=cover, dht=dht, joins=rules.dependencies.fetch), location

@@ -57,6 +57,7 @@ def summary(config: NodeConfig) -> dict[str, Any]:
         "plane": config.plane,
         "ways": list(policy.ways),
         "blocks": dict(policy.blocks),
+        "fetched_if_signed_by": list(policy.dependencies.publishers) if policy.dependencies.fetch else [],
         "publishers": {
             name: {
                 "keys": len(rules.keys),
@@ -78,6 +79,8 @@ def warnings(config: NodeConfig) -> list[str]:
         found.append("authorization.ways is empty: no module gets packets")
     if config.daemon.thesis_mode:
         found.append("signaling.thesis_mode: whoever hears a request can send it again")
+    if config.policy.dependencies.publishers and not config.policy.dependencies.fetch:
+        found.append("dependencies.publishers: nothing is fetched without dependencies.fetch = true")
     if any(prefix.prefixlen == 0 for prefix in config.http.allow):
         found.append("download.allow: publishers can have this node reach every address that it reaches itself")
     return found
@@ -90,5 +93,7 @@ def summary_text(path: Path, config: NodeConfig) -> str:
     for name, one in list(said["publishers"].items())[:100]:
         prefixes, ports = (", ".join(one[what]) or "none" for what in ("prefixes", "ports"))
         lines.append(f"  {name}: prefixes {prefixes}; ports {ports}")
+    if said["fetched_if_signed_by"]:
+        lines.append(f"  modules that others need are fetched if signed by {', '.join(said['fetched_if_signed_by'])}")
     lines += [f"warning: {warning}" for warning in said["warnings"]]
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from netserv.controller.states import State
 from netserv.forwarding.base import PlaneConfig
 from netserv.forwarding.choice import choose_plane
 from netserv.forwarding.plane import BrokerPlane
+from netserv.index_search import IndexSearch
 from netserv.modules.bundle import open_bundle
 from netserv.place import Place
 from netserv.signaling.daemon import Daemon, open_daemon
@@ -117,6 +118,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         )
         controller = Controller(config.policy, trio.current_time())
         place = Place(supervisor, plane)
+        search = IndexSearch(lambda: controller.policy.dependencies)
         performer = Performer(
             controller,
             journal=journal,
@@ -124,6 +126,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
             http=http,
             notifier=Notifier(http, state.node_id),
             place=place,
+            locator=search,
         )
         node = Node(config, controller, performer, place, supervisor, plane)
         handler = ControllerHandler(
@@ -141,5 +144,5 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         nursery.start_soon(node.keep_facts)
         await nursery.start(performer.run)
         node.daemon = await opened.enter_async_context(open_daemon(config.daemon, handler, state))
-        await opened.enter_async_context(advertised(config.discovery, config.policy, state, node.active))
+        search.use(await opened.enter_async_context(advertised(config.discovery, config.policy, state, node.active)))
         yield node

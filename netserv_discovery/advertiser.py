@@ -8,8 +8,9 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from random import SystemRandom
 from typing import Final
@@ -18,6 +19,7 @@ import msgspec
 import trio
 
 from mdht import netifaces_io
+from mdht.signing import SigningKey
 from netserv_discovery.advertising import (
     Advertiser,
     AdvertisingConfig,
@@ -28,7 +30,7 @@ from netserv_discovery.advertising import (
     Remove,
     Withdraw,
 )
-from netserv_discovery.dht_io import Writer, open_dht, remove_all
+from netserv_discovery.dht_io import Dht, Writer, open_dht, remove_all
 from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.link_io import Announcement, Links, open_links, usable_interfaces
@@ -37,6 +39,7 @@ from netserv_discovery.ping import Responder
 from netserv_discovery.ping_io import PingServer, open_ping_server
 from netserv_discovery.policy import Policy, Where
 from netserv_discovery.record import ADDRESSES_MAX, LOAD_MAX, NAME_DIGITS
+from z2z.cover import PLAIN, Cover
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +55,15 @@ class AdvertiserSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: Policy
     "What is shown where; a place where nothing is shown is not even opened."
+    cover: Cover = PLAIN
+    "What hides the node from the DHT as it is shown to sites: a secret that they share."
     lease_s: int = 60
     "Gone after that if this machine crashes."
     interfaces: tuple[str, ...] = ()
     "Of links; none: all that are up."
     dht: DhtSettings = DhtSettings()
+    joins: bool = False
+    "Be in the DHT also where nothing is put there: something is looked for in it."
     ping: bool = True
     ping_port: int = 0
     "0: any."
@@ -74,19 +81,36 @@ class Running:
         pings: PingServer | None,
     ) -> None:
         config = AdvertisingConfig(lease_s=settings.lease_s)
-        self._core = Advertiser(identity.key, SystemRandom(), config, settings.policy)
+        self._core = Advertiser(identity.key, SystemRandom(), config, settings.policy, settings.cover)
         self._identity, self._source, self._settings = identity, source, settings
         self._links, self._pings = links, pings
-        self._writer = Writer(self._put_done)
+        self._writer = self._site_writer = Writer(self._put_done)
+        if settings.cover.fingerprint:  # by a key of its own, which nobody may connect with the other
+            self._site_writer = Writer(self._put_done)
         self._removes: list[Remove] = []
         self._rung = trio.Event()
-        self.through = ""
-        "By what the DHT is used, in words; empty while it is not."
+        self._through: list[str] = []
+        self.dht: Dht | None = None
+        "What is put there in the node's name is read there, once it is joined."
+        self.joined = trio.Event()
+        shown_there = settings.policy.view(Where.DHT).show is not None
+        self.in_dht = settings.joins or shown_there or (bool(site_keys(settings.policy)) and not self._hides)
+        "In the node's name."
+
+    @property
+    def _hides(self) -> bool:
+        """Whether sites are shown it by another writer than everybody."""
+        return self._site_writer is not self._writer
 
     @property
     def hidden(self) -> dict[Where, str]:
         """Where the node is not shown, and why."""
         return self._core.hidden()
+
+    @property
+    def through(self) -> str:
+        """By what the DHT is used, in words; empty while it is not."""
+        return " and ".join(dict.fromkeys(self._through))
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -111,6 +135,8 @@ class Running:
     def counters(self) -> Counter[str]:
         """What happened so far."""
         found = Counter(self._core.counters) + self._writer.counters
+        if self._hides:
+            found.update(self._site_writer.counters)
         for other in (self._links and self._links.counters, self._pings and self._pings.responder.counters):
             found.update(other or {})
         return found
@@ -137,8 +163,8 @@ class Running:
                 if self._links is not None:
                     nursery.start_soon(self._links.run)
                 nursery.start_soon(self._look_again)
-                if wants_dht(self._settings.policy):
-                    nursery.start_soon(self._keep_in_dht)
+                for keep in self._places_in_dht():
+                    nursery.start_soon(keep)
                 while True:
                     self._rung = trio.Event()
                     with trio.move_on_at(self._core.next_deadline()):
@@ -155,17 +181,32 @@ class Running:
             except LocalProtocolError as error:
                 log.warning("%s; what was advertised before stays", error)
 
-    async def _keep_in_dht(self) -> None:
+    def _places_in_dht(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """What has to run for the DHT to have all that the policy shows there."""
+        policy, settings, key = self._settings.policy, self._settings.dht, self._identity.key
         # Importers of z2z believe only what the site itself has written: so a node of our own, with our key, writes.
-        own = bool(site_keys(self._settings.policy))
-        settings = msgspec.structs.replace(self._settings.dht, own_node=own or self._settings.dht.own_node)
-        async with open_dht(settings, self._identity.key, wait=True) as dht:
-            self.through = dht.through
+        own = msgspec.structs.replace(settings, own_node=True)
+        for_sites = bool(site_keys(policy))
+        if for_sites and self._hides:
+            apart = msgspec.structs.replace(own, port=None)
+            yield partial(self._keep_in_dht, apart, self._settings.cover.writer(key), self._site_writer)
+        if self.in_dht:
+            yield partial(self._keep_in_dht, own if for_sites and not self._hides else settings, key, self._writer)
+
+    async def _keep_in_dht(self, settings: DhtSettings, signer: SigningKey, writer: Writer) -> None:
+        async with open_dht(settings, signer, wait=True) as dht:
+            self._through.append(dht.through)
+            if writer is self._writer:
+                self.dht = dht
+                self.joined.set()
             try:
-                await self._writer.run(dht)
+                await writer.run(dht)
             finally:
                 self._stop()
-                await remove_all(dht, self._removes)
+                await remove_all(dht, (each for each in self._removes if self._writer_of(each) is writer))
+
+    def _writer_of(self, effect: Put | Remove) -> Writer:
+        return self._site_writer if effect.for_sites else self._writer
 
     def _stop(self) -> None:
         """Say goodbye on the links at once, and remember what is to be removed; once."""
@@ -179,7 +220,7 @@ class Running:
         for effect in effects:
             match effect:
                 case Put() | Remove():
-                    self._writer.take(effect)
+                    self._writer_of(effect).take(effect)
                     if isinstance(effect, Remove):
                         self._removes.append(effect)
                 case Announce():
@@ -216,6 +257,7 @@ async def advertising(identity: Identity, source: FactsSource, settings: Adverti
     Raises:
         DiscoveryError: a port, link or entry point cannot be used, or no record can say what is true.
     """
+    _check_secret(settings)
     async with AsyncExitStack() as stack:
         pings = None
         if settings.ping:
@@ -234,15 +276,19 @@ async def advertising(identity: Identity, source: FactsSource, settings: Adverti
                 nursery.cancel_scope.cancel()
 
 
+def _check_secret(settings: AdvertiserSettings) -> None:
+    if not settings.cover.fingerprint:
+        return
+    if not site_keys(settings.policy):
+        raise LocalProtocolError("a secret hides the node where sites are shown it, and none is named: say --sites KEY")
+    if settings.policy.view(Where.DHT).show is not None:
+        log.warning("beside that the node is in the DHT for everybody: --no-dht, or [dht] show = false in the policy")
+
+
 def site_keys(policy: Policy) -> tuple[str, ...]:
     """Words under which sites of z2z are to find the node."""
     view = policy.view(Where.SITES)
     return () if view.show is None else view.keys
-
-
-def wants_dht(policy: Policy) -> bool:
-    """Whether anything is to be put into the DHT."""
-    return policy.view(Where.DHT).show is not None or bool(site_keys(policy))
 
 
 def own_addresses() -> tuple[bytes, ...]:

@@ -23,7 +23,7 @@ from netserv_discovery.policy import DEFAULT, Policy, Where, hidden_because, sho
 from netserv_discovery.record import GIST_PORT, LIFE_MAX_S, Limits, NodeRecord, encode, split
 from netserv_discovery.sites import site_name, site_value
 from netserv_discovery.versions import Offer
-from z2z.keys import dht_key as site_key
+from z2z.cover import PLAIN, Cover
 
 NAME_BYTES: Final = 16
 "Of the sub-name in the DHT: the first of the node's key, so that one writer can put the records of several nodes."
@@ -82,6 +82,8 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: int
     text: str
     "What it is the key of, for people."
+    for_sites: bool = False
+    "Written as importers of z2z want it: by the node's own key, or by what its secret makes of it."
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +92,7 @@ class Remove(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes
     name: bytes
     text: str
+    for_sites: bool = False
 
 
 class Announce(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,12 +162,18 @@ class Advertiser:
         rng: of the spread of refreshes.
         config: settings.
         policy: what is shown where.
+        cover: what hides the node from the DHT as it is shown to sites.
     """
 
     def __init__(
-        self, key: SigningKey, rng: Random, config: AdvertisingConfig | None = None, policy: Policy = DEFAULT
+        self,
+        key: SigningKey,
+        rng: Random,
+        config: AdvertisingConfig | None = None,
+        policy: Policy = DEFAULT,
+        cover: Cover = PLAIN,
     ) -> None:
-        self._key, self._rng = key, rng
+        self._key, self._rng, self._cover = key, rng, cover
         self._config = config or AdvertisingConfig()
         self._policy = policy
         self._facts: Facts | None = None
@@ -367,10 +376,11 @@ class Advertiser:
         if record is None:
             return
         part, _ = split(record)
-        value = site_value(part, self._key, seq=int(unix_now * 1000), lease_s=self._config.lease_s)
+        seq, lease_s, cover = int(unix_now * 1000), self._config.lease_s, self._cover
+        value = site_value(part, self._key, seq=seq, lease_s=lease_s, cover=cover)
         for word in self._policy.view(Where.SITES).keys:
-            place = Place(site_key(word), f"site {word}")
-            yield msgspec.structs.replace(self._put(place, value), name=site_name(record))
+            put = self._put(Place(cover.key(word), f"site {word}"), value)
+            yield msgspec.structs.replace(put, name=site_name(record, cover), for_sites=True)
 
     def _put(self, place: Place, value: bytes) -> Put:
         name = self._key.public_key[:NAME_BYTES]
@@ -378,4 +388,4 @@ class Advertiser:
 
 
 def _remove(put: Put) -> Remove:
-    return Remove(key=put.key, name=put.name, text=put.text)
+    return Remove(key=put.key, name=put.name, text=put.text, for_sites=put.for_sites)

@@ -21,10 +21,11 @@ from netserv_discovery.advertiser import (
 )
 from netserv_discovery.advertising import Facts
 from netserv_discovery.cli_output import dht_settings, read_text, tell
+from netserv_discovery.covers import read_covers
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.facts_file import FactsFile, offers, parse_facts
 from netserv_discovery.own_key import Identity, own_identity
-from netserv_discovery.policy import DEFAULT, ITEMS, Policy, Reach, View, Where, parse_policy
+from netserv_discovery.policy import DEFAULT, Policy, Reach, View, Where, parse_policy, with_sites
 from netserv_discovery.record import Limits
 from netserv_discovery.versions import Offer, folded
 
@@ -51,6 +52,7 @@ async def run(options: argparse.Namespace) -> int:
     )
     settings = AdvertiserSettings(
         policy=await trio.to_thread.run_sync(policy_of, options),
+        cover=(await trio.to_thread.run_sync(read_covers, options.secret, options.secret_file))[0],
         lease_s=options.lease,
         interfaces=tuple(options.interface),
         dht=dht_settings(options),
@@ -81,12 +83,9 @@ def policy_of(options: argparse.Namespace) -> Policy:
             policy = parse_policy(read_text(options.policy, "policy"))
         except LocalProtocolError as error:
             raise LocalProtocolError(f"policy {options.policy}: {error}") from error
-    views = dict(policy.views) | dict.fromkeys(_switched_off(options), _OFF)
     if options.sites:
-        sites = views[Where.SITES]
-        show = frozenset(ITEMS) if sites.show is None else sites.show
-        keys = tuple(dict.fromkeys((*sites.keys, *options.sites)))
-        views[Where.SITES] = msgspec.structs.replace(sites, show=show, keys=keys)
+        policy = with_sites(policy, options.sites)
+    views = dict(policy.views) | dict.fromkeys(_switched_off(options), _OFF)
     if options.allow_private:
         for where in (Where.DHT, Where.SITES):
             views[where] = msgspec.structs.replace(views[where], addresses=Reach.ALL)

@@ -11,14 +11,19 @@ import msgspec
 import trio
 
 from mdht.journal import printable
+from mdht.signing import SigningKey
 from netserv_discovery.cli_output import counted, dht_settings, tell
+from netserv_discovery.covers import read_covers
+from netserv_discovery.dht_io import open_dht
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.find import Change, open_finder
 from netserv_discovery.finder import Done
-from netserv_discovery.link_find import LinkWanted, open_link_finder
+from netserv_discovery.items_find import ItemsWanted
+from netserv_discovery.link_find import LinkFinder, open_link_finder
 from netserv_discovery.path_find import OnPath, find_on_path, fitting
 from netserv_discovery.path_io import path_prober
 from netserv_discovery.ranking import Found
+from netserv_discovery.site_find import SiteFinder
 from netserv_discovery.versions import Offer
 from netserv_discovery.want import Wanted
 
@@ -37,16 +42,18 @@ async def run(options: argparse.Namespace) -> int:
     wanted = wanted_of(options)
     if options.toward is not None:
         return await _toward(options, wanted)
+    if not options.sites and (options.secret or options.secret_file):
+        raise LocalProtocolError("--secret and --secret-file hide what is shown to sites: say --sites KEY")
     if options.link:
-        async with open_link_finder(options.interface) as finder:
-            on_link = LinkWanted(wanted=wanted, here=options.here, limit=options.limit, ping=not options.no_ping)
-            if not options.watch:
-                return _tell_done(options, await finder.find(on_link))
-            async with finder.watch(on_link) as changes:
-                return await _follow(options, changes)
+        async with open_link_finder(options.interface) as on_link:
+            return await _among_items(options, on_link, wanted)
+    if options.sites:
+        covers = await trio.to_thread.run_sync(read_covers, options.secret, options.secret_file)
+        async with open_dht(dht_settings(options), SigningKey.generate(), wait=True) as dht:
+            return await _among_items(options, SiteFinder(dht, options.sites, covers), wanted)
     if wanted is None:
         raise LocalProtocolError(
-            "say what to look for: --block, --module, --node-id or --near; or --link, --toward HOST"
+            "say what to look for: --block, --module, --node-id or --near; or --link, --sites KEY, --toward HOST"
         )
     async with open_finder(dht_settings(options)) as finder:
         if not options.watch:
@@ -75,6 +82,14 @@ def wanted_of(options: argparse.Namespace) -> Wanted | None:
         limit=options.limit,
         ping=not options.no_ping,
     )
+
+
+async def _among_items(options: argparse.Namespace, finder: LinkFinder | SiteFinder, wanted: Wanted | None) -> int:
+    items = ItemsWanted(wanted=wanted, here=options.here, limit=options.limit, ping=not options.no_ping)
+    if not options.watch:
+        return _tell_done(options, await finder.find(items))
+    async with finder.watch(items) as changes:
+        return await _follow(options, changes)
 
 
 async def _follow(options: argparse.Namespace, changes: trio.MemoryReceiveChannel[Change]) -> int:

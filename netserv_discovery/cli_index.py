@@ -14,7 +14,7 @@ import trio
 from mdht.errors import MdhtError
 from mdht.signing import SigningKey
 from netserv_discovery.cli_output import counted, dht_settings, read_text, tell
-from netserv_discovery.dht_io import Dht, open_dht
+from netserv_discovery.dht_io import open_dht
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.fetch_io import FetchRules, fetch, parse_rules
 from netserv_discovery.index import (
@@ -22,13 +22,12 @@ from netserv_discovery.index import (
     Choice,
     IndexRecord,
     Publishers,
-    choose,
     encode,
     index_record,
     read_publishers,
 )
 from netserv_discovery.keys import index_key
-from netserv_discovery.versions import Need
+from netserv_discovery.locating import locate
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +48,6 @@ async def run(options: argparse.Namespace) -> int:
             return await _locate(options)
         case _:
             return await _fetch(options)
-
-
-async def locate(dht: Dht, need: Need, believed: Publishers) -> Choice:
-    """Return where bundles of a module are, for programs.
-
-    Args:
-        dht: where to look.
-        need: module and versions.
-        believed: publishers whose word counts.
-    """
-    values = await dht.get(index_key(need.name))
-    return choose((each.value for each in values), need, believed, time.time())
 
 
 async def _publish(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from netserv_discovery.versions import Offer, parse_need
 from netserv_discovery.want import LIMIT_MAX
 from z2z.errors import Z2zError
 from z2z.keys import normalise
+from z2z.phrases import phrase
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ examples:
   netserv-discovery find --module NetServ.apps.MediaRelay --watch
                                                and every change, until Ctrl-C
   netserv-discovery find --link                who is on this link
+  netserv-discovery find --sites office        who is shown to the sites of z2z by that key
   netserv-discovery find --toward server.example.org
                                                the nodes on the path there
   netserv-discovery console --open             all of it on a page in the browser
@@ -62,6 +64,8 @@ examples:
                                                for this link alone; see it with avahi-browse -rt _netserv._udp
   netserv-discovery advertise --facts node.toml --sites office
                                                other links show it where z2z --import --key office runs
+  netserv-discovery advertise --facts node.toml --sites office --secret-file secret.txt
+                                               and only where z2z has the same phrase
 """
 _FIND_NOTE: Final = """
 What is found was signed by the nodes themselves; those that do not answer a ping come last. The nearest come first,
@@ -166,6 +170,7 @@ def _advertise(parser: OneLineParser) -> None:
     add("--no-dht", action="store_true", help="do not put it into the DHT")
     add("--sites", type=_key_text, action="append", default=[], metavar="KEY",
         help="show it on the links where z2z --import --key KEY runs; repeatable")  # fmt: skip
+    _secrets(parser, "with --sites: hides it from all but z2z --import with the same phrase")
 
 
 def _find(parser: OneLineParser) -> None:
@@ -195,7 +200,10 @@ def _find(parser: OneLineParser) -> None:
     add("--limit", type=_whole(1, LIMIT_MAX), default=LIMIT, metavar="N", help=f"show so many ({LIMIT})")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--link", action="store_true", help="those that announce themselves on the link")
+    way.add_argument("--sites", type=_key_text, action="append", default=[], metavar="KEY",
+        help="those that z2z --import --key KEY would show; repeatable")  # fmt: skip
     way.add_argument("--toward", metavar="HOST", help="those on the path to a host")
+    _secrets(parser, "with --sites: the phrase that hides them; a second one is tried as well")
     add("--watch", action="store_true", help="then print every change, until Ctrl-C")
     add("--no-ping", action="store_true", help="do not ask the nodes themselves: faster, and believes them")
     add("--no-dht", action="store_true", help="with --toward: do not look the nodes up in the DHT")
@@ -262,6 +270,16 @@ def _fetch(parser: OneLineParser) -> None:
     )
     add("--http", action="store_true", help="over http as well: what comes is verified all the same")
     add("--size-max", type=_whole(1, SIZE_MAX), metavar="BYTES", help=f"of a bundle ({SIZE_MAX})")
+
+
+def _secrets(parser: OneLineParser, text: str) -> None:
+    parser.add_argument("--secret", action="append", default=[], type=_checked(phrase), metavar="PHRASE", help=text)
+    parser.add_argument(
+        "--secret-file",
+        type=Path,
+        metavar="FILE",
+        help="the same, a phrase a line: other users of this machine see the words of a command",
+    )
 
 
 def _dht(parser: OneLineParser) -> None:

@@ -18,7 +18,7 @@ import difflib
 import fnmatch
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -123,6 +123,26 @@ def parse_policy(text: str) -> Policy:
         told = "; ".join(reader.mistakes[:MISTAKES_MAX])
         raise LocalProtocolError(told + (f"; and {more} more" if more > 0 else ""))
     return policy
+
+
+def with_sites(policy: Policy, keys: Iterable[str]) -> Policy:
+    """The same, with more keys of z2z under which the node is exported.
+
+    Raises:
+        LocalProtocolError: one says nothing, or they are too many.
+    """
+    sites = policy.view(Where.SITES)
+    show = frozenset(ITEMS) if sites.show is None else sites.show
+    words = tuple(dict.fromkeys((*sites.keys, *keys)))
+    if len(words) > SITE_KEYS_MAX:
+        raise LocalProtocolError(f"{len(words)} keys of z2z; at most {SITE_KEYS_MAX} are possible")
+    for word in words:
+        try:
+            normalise(word)
+        except KeyWordError as error:
+            raise LocalProtocolError(str(error)) from error
+    view = msgspec.structs.replace(sites, show=show, keys=words)
+    return Policy(MappingProxyType(dict(policy.views) | {Where.SITES: view}))
 
 
 def shown(record: NodeRecord, where: Where, policy: Policy = DEFAULT) -> NodeRecord | None:

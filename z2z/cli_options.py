@@ -13,8 +13,6 @@ from dhtboot.cli_options import whole
 from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import http_io, metrics_http
-from mdht.errors import LocalProtocolError as MdhtLocalError
-from mdht.link_keys import derive_key, read_keys
 from z2z import config_file
 from z2z.address_map import AddressMap, Mapping, address_map, parse_mapping
 from z2z.cli_identity_options import IdentityOptions, identity_options, identity_parser
@@ -33,7 +31,6 @@ from z2z.cli_values import (
     default_site_name,
     entry_point,
     key_text,
-    phrase,
     service_type,
     site_name,
     within,
@@ -42,6 +39,7 @@ from z2z.errors import Z2zError
 from z2z.importer import IMPORTS_MAX, SLOTS_MAX
 from z2z.keys import normalise
 from z2z.mdns.outbox import PACKETS_PER_MINUTE
+from z2z.phrases import masters, phrase
 from z2z.policy import sensitive_reason
 from z2z.policy_file import PolicyFile
 from z2z.seal import LEASE_MAX_S
@@ -89,8 +87,6 @@ MULTICAST_MIN: Final = 60
 MULTICAST_LIMIT: Final = 60_000
 "More than a wired link's listeners can take: 1,000 packets a second."
 REFRESH_MIN_S: Final = 1.0
-SECRETS: Final = "z2z secret 1"
-"Salt of all secrets: those who share one have nothing else in common."
 POLL_MIN_S: Final = 0.2
 "Faster polling would only load the store; stores that push do not need it."
 
@@ -264,14 +260,10 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def _secrets(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[bytes, ...]:
     """The secrets of the command line, or those in a file."""
-    if args.secret and args.secret_file is not None:
-        parser.error("--secret and --secret-file say the same; give one of them")
-    if args.secret_file is None:
-        return tuple([derive_key(phrase.encode(), SECRETS) for phrase in dict.fromkeys(args.secret)])
     try:
-        return read_keys(args.secret_file, SECRETS)
-    except MdhtLocalError as error:
-        parser.error(f"argument --secret-file: {error}")
+        return masters(args.secret, args.secret_file)
+    except Z2zError as error:
+        parser.error(str(error))
 
 
 def _address_map(parser: argparse.ArgumentParser, option: str, mappings: Sequence[Mapping]) -> AddressMap:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from mdht.errors import LocalProtocolError as MdhtLocalError
-from mdht.link_keys import PASSPHRASE_MIN
 from mdht.rendezvous import parse as parse_entry_point
 from mdht.state_home import state_home
-from z2z.errors import LocalProtocolError, Z2zError
+from z2z.errors import Z2zError
 from z2z.keys import normalise
 from z2z.seal import SITE_ID_BYTES, Site
 from z2z.service_item import check_service_type
@@ -79,19 +78,6 @@ def service_type(text: str) -> str:
 def key_text(text: str) -> str:
     """A key, as typed."""
     normalise(text)
-    return text
-
-
-def phrase(text: str) -> str:
-    """What a secret is made from."""
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise LocalProtocolError("a secret is Unicode text") from error
-    if size < PASSPHRASE_MIN:
-        raise LocalProtocolError(
-            f"a secret has at least {PASSPHRASE_MIN} bytes, as whoever sees what it covers can try"
-        )
     return text
 
 

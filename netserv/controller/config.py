@@ -5,21 +5,28 @@ The tables below are the file; `NodeConfig` is what the node gets of it. `netser
 
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from mdht.signing import public_key_from
 from netserv.container.installation import Account, Limits
+from netserv.controller.config_values import LIST_MAX, read_address, read_key, read_path, read_port, read_prefixes
 from netserv.controller.http_process import UID, HttpRules
-from netserv.controller.policy import ALL_FAILURES, BUNDLE_BYTES_MAX, TTL_MAX_S, Caps, Policy, PublisherRules, Way
+from netserv.controller.policy import (
+    ALL_FAILURES,
+    BUNDLE_BYTES_MAX,
+    TTL_MAX_S,
+    Caps,
+    DependencyRules,
+    Policy,
+    PublisherRules,
+    Way,
+)
 from netserv.errors import LocalProtocolError
-from netserv.forwarding.filters import Prefix
 from netserv.modules.blocks import BLOCKS
-from netserv.modules.errors import BundleError
-from netserv.modules.manifest import FailurePolicy, PortWish
+from netserv.modules.manifest import FailurePolicy
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.daemon_config import Catching, DaemonConfig
 from netserv.signaling.gist.addresses import GIST_PORT, packed
@@ -36,9 +43,17 @@ T = TypeVar("T")
 
 FILE_MAX: Final = 16 << 20
 "Bytes: as many publishers as a node may know, with 250 bytes each."
-LIST_MAX: Final = 1_024
-"Prefixes or ports of one publisher: a packet that is sent is looked up among them."
-_SECTIONS: Final = ("node", "signaling", "caps", "authorization", "download", "discovery", "blocks", "publishers")
+_SECTIONS: Final = (
+    "node",
+    "signaling",
+    "caps",
+    "authorization",
+    "download",
+    "discovery",
+    "dependencies",
+    "blocks",
+    "publishers",
+)
 _STATE_DIR: Final = "/var/lib/netserv"
 
 
@@ -107,6 +122,16 @@ class _Discovery(_Table, frozen=True):
     operator: str = ""
     location: str = ""
     bootstrap: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    secret_file: str | None = None
+
+
+class _Dependencies(_Table, frozen=True):
+    fetch: bool = False
+    publishers: dict[str, str | tuple[str, ...]] = {}
+    bundle_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=BUNDLE_BYTES_MAX)] = DependencyRules().bundle_bytes_max
+    timeout_s: Seconds = DependencyRules().timeout_s
+    searches: Annotated[int, msgspec.Meta(ge=1, le=64)] = DependencyRules().searches_max
 
 
 class _Blocks(_Table, frozen=True):
@@ -145,6 +170,10 @@ class DiscoveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Latitude and longitude, `40.7,-74.0`; empty: nobody is told."
     bootstrap: tuple[str, ...] = ()
     "Entry points of the DHT, where no node of it runs on this machine."
+    sites: tuple[str, ...] = ()
+    "Keys of z2z, beside those of the policy, under which the node is shown to sites."
+    secret_file: Path | None = None
+    "Phrase of z2z that hides it there from all but those that have it."
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,14 +228,16 @@ def read_config(text: str) -> NodeConfig:
     discovery = _converted("discovery", tables.get("discovery", {}), _Discovery)
     return NodeConfig(
         daemon=_daemon(node, signaling),
-        policy=_policy(node, tables),
+        policy=_policy(node, discovery, tables),
         http=_http(_converted("download", tables.get("download", {}), _Download)),
         discovery=DiscoveryConfig(
             advertise=discovery.advertise,
-            policy=_path(discovery.policy),
+            policy=read_path(discovery.policy),
             operator=discovery.operator,
             location=discovery.location,
             bootstrap=discovery.bootstrap,
+            sites=discovery.sites,
+            secret_file=read_path(discovery.secret_file),
         ),
         plane=node.plane,
         metrics=node.metrics,
@@ -233,10 +264,11 @@ def _in_words(where: str, text: str, kind: type[Any]) -> str:
 def _daemon(node: _Node, signaling: _Signaling) -> DaemonConfig:
     fields = msgspec.structs.asdict(signaling)
     paths = ("tls_certificate", "tls_key", "tls_authorities", "authorised_peers")
-    fields |= {name: _path(fields[name]) for name in paths}
+    fields |= {name: read_path(fields[name]) for name in paths}
     fields["tls"] = signaling.tls or signaling.tls_only
     fields["neighbours"] = tuple(
-        packed(_address(f"signaling.neighbours[{number}]", text)) for number, text in enumerate(signaling.neighbours)
+        packed(read_address(f"signaling.neighbours[{number}]", text))
+        for number, text in enumerate(signaling.neighbours)
     )
     try:
         return DaemonConfig(
@@ -250,7 +282,7 @@ def _daemon(node: _Node, signaling: _Signaling) -> DaemonConfig:
         raise LocalProtocolError(f"signaling: {error}") from None
 
 
-def _policy(node: _Node, tables: Mapping[str, Any]) -> Policy:
+def _policy(node: _Node, discovery: _Discovery, tables: Mapping[str, Any]) -> Policy:
     caps = _converted("caps", tables.get("caps", {}), _Caps)
     rules = _converted("authorization", tables.get("authorization", {}), _Authorization)
     if len(set(rules.ways)) < len(rules.ways):
@@ -269,6 +301,27 @@ def _policy(node: _Node, tables: Mapping[str, Any]) -> Policy:
         ways=rules.ways,
         routability_port=rules.routability_port,
         ports_never=frozenset((GIST_PORT, *rules.ports_never)),
+        dependencies=_dependencies(
+            _converted("dependencies", tables.get("dependencies", {}), _Dependencies), discovery
+        ),
+    )
+
+
+def _dependencies(table: _Dependencies, discovery: _Discovery) -> DependencyRules:
+    if table.fetch and not discovery.advertise:
+        raise LocalProtocolError(
+            "dependencies.fetch: modules are looked for in the DHT, where the node is with discovery.advertise = true"
+        )
+    if table.fetch and not table.publishers:
+        raise LocalProtocolError("dependencies.publishers: anybody may say where a bundle is; name whom to believe")
+    if len(table.publishers) > LIST_MAX:
+        raise LocalProtocolError(f"dependencies.publishers: more than {LIST_MAX}")
+    return DependencyRules(
+        fetch=table.fetch,
+        publishers={name: _keys(f"dependencies.publishers.{name}", keys) for name, keys in table.publishers.items()},
+        bundle_bytes_max=table.bundle_bytes,
+        timeout_s=table.timeout_s,
+        searches_max=table.searches,
     )
 
 
@@ -307,81 +360,38 @@ def _publisher(name: str, value: Any) -> PublisherRules:
     except NslpError as error:
         raise LocalProtocolError(f"{where}: {error}") from None
     table = _converted(where, value, _Publisher)
-    texts = (table.key,) if isinstance(table.key, str) else table.key
-    if not 1 <= len(texts) <= KEYS_MAX:
-        raise LocalProtocolError(f"{where}.key: one key, or a list of 1 to {KEYS_MAX}")
     account = Account(
         name=name,
         limits=Limits(**msgspec.structs.asdict(table.limits)),
-        prefixes=_prefixes(f"{where}.prefixes", table.prefixes, all_allowed=False),
-        connects=_prefixes(f"{where}.connects", table.connects, all_allowed=True),
+        prefixes=read_prefixes(f"{where}.prefixes", table.prefixes, all_allowed=False),
+        connects=read_prefixes(f"{where}.connects", table.connects, all_allowed=True),
     )
     return PublisherRules(
         account=account,
-        keys=tuple(_key(f"{where}.key", text) for text in texts),
-        ports=tuple(_port(f"{where}.ports[{number}]", text) for number, text in enumerate(table.ports)),
-        address=None if table.address is None else ip_address(_address(f"{where}.address", table.address)),
-        sandbox_dir=_path(table.sandbox_dir),
+        keys=_keys(f"{where}.key", table.key),
+        ports=tuple(read_port(f"{where}.ports[{number}]", text) for number, text in enumerate(table.ports)),
+        address=None if table.address is None else ip_address(read_address(f"{where}.address", table.address)),
+        sandbox_dir=read_path(table.sandbox_dir),
         modules_max=table.modules,
     )
+
+
+def _keys(where: str, keys: str | tuple[str, ...]) -> tuple[bytes, ...]:
+    texts = (keys,) if isinstance(keys, str) else keys
+    if not 1 <= len(texts) <= KEYS_MAX:
+        raise LocalProtocolError(f"{where}: one key, or a list of 1 to {KEYS_MAX}")
+    return tuple(read_key(where, text) for text in texts)
 
 
 def _http(table: _Download) -> HttpRules:
     return HttpRules(
         schemes=table.schemes,
         ports=table.ports,
-        allow=_prefixes("download.allow", table.allow, all_allowed=True),
-        deny=_prefixes("download.deny", table.deny, all_allowed=True),
+        allow=read_prefixes("download.allow", table.allow, all_allowed=True),
+        deny=read_prefixes("download.deny", table.deny, all_allowed=True),
         deadline_s=table.deadline_s,
         quiet_s=table.quiet_s,
         redirects_max=table.redirects,
-        authorities=_path(table.authorities),
+        authorities=read_path(table.authorities),
         uid=table.uid,
     )
-
-
-def _key(where: str, text: str) -> bytes:
-    key = public_key_from(text)
-    if key is None:
-        raise LocalProtocolError(f"{where}: 32 bytes in base64 are needed, as `netserv key show` prints them")
-    return key
-
-
-def _port(where: str, text: str) -> PortWish:
-    proto, _, number = text.partition("/")
-    try:
-        wish = msgspec.convert({"proto": proto, "port": int(number) if number.isascii() else 0}, PortWish)
-    except (msgspec.ValidationError, BundleError, ValueError):
-        raise LocalProtocolError(f'{where}: {text[:40]!r} is no port; write "tcp/8080" or "udp/5060"') from None
-    if wish.port == GIST_PORT:
-        raise LocalProtocolError(f"{where}: port {GIST_PORT} is that of signalling")
-    return wish
-
-
-def _prefixes(where: str, texts: tuple[str, ...], *, all_allowed: bool) -> tuple[Prefix, ...]:
-    if len(texts) > LIST_MAX:
-        raise LocalProtocolError(f"{where}: more than {LIST_MAX} prefixes")
-    return tuple(_prefix(f"{where}[{number}]", text, all_allowed) for number, text in enumerate(texts))
-
-
-def _prefix(where: str, text: str, all_allowed: bool) -> Prefix:
-    try:
-        prefix = ip_network(text)
-    except ValueError:
-        raise LocalProtocolError(
-            f'{where}: {text[:40]!r} is no prefix; write an address, or "10.1.0.0/16" with no bits behind its length'
-        ) from None
-    if prefix.prefixlen == 0 and not all_allowed:
-        raise LocalProtocolError(f"{where}: {text} is everybody's traffic, and no publisher's")
-    return prefix
-
-
-def _address(where: str, text: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        raise LocalProtocolError(f"{where}: {text[:40]!r} is no IP address") from None
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)

@@ -10,14 +10,15 @@ import msgspec
 
 from netserv.controller.acted import ActedOn
 from netserv.controller.authorization import Granted, Unproven, authorise, wanted_packets
-from netserv.controller.dependencies import check_dependencies
+from netserv.controller.dependencies import first_lack, needing, places_of, progress
 from netserv.controller.effects import Effect, Entry, Forget, ModuleKey, Notify, Remember
 from netserv.controller.jobs import Job, Reason, Wanted
-from netserv.controller.lifecycle import EXPIRED, Lifecycle
+from netserv.controller.lifecycle import Lifecycle
 from netserv.controller.password_memory import PasswordMemory
 from netserv.controller.policy import Policy, Way
 from netserv.controller.probing import ModuleFacts, probed_module, probed_node
 from netserv.controller.states import State
+from netserv.controller.step_effects import EXPIRED
 from netserv.signaling.gist.rate import SourceLimits
 from netserv.signaling.handler import NodeFacts
 from netserv.signaling.nslp import requests
@@ -85,7 +86,7 @@ class Controller:
         effects: list[Effect] = []
         for slot in list(self.lifecycle.slots.values()):
             for job in list(slot.jobs()):
-                if job.state is not State.FAILED and not self._still_allowed(job.wanted):
+                if job.state not in {State.FAILED, State.GONE} and not self._still_allowed(job.wanted):
                     reason = Reason(Code.FORBIDDEN, "the operator has changed what is allowed")
                     effects += self.lifecycle.end(job, reason, now)
         return effects
@@ -104,7 +105,7 @@ class Controller:
     def entries(self) -> list[tuple[ModuleKey, Entry]]:
         """What the journal is to have of modules."""
         return [
-            (key, job.entry())
+            (key, self.lifecycle.entry(job))
             for key, slot in self.lifecycle.slots.items()
             if slot.recorded and (job := slot.recorded_job) is not None
         ]
@@ -142,19 +143,20 @@ class Controller:
         unproven = None if isinstance(outcome, Granted) else outcome
         slot = self.lifecycle.slots.get(wanted.key)
         latest = None if slot is None else slot.latest
-        if latest is not None:
+        if latest is not None and not latest.is_fetched:
             check_version(setup, latest)
             if only_prolongs(wanted, latest.wanted):
                 return self._refresh(latest, wanted, unproven, now)
-        fault = check_dependencies(setup.dependencies, self.policy, self.lifecycle.active_of(setup.user))
-        if fault is not None:
-            raise NslpError(fault.text, code=fault.code)
+        lack = first_lack(setup.dependencies, wanted.key, self.lifecycle.slots, self.policy)
+        if isinstance(lack, Reason):
+            raise NslpError(lack.text, code=lack.code)
         self._check_room(setup, latest, now)
         if unproven is not None:
             self._passwords.use(setup.user, unproven.password, unproven.address.packed, now)
         effects = self._make_room(setup, now)
         effects += self.lifecycle.begin(wanted, now, unproven=unproven is not None)
-        return accepted(wanted, "work has begun", Code.ACCEPTED), effects
+        text = "work has begun" if lack is None else f"work has begun, and {lack} has to come for it"
+        return accepted(wanted, text, Code.ACCEPTED), effects
 
     def _refresh(self, job: Job, wanted: Wanted, unproven: Unproven | None, now: float) -> Outcome:
         if unproven is None:
@@ -180,12 +182,10 @@ class Controller:
             raise NslpError(f"too many installations of {user}: try again in some seconds", code=Code.TOO_MANY)
         if latest is not None:
             return
-        living = [key for key, slot in self.lifecycle.slots.items() if slot.holds_place]
-        mine = sum(key[0] == user for key in living)
-        most = self.policy.modules_max(user)
+        mine, most = places_of(user, self.lifecycle.slots), self.policy.modules_max(user)
         if mine >= most:
             raise NslpError(f"{user} has {mine} modules here, and may have {most}", code=Code.TOO_MANY)
-        publishers = {key[0] for key in living} | {user}
+        publishers = {key[0] for key, slot in self.lifecycle.slots.items() if slot.holds_place} | {user}
         if len(publishers) > caps.containers_max:
             raise NslpError(
                 f"all {caps.containers_max} containers of this node are in use", code=Code.INSUFFICIENT_STORAGE
@@ -213,6 +213,10 @@ class Controller:
         if not meant:
             there = next(slot.jobs()).wanted.setup.target
             raise NslpError(f"{there} is here, not {remove.target}", code=Code.CONFLICT)
+        if any(job.is_fetched for job in meant):
+            others = needing(remove.target.name, self.lifecycle.slots_of(remove.user))
+            names = " and ".join(str(job.target) for job in others)
+            raise NslpError(f"{remove.target} is here for {names}: REMOVE that", code=Code.CONFLICT)
         effects: list[Effect] = []
         states = {job.state for job in meant}
         for job in meant:
@@ -236,7 +240,7 @@ class Controller:
             there = next(slot.jobs()).wanted.setup.target
             raise NslpError(f"{there} is here, not {target}", code=Code.CONFLICT)
         facts = self.module_facts.get(job.number, ModuleFacts())
-        return probed_module(job, facts, self.facts, probe.items, now)
+        return probed_module(job, facts, self.facts, probe.items, now, progress(job, self.lifecycle.slots))
 
     def _restored(self, key: ModuleKey, entry: Entry, now: float) -> list[Effect]:
         left_s = min(entry.ends_at - now, float(entry.granted_s))
@@ -248,7 +252,7 @@ class Controller:
         if wanted is None or not self._still_allowed(wanted):
             reason = reason or Reason(Code.FORBIDDEN, "not allowed any more after a restart of the node")
         if reason is None and wanted is not None:
-            return self.lifecycle.begin(wanted, now, unproven=False, restored=left_s)
+            return self.lifecycle.begin(wanted, now, unproven=False, restored=left_s, known=entry.found)
         effects: list[Effect] = [Forget(key=key)]
         if setup.notification is not None and reason is not None:
             effects.append(
@@ -278,6 +282,8 @@ class Controller:
 
     def _still_allowed(self, wanted: Wanted) -> bool:
         rules = self.policy.publishers.get(wanted.setup.user)
+        if wanted.located is not None:
+            return rules is not None and bool(self.policy.dependencies.keys_beside(wanted.publisher))
         if rules is None or wanted.publisher not in rules.keys:
             return False
         try:

@@ -6,7 +6,7 @@ import msgspec
 
 from netserv.container.installation import Installation
 from netserv.controller.policy import IpAddress
-from netserv.signaling.nslp.values import Flow, ModuleRef
+from netserv.signaling.nslp.values import Dependency, Flow, ModuleRef
 
 ModuleKey: TypeAlias = tuple[str, str]
 "Publisher and name of a module: there is one at a time, of whatever version."
@@ -23,12 +23,34 @@ class CheckRoutability(msgspec.Struct, frozen=True, kw_only=True):
     password: str
 
 
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bundle of a module is, as an index record says that a publisher has signed."""
+
+    module: ModuleRef
+    publisher: bytes
+    "His public key."
+    digest: bytes
+    "SHA-256 of the bundle."
+    size: int
+    urls: tuple[str, ...]
+
+
+class Locate(msgspec.Struct, frozen=True, kw_only=True):
+    """Look in the index for a module that another one needs; answered by `located`."""
+
+    job: int
+    "Of who needs it."
+    user: str
+    dependency: Dependency
+
+
 class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     """Have a bundle in a file of this node, digest checked; answered by `fetched` or `failed`."""
 
     job: int
     user: str
-    url: str
+    urls: tuple[str, ...]
+    "Each has it; the first that gives it is enough."
     digest: bytes
     bytes_max: int
 
@@ -86,6 +108,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     "Time to live."
     ends_at: float
     "On the clock of the calls."
+    found: tuple[Located, ...] = ()
+    "Modules that were fetched since it needs them."
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,5 +133,5 @@ class Remember(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Effect: TypeAlias = (
-    CheckRoutability | Fetch | Verify | Install | Uninstall | Abandon | Notify | Record | Forget | Remember
+    CheckRoutability | Locate | Fetch | Verify | Install | Uninstall | Abandon | Notify | Record | Forget | Remember
 )

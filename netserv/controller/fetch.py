@@ -25,8 +25,19 @@ async def fetch(effect: Fetch, http: HttpProcesses, spool: Spool, room: int) -> 
         return
     if not room:
         raise HttpError("no room for another bundle: REMOVE a module", Code.INSUFFICIENT_STORAGE)
+    refusals: list[HttpError] = []
+    for url in effect.urls:
+        try:
+            await _from(url, effect, http, spool, room)
+            return
+        except HttpError as error:
+            refusals.append(error)
+    raise HttpError("; ".join(map(str, refusals)), refusals[-1].code)
+
+
+async def _from(url: str, effect: Fetch, http: HttpProcesses, spool: Spool, room: int) -> None:
     task = HttpTask(
-        url=effect.url,
+        url=url,
         bytes_max=min(effect.bytes_max, room),
         deadline_s=http.rules.deadline_s,
         redirects_max=http.rules.redirects_max,
@@ -35,4 +46,4 @@ async def fetch(effect: Fetch, http: HttpProcesses, spool: Spool, room: int) -> 
         with spool.draft(effect.digest) as draft:
             await http.request(task, effect.user, draft.write)
     except DigestError as error:
-        raise HttpError(f"{effect.url[:100]}: {error}", Code.BAD_REQUEST) from error
+        raise HttpError(f"{url[:100]}: {error}", Code.BAD_REQUEST) from error

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from netserv.controller.controller import Controller
+from netserv.controller.dependencies import needing, progress
 from netserv.controller.effects import Effect
 from netserv.controller.jobs import Job
 from netserv.controller.states import State
@@ -73,15 +74,26 @@ class ControllerHandler:
         found: dict[str, Any] = {
             "job": job.number,
             "user": wanted.setup.user,
-            "module": str(wanted.setup.target),
+            "module": str(job.target),
             "state": job.state.value,
-            "ttl_s": wanted.granted_s,
-            "authorization": wanted.way or "",
-            "left_s": round(max(0.0, job.ends_at - self._clock()), 1),
         }
+        life = self.controller.lifecycle
+        if wanted.located is None:
+            left_s = round(max(0.0, job.ends_at - self._clock()), 1)
+            found |= {"ttl_s": wanted.granted_s, "authorization": wanted.way or "", "left_s": left_s}
+        else:
+            others = needing(job.target.name, life.slots_of(wanted.setup.user))
+            found["needed_by"] = [str(other.target) for other in others]
+            found["signed_by"] = life.policy.dependencies.name_of(wanted.publisher)
+        if waits := progress(job, life.slots):
+            found["waits_for"] = waits
         if job.failure is not None:
             found |= {"code": int(job.failure.code), "text": job.failure.text}
         return found
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What became of modules that others need."""
+        return {"dependencies": dict(self.controller.lifecycle.dependencies)}
 
     def keys_for(self, request: Request) -> tuple[bytes, ...]:
         """Keys of the publisher."""

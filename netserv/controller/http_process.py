@@ -21,6 +21,7 @@ import trio
 
 from netserv.controller import fetch_child
 from netserv.controller.fetch_filter import download_filter
+from netserv.controller.turns import Turns
 from netserv.errors import NetservError, SystemRefusedError
 from netserv.forwarding.filters import Prefix
 from netserv.signaling.nslp.codes import Code
@@ -107,8 +108,7 @@ class HttpProcesses:
     def __init__(self, rules: HttpRules, own_addresses: Callable[[], Iterable[str]] = tuple) -> None:
         self._rules = rules
         self._own_addresses = own_addresses
-        self._all = trio.CapacityLimiter(PROCESSES_MAX)
-        self._publishers: dict[str, tuple[trio.CapacityLimiter, list[None]]] = {}
+        self._turns = Turns(PROCESSES_MAX, OF_PUBLISHER_MAX)
         self._words = (
             Path(fetch_child.__file__).read_text(encoding="utf-8"),
             str(rules.uid if os.geteuid() == 0 else 0),
@@ -169,22 +169,10 @@ class HttpProcesses:
             HttpError: it was not done; its text says why.
             SystemRefusedError: this machine gives no process.
         """
-        async with self._turn(user):
+        async with self._turns.turn(user):
             with trio.move_on_after(task.deadline_s + GRACE_S):
                 return await self._done(task, sink)
         raise HttpError(f"{_short(task.url)}: not done within {task.deadline_s:g} s", Code.NOT_FOUND)
-
-    @asynccontextmanager
-    async def _turn(self, user: str) -> AsyncIterator[None]:
-        own, waiting = self._publishers.setdefault(user, (trio.CapacityLimiter(OF_PUBLISHER_MAX), []))
-        waiting.append(None)
-        try:
-            async with own, self._all:
-                yield
-        finally:
-            waiting.pop()
-            if not waiting:
-                del self._publishers[user]
 
     async def _done(self, task: HttpTask, sink: Callable[[bytes], None]) -> int:
         size = 0

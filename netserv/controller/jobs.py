@@ -1,12 +1,14 @@
 """Installations as the controller keeps them: at most one of a module that runs, and one that is to take its place."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 import msgspec
 
-from netserv.controller.effects import Entry, ModuleKey
+from netserv.controller.effects import Entry, Located, ModuleKey
 from netserv.controller.policy import Way
 from netserv.controller.states import PREPARING, RUNNING, State
 from netserv.errors import LocalProtocolError
@@ -14,7 +16,7 @@ from netserv.forwarding.filters import PacketFilter
 from netserv.modules.manifest import Manifest
 from netserv.signaling.nslp.codes import Code
 from netserv.signaling.nslp.requests import Setup, encode
-from netserv.signaling.nslp.values import Flow
+from netserv.signaling.nslp.values import Dependency, Flow, ModuleRef
 
 REASON_MAX: Final = 400
 "Characters: an entry of a response has 512, with what is said around it."
@@ -46,6 +48,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     "By which they were granted, or will be."
     granted_s: int
     "Time to live."
+    located: Located | None = None
+    """Where the index says that it is: no request asks for it but a module that needs it, and it lives as long as that.
+    The SETUP is as its publisher would have written it, and signed by nobody."""
 
     @property
     def key(self) -> ModuleKey:
@@ -58,14 +63,19 @@ class Job:
 
     __slots__ = (
         "bundle",
+        "depth",
         "ends_at",
         "failure",
+        "known",
+        "lacks",
         "manifest",
+        "needed",
         "notification",
         "number",
         "pending",
         "reason",
         "restored",
+        "searching",
         "since",
         "state",
         "wanted",
@@ -78,7 +88,7 @@ class Job:
         "Changed by `Lifecycle` alone, as the table says."
         self.since = now
         "When it came into its state."
-        self.ends_at = now + wanted.granted_s
+        self.ends_at = math.inf if wanted.located is not None else now + wanted.granted_s
         self.restored = restored
         "It was active before the node was started again."
         self.bundle: Path | None = None
@@ -89,11 +99,31 @@ class Job:
         self.notification = wanted.setup.notification
         self.pending: Wanted | None = None
         "A refresh whose leave is being checked."
+        self.needed: tuple[Dependency, ...] = ()
+        "Blocks and modules, once its manifest is known."
+        self.lacks: Dependency | None = None
+        "What it waits for, of these."
+        self.searching = False
+        "The index is being asked for it."
+        self.depth = 0
+        "Of what was fetched for another module, how many stand above it."
+        self.known: Mapping[str, Located] = MappingProxyType({})
+        "By name, what the index has said, now or before the node was started again."
 
     @property
     def key(self) -> ModuleKey:
         """Publisher and name of the module."""
         return self.wanted.key
+
+    @property
+    def target(self) -> ModuleRef:
+        """Name and version of the module."""
+        return self.wanted.setup.target
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether it is here only since other modules need it."""
+        return self.wanted.located is not None
 
     @property
     def lives(self) -> bool:
@@ -106,8 +136,15 @@ class Job:
             raise LocalProtocolError(f"installation {self.number} was not verified")
         return self.bundle, self.manifest
 
-    def entry(self) -> Entry:
-        """For the journal."""
+    @property
+    def cause(self) -> Reason | None:
+        """Why it is of no use to those who need it, in whatever state; None if that is just how it was to end."""
+        if self.failure is not None:
+            return self.failure
+        return self.reason if self.reason is not None and self.reason.code is not Code.OK else None
+
+    def entry(self, found: tuple[Located, ...]) -> Entry:
+        """For the journal, with what was fetched for it."""
         wanted = self.wanted
         return Entry(
             text=encode(wanted.setup),
@@ -116,6 +153,7 @@ class Job:
             way=wanted.way or "",
             granted_s=wanted.granted_s,
             ends_at=self.ends_at,
+            found=found,
         )
 
 
@@ -155,7 +193,7 @@ class Slot:
     @property
     def recorded_job(self) -> Job | None:
         """What a restart of the node would install again, if it is in the journal."""
-        if self.running is not None and self.running.state in RUNNING:
+        if self.running is not None and self.running.state in RUNNING and not self.running.is_fetched:
             return self.running
         coming = self.coming
         waits = coming is not None and (

@@ -17,7 +17,7 @@ from typing import Final, Self
 import msgspec
 
 from mdht.sqlite_file import NewerFileError, Schema, open_file
-from netserv.controller.effects import Effect, Entry, Forget, ModuleKey, Record, Remember
+from netserv.controller.effects import Effect, Entry, Forget, Located, ModuleKey, Record, Remember
 from netserv.errors import LocalProtocolError, SystemRefusedError
 from netserv.signaling.nslp.codes import NslpError
 from netserv.signaling.nslp.values import Flow
@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS modules (
     user TEXT, name TEXT, request BLOB NOT NULL, source BLOB NOT NULL, destination BLOB NOT NULL,
     publisher BLOB NOT NULL, way TEXT NOT NULL, granted_s INTEGER NOT NULL, ends_boot_s REAL NOT NULL,
     PRIMARY KEY (user, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dependencies (
+    user TEXT, name TEXT, found BLOB NOT NULL, PRIMARY KEY (user, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS nonces (
     publisher BLOB, nonce BLOB, at_boot_s REAL NOT NULL, PRIMARY KEY (publisher, nonce)) WITHOUT ROWID;
 """
@@ -78,6 +80,7 @@ def _check_tables(database: sqlite3.Connection) -> None:
         for columns in (
             "boot, boot_s, wall_s FROM clock",
             "user, name, request, source, destination, publisher, way, granted_s, ends_boot_s FROM modules",
+            "user, name, found FROM dependencies",
             "publisher, nonce, at_boot_s FROM nonces",
         ):
             database.execute(f"SELECT {columns} LIMIT 1").fetchone()
@@ -154,11 +157,9 @@ class Journal:
             for effect in effects:
                 match effect:
                     case Record(key=key, entry=entry):
-                        database.execute(
-                            "REPLACE INTO modules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(key, entry, clock, now)
-                        )
+                        _record(database, key, entry, clock, now)
                     case Forget(key=key):
-                        database.execute("DELETE FROM modules WHERE user = ? AND name = ?", key)
+                        _forget(database, key)
                     case Remember(publisher=publisher, nonce=nonce):
                         database.execute("REPLACE INTO nonces VALUES (?, ?, ?)", (publisher, nonce, clock.boot_s))
                     case _:
@@ -169,10 +170,9 @@ class Journal:
         """Let these be all modules of the journal."""
         with _as_system_error(self.path), self._database as database:
             database.execute("DELETE FROM modules")
-            database.executemany(
-                "REPLACE INTO modules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (_row(key, entry, clock, now) for key, entry in entries),
-            )
+            database.execute("DELETE FROM dependencies")
+            for key, entry in entries:
+                _record(database, key, entry, clock, now)
             _beat(database, clock)
 
     def beat(self, clock: Clock) -> None:
@@ -207,10 +207,11 @@ def _beat(database: sqlite3.Connection, clock: Clock) -> None:
     )
 
 
-def _row(key: ModuleKey, entry: Entry, clock: Clock, now: float) -> tuple[object, ...]:
+def _record(database: sqlite3.Connection, key: ModuleKey, entry: Entry, clock: Clock, now: float) -> None:
+    _forget(database, key)
     flow = entry.flow
     ends_boot_s = clock.boot_s + entry.ends_at - now
-    return (
+    row = (
         *key,
         entry.text,
         flow.source,
@@ -220,11 +221,19 @@ def _row(key: ModuleKey, entry: Entry, clock: Clock, now: float) -> tuple[object
         entry.granted_s,
         ends_boot_s,
     )
+    database.execute("INSERT INTO modules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    if entry.found:
+        database.execute("INSERT INTO dependencies VALUES (?, ?, ?)", (*key, msgspec.msgpack.encode(entry.found)))
+
+
+def _forget(database: sqlite3.Connection, key: ModuleKey) -> None:
+    database.execute("DELETE FROM modules WHERE user = ? AND name = ?", key)
+    database.execute("DELETE FROM dependencies WHERE user = ? AND name = ?", key)
 
 
 def _entries(database: sqlite3.Connection, clock: Clock, now: float) -> Iterator[tuple[ModuleKey, Entry]]:
-    rows = list(database.execute("SELECT * FROM modules"))
-    for user, name, text, source, destination, publisher, way, granted_s, ends_boot_s in rows:
+    rows = list(database.execute("SELECT * FROM modules LEFT JOIN dependencies USING (user, name)"))
+    for user, name, text, source, destination, publisher, way, granted_s, ends_boot_s, found in rows:
         try:
             entry = msgspec.convert(
                 {
@@ -234,11 +243,12 @@ def _entries(database: sqlite3.Connection, clock: Clock, now: float) -> Iterator
                     "way": way,
                     "granted_s": granted_s,
                     "ends_at": now + ends_boot_s - clock.boot_s,
+                    "found": () if found is None else msgspec.msgpack.decode(found, type=tuple[Located, ...]),
                 },
                 Entry,
             )
-        except (NslpError, msgspec.ValidationError, TypeError, ValueError) as error:
+        except (NslpError, msgspec.MsgspecError, TypeError, ValueError) as error:
             log.warning("journal: an entry of %r is none, and is dropped: %s", user, error)
-            database.execute("DELETE FROM modules WHERE user = ? AND name = ?", (user, name))
+            _forget(database, (user, name))
             continue
         yield (user, name), entry

@@ -1,18 +1,19 @@
 """Whether a bundle is what its SETUP says, and what of its wishes the operator grants."""
 
-from netserv.controller.jobs import Reason
+from netserv.controller.jobs import Reason, Wanted
 from netserv.controller.policy import Policy, PublisherRules
 from netserv.modules.manifest import Manifest, PortWish
 from netserv.signaling.nslp.codes import Code
-from netserv.signaling.nslp.requests import Setup
 from netserv.signaling.nslp.values import version_numbers
 
 
-def manifest_fault(manifest: Manifest, setup: Setup, policy: Policy) -> Reason | None:
+def manifest_fault(manifest: Manifest, wanted: Wanted, policy: Policy) -> Reason | None:
     """What is wrong with a bundle; None for nothing."""
-    target = setup.target
+    setup, target = wanted.setup, wanted.setup.target
     if manifest.name != target.name or not same_version(manifest.version, target.version):
         return Reason(Code.BAD_REQUEST, f"the bundle is {manifest.name}_{manifest.version}, not {target}")
+    if wanted.located is not None and (manifest.kind != "server" or manifest.ports):
+        return Reason(Code.FORBIDDEN, "what is fetched for other modules is a server without ports, and this is not")
     if manifest.kind == "server" and setup.filter_ports:
         return Reason(Code.BAD_REQUEST, "the bundle is a server module, and filter-port gives it packets")
     if manifest.kind == "packet" and not setup.filter_ports:

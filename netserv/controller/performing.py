@@ -22,6 +22,8 @@ from netserv.controller.effects import (
     Fetch,
     Forget,
     Install,
+    Locate,
+    Located,
     Notify,
     Record,
     Remember,
@@ -62,6 +64,18 @@ class Place(Protocol):
         ...
 
 
+class Locator(Protocol):
+    """Where bundles of modules are found."""
+
+    async def locate(self, effect: Locate) -> Located:
+        """Find the newest bundle that will do, of a publisher who is believed.
+
+        Raises:
+            NetservError: there is none, or nobody can be asked; the text says why.
+        """
+        ...
+
+
 class Performer:
     """Performs effects while `run` runs.
 
@@ -72,6 +86,7 @@ class Performer:
         http: requests of the node to foreign servers.
         notifier: tells publishers.
         place: where modules run.
+        locator: finds modules that others need.
         opener: checks bundles.
     """
 
@@ -84,11 +99,12 @@ class Performer:
         http: HttpProcesses,
         notifier: Notifier,
         place: Place,
+        locator: Locator,
         opener: Opener = opened,
     ) -> None:
         self._controller = controller
         self._journal, self._spool, self._http = journal, spool, http
-        self._notifier, self._place, self._opener = notifier, place, opener
+        self._notifier, self._place, self._locator, self._opener = notifier, place, locator, opener
         self._nursery: trio.Nursery | None = None
         self._works: dict[int, _Work] = {}
         self._moved = trio.Event()
@@ -128,7 +144,7 @@ class Performer:
 
     def _begin(self, nursery: trio.Nursery, effect: Effect) -> None:
         match effect:
-            case CheckRoutability() | Fetch() | Verify() | Install():
+            case CheckRoutability() | Locate() | Fetch() | Verify() | Install():
                 self._start(nursery, effect.job, partial(self._worked, effect))
             case Uninstall(job=job):
                 work = self._works.pop(job, None)
@@ -159,7 +175,7 @@ class Performer:
             begun.done.set()
         self.perform(effects)
 
-    async def _worked(self, effect: CheckRoutability | Fetch | Verify | Install) -> list[Effect]:
+    async def _worked(self, effect: CheckRoutability | Locate | Fetch | Verify | Install) -> list[Effect]:
         """Do one thing for an installation, and say what the controller wants then."""
         life, job = self._controller.lifecycle, effect.job
         try:
@@ -168,6 +184,8 @@ class Performer:
                     reason = await check(effect, self._http)
                     now = trio.current_time()
                     return life.routable(job, now) if reason is None else life.unroutable(job, reason, now)
+                case Locate():
+                    return life.located(job, effect.dependency, await self._located(effect), trio.current_time())
                 case Fetch():
                     await fetch(effect, self._http, self._spool, self._room(effect))
                     return life.fetched(job, self._spool.path(effect.digest), trio.current_time())
@@ -181,6 +199,14 @@ class Performer:
                     return life.installed(job, trio.current_time())
         except NetservError as error:
             return life.failed(job, code_of(error), str(error), trio.current_time())
+
+    async def _located(self, effect: Locate) -> Located | str:
+        """Where a module is that another one needs; or why it is not to be had."""
+        try:
+            return await self._locator.locate(effect)
+        except NetservError as error:
+            log.info("%s, which a module of %s needs: %s", effect.dependency, effect.user, error)
+            return str(error)
 
     def _room(self, effect: Fetch) -> int:
         """Bytes that a bundle may have."""

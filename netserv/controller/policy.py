@@ -59,6 +59,28 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
     bundle_bytes_max: int = BUNDLE_BYTES_MAX
 
 
+class DependencyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the node fetches modules that others need, and whose: they run in the container of who needs them."""
+
+    fetch: bool = False
+    "Otherwise a module that needs what is not here is refused."
+    publishers: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
+    "Keys, by name, of those whose index records and bundles are believed; of one version the first one's is taken."
+    bundle_bytes_max: int = 16 << 20
+    timeout_s: float = 60.0
+    "For all that one module needs: as long as one download may take."
+    searches_max: int = 4
+    "At a time, of all publishers; of one there is one at a time."
+
+    def keys_beside(self, key: bytes) -> tuple[bytes, ...]:
+        """All keys of who has this one; none if nothing of his is fetched."""
+        return next((keys for keys in self.publishers.values() if key in keys), ()) if self.fetch else ()
+
+    def name_of(self, key: bytes) -> str:
+        """Who has a key; the key itself where nobody here has it."""
+        return next((name for name, keys in self.publishers.items() if key in keys), key.hex()[:16])
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
@@ -75,6 +97,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     "Fixed: a publisher who could name it would have the node call any service."
     ports_never: frozenset[int] = frozenset({GIST_PORT})
     "No module gets packets to these, and signalling is always among them."
+    dependencies: DependencyRules = DependencyRules()
 
     def keys_of(self, user: str) -> tuple[bytes, ...]:
         """Public keys of a publisher; none for one that is not known."""

@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from netserv.controller.jobs import Job
+from netserv.controller.dependencies import needing
+from netserv.controller.jobs import Job, Slot
 from netserv.controller.lifecycle import Lifecycle
 from netserv.controller.states import State
 from netserv.signaling.handler import NodeFacts, probed
@@ -42,8 +43,19 @@ def probed_node(facts: NodeFacts, probe: Probe, lifecycle: Lifecycle) -> tuple[H
     return probed(shown, probe.items)
 
 
-def probed_module(job: Job, facts: ModuleFacts, node: NodeFacts, items: tuple[str, ...], now: float) -> Answer:
-    """The answer about a module: its code says how far it is, and that of a failed one why."""
+def probed_module(
+    job: Job, facts: ModuleFacts, node: NodeFacts, items: tuple[str, ...], now: float, waits: str = ""
+) -> Answer:
+    """The answer about a module: its code says how far it is, and that of a failed one why.
+
+    Args:
+        job: its installation.
+        facts: of the module.
+        node: of the node.
+        items: what is asked.
+        now: the time, s.
+        waits: for what it waits, in words.
+    """
     lines = [(item, _short(_ITEMS[item](job, facts, now))) for item in items if item in _ITEMS]
     if "address" in items:
         lines += probed(node, ("address",))
@@ -53,16 +65,24 @@ def probed_module(job: Job, facts: ModuleFacts, node: NodeFacts, items: tuple[st
     if job.state is State.FAILED and job.failure is not None:
         return Answer(code=job.failure.code, text=f"failed: {job.failure.text}"[:TEXT_MAX], lines=tuple(lines))
     code = Code.OK if job.state is State.ACTIVE else Code.ACCEPTED
-    return Answer(code=code, text=job.state.value, lines=tuple(lines))
+    text = f"{job.state.value}: {waits}"[:TEXT_MAX] if waits else job.state.value
+    return Answer(code=code, text=text, lines=tuple(lines))
 
 
 def _modules_of(user: str, lifecycle: Lifecycle) -> list[str]:
-    slots = lifecycle.slots_of(user)
-    return sorted(f"{job.wanted.setup.target} {job.state.value}" for slot in slots for job in slot.jobs())
+    slots = list(lifecycle.slots_of(user))
+    return sorted(f"{job.target} {job.state.value}{_whom(job, slots)}" for slot in slots for job in slot.jobs())
+
+
+def _whom(job: Job, slots: list[Slot]) -> str:
+    """For whom a module was fetched."""
+    others = " ".join(str(other.target) for other in needing(job.target.name, slots)) if job.is_fetched else ""
+    return f" for {others}" if others else ""
 
 
 def _status(job: Job, facts: ModuleFacts, now: float) -> str:
-    words = [job.state.value, f"for {now - job.since:.0f} s", f"{max(0.0, job.ends_at - now):.0f} s left"]
+    left = "as long as it is needed" if job.is_fetched else f"{max(0.0, job.ends_at - now):.0f} s left"
+    words = [job.state.value, f"for {now - job.since:.0f} s", left]
     if facts.strikes:
         words.append(f"{facts.strikes} strikes")
     return ", ".join(words)
@@ -75,7 +95,8 @@ def _capabilities(job: Job, _facts: ModuleFacts, _now: float) -> str:
 
 def _policy(job: Job, facts: ModuleFacts, _now: float) -> str:
     wanted = job.wanted
-    parts = [f"ttl={wanted.granted_s}", f"authorization={wanted.way or 'none'}"]
+    ttl = "none" if job.is_fetched else str(wanted.granted_s)
+    parts = [f"ttl={ttl}", f"authorization={wanted.way or 'none'}"]
     if wanted.packets is not None:
         ports = " ".join(map(str, wanted.packets.ports))
         parts += [f"filter={wanted.packets.proto} {ports} to {wanted.packets.destination}"]

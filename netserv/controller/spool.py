@@ -49,7 +49,7 @@ class Draft:
             DigestError: it is another one.
         """
         if not hmac.compare_digest(self._hash.digest(), digest):
-            raise DigestError(f"its SHA-256 is {self._hash.hexdigest()}, not that of the request")
+            raise DigestError(f"its SHA-256 is {self._hash.hexdigest()}, not that which was asked for")
 
 
 class Spool:

@@ -13,7 +13,9 @@ class State(Enum):
     "The host that the traffic goes to is asked for the one-time password."
     FETCHING = "fetching"
     VERIFYING = "verifying"
-    "Digest, signature, manifest, dependencies."
+    "Digest, signature, manifest."
+    GATHERING = "gathering"
+    "What it needs is looked for, or comes."
     WAITING = "waiting"
     "Until the installation that it takes the place of has gone."
     INSTALLING = "installing"
@@ -38,6 +40,10 @@ class Input(Enum):
     VERIFIED = "verified"
     VERIFIED_BEHIND = "verified_behind_another"
     "Another installation of the module runs."
+    LACKING = "lacking"
+    "Something that it needs is not here, and may come."
+    COMPLETE = "complete"
+    COMPLETE_BEHIND = "complete_behind_another"
     PLACE_FREE = "place_free"
     INSTALLED = "installed"
     FAILURE = "failure"
@@ -55,6 +61,9 @@ class Action(Enum):
     CHECK = "check_routability"
     FETCH = "fetch"
     VERIFY = "verify"
+    GATHER = "gather"
+    GIVE_UP = "give_up"
+    "The search that goes on, and tell."
     REPLACE = "end_the_other"
     INSTALL = "install"
     TELL_ACTIVE = "tell_active"
@@ -78,8 +87,14 @@ TRANSITIONS: Final[Mapping[tuple[State, Input], tuple[State, Action]]] = {
     (State.FETCHING, Input.END): (State.GONE, Action.ABANDON),
     (State.VERIFYING, Input.VERIFIED): (State.INSTALLING, Action.INSTALL),
     (State.VERIFYING, Input.VERIFIED_BEHIND): (State.WAITING, Action.REPLACE),
+    (State.VERIFYING, Input.LACKING): (State.GATHERING, Action.GATHER),
     (State.VERIFYING, Input.FAILURE): (State.FAILED, Action.TELL_FAILED),
     (State.VERIFYING, Input.END): (State.GONE, Action.ABANDON),
+    (State.GATHERING, Input.LACKING): (State.GATHERING, Action.GATHER),
+    (State.GATHERING, Input.COMPLETE): (State.INSTALLING, Action.INSTALL),
+    (State.GATHERING, Input.COMPLETE_BEHIND): (State.WAITING, Action.REPLACE),
+    (State.GATHERING, Input.FAILURE): (State.FAILED, Action.GIVE_UP),
+    (State.GATHERING, Input.END): (State.GONE, Action.ABANDON),
     (State.WAITING, Input.PLACE_FREE): (State.INSTALLING, Action.INSTALL),
     (State.WAITING, Input.END): (State.GONE, Action.ABANDON),
     (State.INSTALLING, Input.INSTALLED): (State.ACTIVE, Action.TELL_ACTIVE),
@@ -104,6 +119,6 @@ TRANSITIONS: Final[Mapping[tuple[State, Input], tuple[State, Action]]] = {
 """What is not here cannot happen, or is the result of work that was abandoned, which nobody waits for. A failed
 REMOVING does not exist: what was asked for goes on until it is done."""
 
-PREPARING: Final = frozenset({State.CHECKING, State.FETCHING, State.VERIFYING, State.WAITING})
+PREPARING: Final = frozenset({State.CHECKING, State.FETCHING, State.VERIFYING, State.GATHERING, State.WAITING})
 "States of an installation that runs nothing yet."
 RUNNING: Final = frozenset({State.INSTALLING, State.ACTIVE})

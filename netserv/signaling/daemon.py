@@ -137,6 +137,7 @@ class Daemon:
             "udp": dict(self._machine.port.counters),
             "associations": dict(self._driver.associations.counters),
             "driver": dict(self._driver.counters),
+            **self._handler.counters(),
         }
         if self._machine.interceptor is not None:
             counters[self._machine.interceptor.name] = dict(self._machine.interceptor.counters)

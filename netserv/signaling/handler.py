@@ -67,6 +67,10 @@ class DaemonHandler(Handler, Protocol):
         """What a status shows of the node beside its signalling; of what JSON has."""
         ...
 
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What it has counted, by part and name, beside what signalling counts."""
+        ...
+
     def look(self, facts: NodeFacts) -> None:
         """Take newer facts of this machine, for probes."""
         ...
@@ -96,6 +100,10 @@ class RecordingHandler:
 
     def described(self) -> dict[str, Any]:
         """Nothing: there is only signalling."""
+        return {}
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Nothing, likewise."""
         return {}
 
     def look(self, facts: NodeFacts) -> None:

@@ -21,9 +21,12 @@ class RunningNode:
         publishers: tables of `netserv.toml`.
         plane: how packets get to modules.
         advertise: tell others of it.
+        discovery: more lines of that table.
     """
 
-    def __init__(self, host: Host, publishers: str, plane: str = "auto", *, advertise: bool = False) -> None:
+    def __init__(
+        self, host: Host, publishers: str, plane: str = "auto", *, advertise: bool = False, discovery: str = ""
+    ) -> None:
         self.host, self._starts = host, 0
         self._settings = f"""
 [node]
@@ -34,6 +37,7 @@ plane = "{plane}"
 [discovery]
 advertise = {"true" if advertise else "false"}
 operator = "Laboratory"
+{discovery}
 [download]
 allow = ["10.0.0.0/8"]
 {publishers}

@@ -42,8 +42,12 @@ NODES = {
     "n3": ("--block", "geoip=2.0", "--location", "40.80,-73.95"),
     "n4": ("--block", "ffmpeg=4.4", "--location", "40.65,-73.94"),
     "n5": ("--block", "http=1.0", "--location", "52.52,13.40", "--sites", "office", "--operator", "Example Net"),
-    "n6": ("--block", "ffmpeg=5.0", "--module", "NetServ.apps.MediaRelay_1.2.0", "--location", "42.36,-71.06"),
+    "n6": (
+        *("--block", "ffmpeg=5.0", "--module", "NetServ.apps.MediaRelay_1.2.0", "--location", "42.36,-71.06"),
+        *("--sites", "vault", "--secret-file", "secret.txt"),
+    ),
 }
+PHRASE = "correct horse battery"
 NEW_YORK = ("--near", "40.71,-74.01")
 
 
@@ -89,6 +93,10 @@ def world() -> Iterator[World]:
             words = ("signal", "daemon", "--public-probes", "--node-id", router.name)
             router.popen(router.program("netserv"), *words).wait_for("is ready")
         run_mdht(asker, "--allow-private")
+        for name, phrase in (("n6", PHRASE), ("n3", PHRASE), ("n4", "another phrase")):
+            path = hosts[name].directory / "secret.txt"
+            path.touch(mode=0o600)
+            path.write_text(f"{phrase}\n")
         nodes = {name: advertise(hosts[name], asker.ipv4, *words) for name, words in NODES.items()}
         yield World(lab, hosts, avahi, {name: settled(process) for name, process in nodes.items()})
 
@@ -198,6 +206,26 @@ def shown_by_z2z(world: World) -> None:
     assert service.address == world.hosts["n5"].ipv4
     (found,) = world.find("--link", "--block", "http", on="n3")
     assert (found["node_id"], found["trust"]) == ("n5", "confirmed")
+
+
+def test_sites_that_share_a_secret_and_nobody_else_see_a_node(world: World) -> None:
+    n3, n4, entry = world.hosts["n3"], world.hosts["n4"], ("--bootstrap", world.asker.ipv4, "--allow-private")
+    secret = ("--secret-file", "secret.txt")
+    bridge(n3, "--import", "--key", "vault", *secret, *entry)
+    bridge(n4, "--import", "--key", "vault", *secret, *entry)  # with another phrase
+    bridge(n4, "--import", "--key", "vault", *entry)
+    browser = world.avahi["n3"].watch(f"_ffmpeg._sub.{TYPE}")
+    browser.wait_for(shows("n6"), PATIENCE_S)
+    service, *_ = [each for each in browser.services() if each.instance == "n6"]
+    assert {b"id=n6", b"blocks=ffmpeg-5.0"} <= set(service.txt_strings)
+    sites = ("find", "--sites", "vault", "--json", *entry)
+    found = json_lines(command(n3, "netserv-discovery", *sites, *secret).stdout)
+    assert [(node["node_id"], node["trust"]) for node in found] == [("n6", "confirmed")]
+    for host, words in ((n4, secret), (n3, ())):
+        refused = command(host, "netserv-discovery", *sites, *words)
+        assert (refused.returncode, refused.stdout) == (1, "")
+    assert instances(world.avahi["n4"].browse(f"_ffmpeg._sub.{TYPE}")) == {"n1", "n2", "n4"}
+    assert names(world.find("--sites", "office")) == ["n5"]
 
 
 def test_a_bundle_is_published_located_and_fetched(world: World) -> None:

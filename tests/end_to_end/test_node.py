@@ -112,7 +112,12 @@ def scene() -> Iterator[Scene]:
             f'[publishers.{one.user}]\nkey = "{one.public_key}"\nprefixes = ["{prefix}"]\nports = ["tcp/8080"]'
             for one, prefix in zip(publishers, ("10.1.0.0/24", "10.99.0.0/24"), strict=True)
         )
-        nodes = [RunningNode(first, tables, advertise=True), RunningNode(second, tables)]
+        for host in (first, server):
+            (host.directory / "policy.toml").write_text('[sites]\naddresses = "all"\n')
+            (host.directory / "secret.txt").touch(mode=0o600)
+            (host.directory / "secret.txt").write_text("correct horse battery\n")
+        sites = 'policy = "policy.toml"\nsites = ["office"]\nsecret_file = "secret.txt"'
+        nodes = [RunningNode(first, tables, advertise=True, discovery=sites), RunningNode(second, tables)]
         peers = told(server, "packet_peer.py", str(PORT)), told(agent, "packet_peer.py", "4000")
         yield Scene(publishers, nodes, *peers)
         for node in nodes:
@@ -154,6 +159,18 @@ def test_a_node_is_found_with_the_modules_that_it_has(scene: Scene) -> None:
         "node with a module",
     )
     scene.clear()
+
+
+def test_a_node_is_found_by_sites_that_have_its_secret(scene: Scene) -> None:
+    scene.nodes[0].ensure()
+    sites = ("find", "--sites", "office", "--json")
+
+    def found(*secret: str) -> str:
+        return command(scene.alice.host, "netserv-discovery", *sites, *secret).stdout
+
+    wait_until(lambda: "node1" in found("--secret-file", "secret.txt"), PATIENCE_S, "node by its site")
+    assert not found()
+    assert not found("--secret", "another phrase")
 
 
 def test_a_module_may_go_to_the_node_nearest_to_a_user_alone(scene: Scene) -> None:

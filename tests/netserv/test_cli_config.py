@@ -1,5 +1,6 @@
 """`netserv config`, as a user has it."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from netserv.cli import main
 from tests.netserv.controller.test_thesis_xml import ELEMENTS
+from tests.netserv.controller.wishes import ALICE
 
 
 def test_the_example_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,6 +33,20 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, capsys: pytest.Captur
         "signaling.thesis_mode",
         "download.allow",
     ]
+
+
+def test_whose_modules_are_fetched_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "netserv.toml"
+    rules = f'[dependencies.publishers]\ncarol = "{base64.b64encode(ALICE.public_key).decode()}"\n'
+    file.write_text(rules)
+    assert main(["config", "check", str(file)]) == 0
+    assert "warning: dependencies.publishers: nothing is fetched without dependencies.fetch" in capsys.readouterr().out
+    file.write_text(f"[dependencies]\nfetch = true\n{rules}")
+    assert main(["config", "check", str(file)]) == 1
+    assert "in the DHT, where the node is with discovery.advertise = true" in capsys.readouterr().err
+    file.write_text(f"[discovery]\nadvertise = true\n[dependencies]\nfetch = true\n{rules}")
+    assert main(["config", "check", str(file)]) == 0
+    assert "  modules that others need are fetched if signed by carol\n" in capsys.readouterr().out
 
 
 def test_a_mistake_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

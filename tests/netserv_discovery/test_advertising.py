@@ -26,6 +26,7 @@ from netserv_discovery.policy import Where, parse_policy
 from netserv_discovery.record import decode, decode_list, made_name
 from netserv_discovery.versions import Offer
 from tests.netserv_discovery.strategies import KEY, UNIX
+from z2z.cover import PLAIN, Cover, Secret
 from z2z.keys import dht_key
 from z2z.seal import unseal
 
@@ -42,8 +43,8 @@ def facts(**changes) -> Facts:
     return msgspec.structs.replace(FACTS, **changes)
 
 
-def advertiser(policy: str = "", **config) -> Advertiser:
-    return Advertiser(KEY, Random(1), AdvertisingConfig(**config), parse_policy(policy))
+def advertiser(policy: str = "", cover: Cover = PLAIN, **config) -> Advertiser:
+    return Advertiser(KEY, Random(1), AdvertisingConfig(**config), parse_policy(policy), cover)
 
 
 def of(kind, effects):
@@ -243,3 +244,17 @@ def test_states_follow_the_table(state, event):
 def test_a_lease_has_bounds(lease_s):
     with pytest.raises(LocalProtocolError, match="say 10 s to 7 days"):
         AdvertisingConfig(lease_s=lease_s)
+
+
+def test_a_secret_hides_what_is_shown_to_sites_and_nothing_else():
+    secret = Secret(b"s" * 32)
+    core = advertiser('[sites]\nkeys = ["office"]', secret)
+    puts = of(Put, core.set_facts(FACTS, 0.0, UNIX))
+    (hidden,) = [put for put in puts if put.for_sites]
+    assert (hidden.key, hidden.text) == (secret.key("office"), "site office")
+    assert hidden.key != dht_key("office")
+    assert unseal(secret.open(hidden.value).envelope).item.instance == FACTS.node_id.encode()
+    others = [put for put in puts if not put.for_sites]
+    assert {put.key for put in others} == {place.key for place in keys_of(decode(others[0].value, UNIX))}
+    (gone,) = [each for each in of(Remove, core.stop()) if each.for_sites]
+    assert (gone.key, gone.name) == (hidden.key, hidden.name)

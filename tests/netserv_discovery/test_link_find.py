@@ -13,7 +13,8 @@ import trio
 
 from mdht.signing import SigningKey
 from netserv_discovery import link_find
-from netserv_discovery.link_find import LinkFinder, LinkWanted
+from netserv_discovery.items_find import ItemsWanted
+from netserv_discovery.link_find import LinkFinder
 from netserv_discovery.link_io import LinkChange, Links
 from netserv_discovery.link_text import SERVICE_TYPE, pack_txt, txt_of
 from netserv_discovery.location import Location
@@ -102,16 +103,16 @@ def test_nodes_of_the_link_are_verified_asked_where_they_are_and_ranked() -> Non
         links.tell(found(msgspec.structs.replace(right, instance=b"no record", txt=b"\0")))
         links.tell(found(node("expired", port, SigningKey.generate(), life_s=-1)))
         near = Wanted(blocks=(parse_need("ffmpeg"),), near=NEW_YORK)
-        done = await finder.find(LinkWanted(wanted=near))
+        done = await finder.find(ItemsWanted(wanted=near))
         assert [(each.record.node_id, each.trust) for each in done.found] == [
             ("right", Trust.CONFIRMED),
             ("false", Trust.WRONG_KEY),
         ]
         assert done.counters == {"malformed": 1, "expired": 1, "wrong_key": 1}
         none = Wanted(blocks=(parse_need("ffmpeg>=6"),))
-        assert (await finder.find(LinkWanted(wanted=none))).found == ()
+        assert (await finder.find(ItemsWanted(wanted=none))).found == ()
         radius = Wanted(near=NEW_YORK, radius_km=100.0)
-        assert [each.record.node_id for each in (await finder.find(LinkWanted(wanted=radius))).found] == ["false"]
+        assert [each.record.node_id for each in (await finder.find(ItemsWanted(wanted=radius))).found] == ["false"]
 
     run(main)
 
@@ -119,7 +120,7 @@ def test_nodes_of_the_link_are_verified_asked_where_they_are_and_ranked() -> Non
 def test_a_watch_of_the_link_tells_who_comes_and_goes() -> None:
     async def main(links: MemoryLinks, finder: LinkFinder, port: int, key: SigningKey) -> None:
         item = node("right", port, key)
-        async with finder.watch(LinkWanted()) as changes:
+        async with finder.watch(ItemsWanted()) as changes:
             links.tell(found(item))
             change = await changes.receive()
             assert (change.kind, change.node.record.node_id) == ("found", "right")

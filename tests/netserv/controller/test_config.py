@@ -8,7 +8,7 @@ import pytest
 
 import netserv.controller
 from netserv.controller.config import NodeConfig, load_config, read_config
-from netserv.controller.policy import Way
+from netserv.controller.policy import DependencyRules, Way
 from netserv.errors import LocalProtocolError
 from netserv.modules.blocks import BLOCKS
 from netserv.modules.manifest import PortWish
@@ -75,6 +75,31 @@ def test_a_publisher_may_have_several_keys() -> None:
     assert config.policy.keys_of("alice") == (ALICE.public_key, BOB.public_key)
 
 
+def test_whose_modules_are_fetched_for_others_says_the_operator() -> None:
+    assert read_config("").policy.dependencies == DependencyRules()
+    keys = [base64.b64encode(key.public_key).decode() for key in (ALICE, BOB)]
+    rules = read_config(f"""
+[discovery]
+advertise = true
+[dependencies]
+fetch = true
+publishers = {{ carol = "{keys[0]}", dave = ["{keys[1]}"] }}
+bundle_bytes = 1_000_000
+timeout_s = 20
+searches = 2
+""").policy.dependencies
+    assert rules == DependencyRules(
+        fetch=True,
+        publishers={"carol": (ALICE.public_key,), "dave": (BOB.public_key,)},
+        bundle_bytes_max=1_000_000,
+        timeout_s=20.0,
+        searches_max=2,
+    )
+    assert rules.keys_beside(BOB.public_key) == (BOB.public_key,)
+    assert rules.name_of(ALICE.public_key) == "carol"
+    assert rules.name_of(bytes(32)) == "0" * 16
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -96,6 +121,16 @@ def test_a_publisher_may_have_several_keys() -> None:
         ("[download]\nuid = 0", "download.uid: expected `int` >= 1"),
         ('[blocks]\noffered = ["magic"]', "blocks.offered[0]: no block 'magic'; there are dispatcher"),
         ('[blocks.extra]\nffmpeg = "new"', "blocks.extra.ffmpeg: 'new' is no version"),
+        (
+            "[dependencies]\nfetch = true",
+            "dependencies.fetch: modules are looked for in the DHT, where the node is with discovery.advertise = true",
+        ),
+        (
+            "[discovery]\nadvertise = true\n[dependencies]\nfetch = true",
+            "dependencies.publishers: anybody may say where a bundle is",
+        ),
+        ('[dependencies.publishers]\ncarol = "x"', "dependencies.publishers.carol: 32 bytes in base64 are needed"),
+        ("[dependencies]\nbundle_bytes = 1", "dependencies.bundle_bytes: expected `int` >= 1024"),
         ("publishers = 1", "publishers: write a table for each"),
         ("[publishers.alice]", "publishers.alice: object missing required field `key`"),
         ('[publishers.alice]\nkey = "x"', "publishers.alice.key: 32 bytes in base64 are needed"),

@@ -41,7 +41,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def wish(url: str, digest: bytes = DIGEST, bytes_max: int = 1 << 20) -> Fetch:
-    return Fetch(job=1, user="alice", url=url, digest=digest, bytes_max=bytes_max)
+    return Fetch(job=1, user="alice", urls=(url,), digest=digest, bytes_max=bytes_max)
 
 
 async def refused(effect: Fetch, spool: Spool, rules: HttpRules = LOOPBACK) -> HttpError:

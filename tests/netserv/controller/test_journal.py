@@ -13,6 +13,7 @@ from netserv.controller.effects import Entry, Forget, Record, Remember
 from netserv.controller.journal import Clock, Journal, Kept
 from netserv.errors import LocalProtocolError, SystemRefusedError
 from netserv.signaling.nslp.requests import encode
+from tests.netserv.controller.test_dependencies import located
 from tests.netserv.controller.wishes import ALICE, FLOW, setup
 
 KEY = ("alice", "watch")
@@ -52,6 +53,28 @@ def test_what_was_written_is_there_again(path: Path) -> None:
         ((key, entry),) = journal.load(later(200.0), 55.0).entries
     assert key == KEY
     assert entry == msgspec.structs.replace(ENTRY, ends_at=55.0 + 3_500.0)
+
+
+def test_what_was_fetched_for_a_module_is_there_with_it_and_goes_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    entry = msgspec.structs.replace(ENTRY, found=(located(), located("NetServ.lower")))
+    with Journal.open(path, START) as journal:
+        journal.write([Record(key=KEY, entry=entry)], START, 0.0)
+        assert journal.load(START, 0.0).entries == ((KEY, entry),)
+        journal.write([Record(key=KEY, entry=ENTRY)], START, 0.0)
+        assert journal.load(START, 0.0).entries == ((KEY, ENTRY),)
+        journal.write_all([(KEY, entry)], START, 0.0)
+        assert journal.load(START, 0.0).entries == ((KEY, entry),)
+        journal.write([Forget(key=KEY)], START, 0.0)
+        assert journal._database.execute("SELECT count(*) FROM dependencies").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("found", [b"", b"rubbish", b"\x91\x80"])
+def test_an_entry_with_rubbish_of_what_was_fetched_is_dropped(path: Path, found: bytes) -> None:
+    with Journal.open(path, START) as journal:
+        journal._database.execute("INSERT INTO dependencies VALUES (?, ?, ?)", (*KEY, found))
+        assert journal.load(START, 0.0).entries == ()
+        assert journal._database.execute("SELECT count(*) FROM dependencies").fetchone() == (0,)
 
 
 def test_time_goes_on_while_the_node_is_down(path: Path) -> None:

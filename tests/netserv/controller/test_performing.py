@@ -12,7 +12,7 @@ import trio
 
 from netserv.container.installation import Installation
 from netserv.controller.controller import Controller
-from netserv.controller.effects import Effect
+from netserv.controller.effects import Effect, Locate, Located
 from netserv.controller.handler import ControllerHandler
 from netserv.controller.http_process import HttpProcesses, HttpRules
 from netserv.controller.journal import Clock, Journal
@@ -20,10 +20,11 @@ from netserv.controller.notification import Notifier
 from netserv.controller.performing import Performer
 from netserv.controller.spool import Spool
 from netserv.controller.states import State
-from netserv.errors import NetservError, SystemRefusedError
+from netserv.errors import NetservError, SystemRefusedError, UnreachableError
 from netserv.modules.bundle import build_bundle
 from netserv.signaling.nslp.codes import NslpError
 from tests.netserv.controller.strange_servers import Server, response, serving
+from tests.netserv.controller.test_dependencies import CAROL, RULES, located
 from tests.netserv.controller.wishes import ALICE, BOB, MONITOR, PASSWORD, arrival, policy, probe, remove, setup
 
 LOOPBACK = HttpRules(allow=(ip_network("127.0.0.0/8"),), deadline_s=5.0, quiet_s=2.0)
@@ -73,11 +74,27 @@ class Containers:
         self.running.pop(job, None)
 
 
+class Index:
+    """What the index says; it is told so."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Located] = {}
+        self.asked: list[Locate] = []
+
+    async def locate(self, effect: Locate) -> Located:
+        self.asked.append(effect)
+        await trio.lowlevel.checkpoint()
+        found = self.found.get(effect.dependency.name)
+        if found is None:
+            raise UnreachableError("the index has no bundle of it")
+        return found
+
+
 class Node:
     """All of it, but for signalling."""
 
     def __init__(self, directory: Path, **changes: Any) -> None:
-        self.containers = Containers()
+        self.containers, self.index = Containers(), Index()
         self.controller = Controller(policy(**changes), trio.current_time())
         self.journal = Journal.open(directory / "journal", Clock.read())
         http = HttpProcesses(LOOPBACK)
@@ -89,6 +106,7 @@ class Node:
             http=http,
             notifier=self.notifier,
             place=self.containers,
+            locator=self.index,
         )
         self.handler = ControllerHandler(self.controller, self.performer.perform, clock=trio.current_time)
 
@@ -260,3 +278,106 @@ async def test_publishers_are_told_by_their_servers(tmp_path: Path) -> None:
         await eventually(lambda: len(told.requests) == 2)
     assert [b"netserv.installed" in each for each in told.requests] == [True, False]
     assert b"netserv.removed" in told.requests[1]
+
+
+BASE = build_bundle(
+    {
+        "module.toml": b'name = "NetServ.base"\nversion = "1.2"\nkind = "server"\nentry = "base:Module"\n',
+        "base.py": b"class Module: ...",
+    },
+    CAROL,
+)
+NEEDS_BASE = build_bundle(SOURCES | {"module.toml": TOML.replace(b"timers", b"NetServ.base>=1.1")}, ALICE)
+
+
+def of_carol(server: Server, bundle: bytes = BASE, **changes: Any) -> Located:
+    digest = hashlib.sha256(bundle).digest()
+    return located(**({"urls": (server.url("/base.zip"),), "digest": digest, "size": len(bundle)} | changes))
+
+
+async def test_what_a_module_needs_is_fetched_and_comes_back_after_a_restart_without_the_index(tmp_path: Path) -> None:
+    async with serving(response(NEEDS_BASE)) as server, serving(response(BASE)) as repository:
+        request = wish(server, digest=hashlib.sha256(NEEDS_BASE).digest())
+        async with running(tmp_path, dependencies=RULES) as node:
+            node.index.found["NetServ.base"] = of_carol(repository)
+            assert node.ask(request) == 202
+            await node.until(State.ACTIVE)
+            base, monitor = node.containers.running.values()
+            assert (base.manifest.name, base.account.name) == ("NetServ.base", "alice")
+            assert await trio.Path(base.bundle).read_bytes() == BASE
+            assert monitor.manifest.name == MONITOR.name
+            assert node.recorded() == 1
+        async with running(tmp_path, dependencies=RULES) as node:
+            await node.until(State.ACTIVE)
+            assert len(node.containers.running) == 2
+            assert not node.index.asked
+            assert node.ask(remove()) == 202
+            await eventually(lambda: not node.containers.running)
+            assert not node.controller.lifecycle.slots
+            assert node.recorded() == 0
+    assert len(repository.requests) == 1, "its bundle was kept"
+
+
+async def test_another_url_is_tried_where_one_does_not_have_the_bundle(tmp_path: Path) -> None:
+    async with (
+        serving(response(NEEDS_BASE)) as server,
+        serving(response(BASE)) as repository,
+        serving(response(b"", status="404 Not Found")) as empty,
+        running(tmp_path, dependencies=RULES) as node,
+    ):
+        node.index.found["NetServ.base"] = of_carol(repository, urls=(empty.url(), repository.url()))
+        assert node.ask(wish(server, digest=hashlib.sha256(NEEDS_BASE).digest())) == 202
+        await node.until(State.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "changes", "said"),
+    [
+        (BASE + b"!", {}, "more than"),
+        (BASE[:-1] + b"!", {"digest": hashlib.sha256(BASE).digest()}, "its SHA-256 is"),
+        (BUNDLE, {}, "which is no key of its user"),
+        (
+            build_bundle(SOURCES, CAROL),
+            {},
+            "the bundle is NetServ.apps.NetMonitor_1.0.0",
+        ),
+    ],
+)
+async def test_what_comes_has_to_be_what_was_signed(
+    bundle: bytes, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    async with (
+        serving(response(NEEDS_BASE)) as server,
+        serving(response(bundle)) as repository,
+        running(tmp_path, dependencies=RULES) as node,
+    ):
+        size = len(BASE) if bundle[:-1] == BASE else len(bundle)
+        node.index.found["NetServ.base"] = of_carol(repository, bundle, **({"size": size} | changes))
+        assert node.ask(wish(server, digest=hashlib.sha256(NEEDS_BASE).digest())) == 202
+        await node.until(State.FAILED)
+        (module,) = node.handler.described()["modules"]
+        assert module["code"] == 424
+        assert said in module["text"]
+        assert not node.containers.running
+
+
+async def test_a_remove_ends_a_search(tmp_path: Path) -> None:
+    async with serving(response(NEEDS_BASE)) as server, running(tmp_path, dependencies=RULES) as node:
+        gate = trio.Event()
+
+        async def hang(_effect: Locate) -> Located:
+            await gate.wait()
+            raise AssertionError("it was given up")
+
+        node.index.locate = hang  # type: ignore[method-assign]
+        assert node.ask(wish(server, digest=hashlib.sha256(NEEDS_BASE).digest())) == 202
+        await node.until(State.GATHERING)
+        (module,) = node.handler.described()["modules"]
+        assert module["waits_for"] == "NetServ.base>=1.1 is looked for"
+        assert node.ask(remove()) == 200
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert node.state() is None
+        assert node.handler.counters() == {
+            "dependencies": {"searches": 1, "located": 0, "fetched": 0, "failed": 0, "removed": 0}
+        }

@@ -1,7 +1,7 @@
 """Any requests, results, clocks and restarts in any order: what holds always.
 
-Nothing is active past its time, nobody ends another's module, one module has one place, and the journal says what the
-memory says.
+Nothing is active past its time, nobody ends another's module, one module has one place, what was fetched for others is
+there as long as they are, and the journal says what the memory says.
 """
 
 import tempfile
@@ -20,6 +20,7 @@ from netserv.controller.effects import (
     Effect,
     Fetch,
     Install,
+    Locate,
     Uninstall,
     Verify,
 )
@@ -27,10 +28,13 @@ from netserv.controller.journal import Clock, Journal
 from netserv.controller.states import State
 from netserv.signaling.nslp.codes import Code
 from netserv.signaling.nslp.values import ModuleRef
+from tests.netserv.controller.test_dependencies import RULES, located
 from tests.netserv.controller.wishes import ask, manifest, policy, probe, remove, setup
 
 USERS = ("alice", "bob")
-NAMES = ("watch", "answer")
+NAMES = ("watch", "answer", "base")
+REQUIRES = {"watch": ("base",), "base": ("lower>=1.0",)}
+"`answer` needs nothing; `base` may be the publisher's own, and what it needs is in the index alone."
 MODULES = st.builds(ModuleRef, st.sampled_from(NAMES), st.sampled_from(("1.0", "1.1")))
 STEPS = st.one_of(
     st.tuples(
@@ -67,7 +71,7 @@ class Node:
         "Latest end that was granted to anybody for a module, on the clock `age`."
         self.age = 0.0
         "Time that has passed in truth, restarts included."
-        self.controller = Controller(policy(), self.now)
+        self.controller = Controller(policy(dependencies=RULES), self.now)
         self.journal = Journal.open(self.path, self.clock())
         self.journal.load(self.clock(), self.now)
 
@@ -90,7 +94,7 @@ class Node:
                     # An installation that is under way is cancelled, as `Performer` does.
                     self.pending = [one for one in self.pending if getattr(one, "job", None) != job]
                     self.pending.append(effect)
-                case CheckRoutability() | Fetch() | Verify() | Install():
+                case CheckRoutability() | Locate() | Fetch() | Verify() | Install():
                     self.pending.append(effect)
                 case _:
                     pass
@@ -106,6 +110,9 @@ class Node:
             case Uninstall(job=job):
                 self.loaded.pop(job, None)
                 self.take(life.removed(job, now))
+            case Locate(job=job, dependency=dependency):
+                version = ("1.0", "1.1")[which % 2]
+                self.take(life.located(job, dependency, located(dependency.name, version) if good else "no", now))
             case _ if not good:
                 self.take(life.failed(effect.job, Code.ERROR, "no", now))  # type: ignore[union-attr]
             case Fetch(job=job):
@@ -113,7 +120,9 @@ class Node:
             case Verify(job=job):
                 made = life.job(job)
                 assert made is not None
-                self.take(life.verified(job, manifest(made.wanted.setup.target), now))
+                kind = "server" if made.is_fetched else "both"
+                wishes = {"kind": kind, "requires": REQUIRES.get(made.target.name, ())}
+                self.take(life.verified(job, manifest(made.target, **wishes), now))
             case Install(job=job):
                 made = life.job(job)
                 assert made is not None
@@ -147,7 +156,7 @@ class Node:
                 # Nobody can know how long it was down: so much longer what it had may live.
                 self.age -= down_s
         self.now = 77.0
-        self.controller = Controller(policy(), self.now)
+        self.controller = Controller(policy(dependencies=RULES), self.now)
         self.journal = Journal.open(self.path, self.clock())
         kept = self.journal.load(self.clock(), self.now)
         self.take(self.controller.restore(kept.entries, kept.nonces, self.now))
@@ -161,14 +170,21 @@ class Node:
             job = life.job(number)
             assert job is not None, "loaded, and nobody knows it"
             assert job.state in {State.ACTIVE, State.REMOVING}
-            if job.state is State.ACTIVE:
+            if job.state is State.ACTIVE and not job.is_fetched:
                 assert job.ends_at > self.now
                 assert self.age <= self.promised[job.key] + 1e-3, "active past what was granted"
         in_journal = {(user, name) for user, name in self.journal._database.execute("SELECT user, name FROM modules")}
         recorded = {key for key, slot in life.slots.items() if slot.recorded}
         assert in_journal == recorded == {key for key, _ in self.controller.entries()}
-        active = {job.key for slot in life.slots.values() for job in slot.jobs() if job.state is State.ACTIVE}
-        assert active <= in_journal
+        jobs = [job for slot in life.slots.values() for job in slot.jobs()]
+        assert {job.key for job in jobs if job.state is State.ACTIVE and not job.is_fetched} <= in_journal
+        # What ends has what it needs until it has ended.
+        needed = {job.key for job in jobs if job.state is State.REMOVING or not (job.is_fetched or job.failure)}
+        for _ in range(len(jobs)):
+            needed |= {(job.key[0], each.name) for job in jobs if job.key in needed for each in job.needed}
+        for job in jobs:
+            assert not job.is_fetched or job.state is State.REMOVING or job.key in needed, "nobody needs it"
+            assert (job.state is State.GATHERING) == (job.number in life._patience._at)
 
 
 def perform(node: Node, step: tuple[Any, ...]) -> None:

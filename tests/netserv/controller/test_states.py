@@ -35,8 +35,18 @@ def test_what_was_loaded_is_gone_or_failed_only_after_it_was_removed() -> None:
 def test_nothing_is_installed_that_was_not_fetched_and_verified() -> None:
     for (state, what), (after, _action) in TRANSITIONS.items():
         if after is State.INSTALLING:
-            assert (state, what) in {(State.VERIFYING, Input.VERIFIED), (State.WAITING, Input.PLACE_FREE)}
+            assert (state, what) in {
+                (State.VERIFYING, Input.VERIFIED),
+                (State.GATHERING, Input.COMPLETE),
+                (State.WAITING, Input.PLACE_FREE),
+            }
         if after is State.WAITING:
-            assert (state, what) == (State.VERIFYING, Input.VERIFIED_BEHIND)
+            assert (state, what) in {
+                (State.VERIFYING, Input.VERIFIED_BEHIND),
+                (State.GATHERING, Input.COMPLETE_BEHIND),
+            }
+        if after is State.GATHERING:
+            assert what is Input.LACKING
+            assert state in {State.VERIFYING, State.GATHERING}
         if after is State.VERIFYING:
             assert (state, what) == (State.FETCHING, Input.FETCHED)
