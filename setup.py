@@ -53,6 +53,13 @@ packet_path = Extension(
     extra_compile_args=["-O2", "-std=gnu11"],
     optional=True,
 )
+# What modules do for each packet: likewise optional.
+fast = Extension(
+    "netserv.modules._fast",
+    ["netserv/modules/_fast.c"],
+    extra_compile_args=["-O2", "-std=gnu11"],
+    optional=True,
+)
 extensions = []
 if os.environ.get("Z2Z_COMPILE") == "1":
     from mypyc.build import mypycify
@@ -66,4 +73,4 @@ if os.environ.get("Z2Z_COMPILE") == "1":
             # and the compiler puts no function in the place of its call.
             extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
 
-setup(ext_modules=[*extensions, *([packet_path] if sys.platform == "linux" else [])])
+setup(ext_modules=[*extensions, *([packet_path, fast] if sys.platform == "linux" else [])])

@@ -19,10 +19,10 @@ import secrets
 from ipaddress import ip_address
 
 from netserv.modules.api import ACCEPT, Activator, Answer, Context, Packet
+from netserv.modules.blocks.sip_plain import plain_response
 
 # The container loads these files as a package, as they are in the suite: so it is told by a dot which are meant.
 from . import stun
-from .notify import Notifies
 
 ZEROS = bytes(4)
 PING, PONG = b"\r\n\r\n", b"\r\n"
@@ -37,7 +37,7 @@ class KeepAlive(Activator):
     def start(self, context: Context) -> None:
         """Prepare; packets come afterwards."""
         # Section 19.3 of RFC 3261: tags are random and nobody else's; section 8.2.7: the same for each repetition.
-        self._notifies = Notifies(secrets.token_hex(4).encode())
+        self._salt = secrets.token_hex(4).encode()
         self._addresses: dict[bytes, str] = {}
         count = context.metrics.counter
         self._notify, self._crlf, self._zero = count("notify"), count("crlf"), count("zero")
@@ -66,7 +66,7 @@ class KeepAlive(Activator):
 
     def _to_notify(self, packet: Packet, data: bytes) -> Answer | None:
         source, port = packet.src, packet.sport
-        found = self._notifies.answer(data, (self._text(source), port))
+        found = answer_to_notify(data, self._text(source), port, self._salt)
         if found is None:
             return None
         self._notify.add()
@@ -101,6 +101,11 @@ def _echo(packet: Packet, data: bytes) -> bytearray:
     )
 
 
+def answer_to_notify(data: bytes, address: str, port: int, salt: bytes) -> tuple[bytes, int] | None:
+    """The `200 OK` to a NOTIFY that is nothing but a keep-alive (RFC 6665), and the port that it goes to."""
+    return plain_response(data, address, port, b"NOTIFY", b"keep-alive", b"200 OK", salt)
+
+
 def is_keep_alive(data: bytes, source: tuple[str, int]) -> bool:
     """Whether the module would answer a datagram: for who looks out for user agents that it is to be deployed towards.
 
@@ -111,5 +116,5 @@ def is_keep_alive(data: bytes, source: tuple[str, int]) -> bool:
     if data in {PING, PONG, ZEROS}:
         return True
     if data[:1] == b"N":
-        return Notifies(b"").answer(data, source) is not None
+        return answer_to_notify(data, *source, b"") is not None
     return stun.answer(data, ip_address(source[0]).packed, source[1]) is not None

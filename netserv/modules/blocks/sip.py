@@ -1,6 +1,6 @@
 """SIP messages (RFC 3261), as far as routers need them: read, written, answered. Bounded; one error for strange bytes.
 
-`read` and `response_to` are for servers; `quick_response` answers a request with five copied lines, for each packet.
+`read` and `response_to` are for servers; what answers a plain request for each packet is in `sip_plain`.
 """
 
 import re
@@ -61,11 +61,7 @@ _URI: Final = re.compile(
     r"(sips?):(?:([^@\s<>\"]{1,256})@)?(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::([0-9]{1,5}))?((?:;[^;?\s<>]{1,256})*)"
     r"(?:\?[^\s<>]{0,1024})?"
 )
-_COPIED: Final = re.compile(
-    rb"\r\n(?:(v|via)|(f|from)|(t|to)|(i|call-id)|(cseq))[ \t]*:[^\r\n]+(?:\r\n[ \t][^\r\n]*)*", re.IGNORECASE
-)
 _RPORT: Final = re.compile(r";[ \t]*rport[ \t]*(?=;|,|$)", re.IGNORECASE)
-_TAG: Final = re.compile(rb";[ \t]*tag[ \t]*=", re.IGNORECASE)
 
 
 class SipError(RemoteProtocolError):
@@ -213,36 +209,6 @@ def response_to(
         elif name in NEEDED:
             lines.append((name, value))
     return SipResponse(status=status, reason=reason, headers=Headers((*lines, *headers)), body=body)
-
-
-def quick_response(request: bytes | memoryview, status: bytes, to_tag: bytes) -> bytes | None:
-    """The response to a request in a datagram, without reading more of it than five names.
-
-    Args:
-        request: its bytes.
-        status: `200 OK`.
-        to_tag: for `To`, where it has none.
-
-    Returns:
-        The response; None where it is no whole request: `read` says why.
-    """
-    head, found, _ = bytes(request).partition(b"\r\n\r\n")
-    if not found or head.startswith(b"SIP/2.0 ") or b" SIP/2.0\r\n" not in head:
-        return None
-    pieces, seen = [b"SIP/2.0 " + status], 0
-    for match in _COPIED.finditer(head):
-        kind = match.lastindex or 0
-        if kind > 1 and seen & 1 << kind:
-            return None
-        seen |= 1 << kind
-        line = match[0]
-        if kind == 3 and _TAG.search(line) is None:
-            line += b";tag=" + to_tag
-        pieces.append(line)
-    if seen != 0b111110:
-        return None
-    pieces.append(b"\r\nContent-Length: 0\r\n\r\n")
-    return b"".join(pieces)
 
 
 def cseq_of(headers: Headers) -> tuple[int, str]:

@@ -12,7 +12,6 @@ from netserv.modules.blocks.sip import (
     SipRequest,
     SipResponse,
     SipUri,
-    quick_response,
     read,
     read_address,
     read_uri,
@@ -70,29 +69,6 @@ def test_a_response_has_what_the_request_says() -> None:
         "\r\n"
     )
     assert response_to(request, 100, "Trying", to_tag="t1").headers.get("to") == "<sip:proxy.example.org>"
-
-
-def test_a_quick_response_says_the_same() -> None:
-    request = read(NOTIFY)
-    assert isinstance(request, SipRequest)
-    quick = quick_response(NOTIFY, b"200 OK", b"t1")
-    assert quick is not None
-    assert read(quick) == read(write(response_to(request, 200, "OK", to_tag="t1")))
-    tagged = NOTIFY.replace(b"t: <sip:proxy.example.org>", b"To: <sip:x>;tag=old")
-    quick = quick_response(tagged, b"200 OK", b"t1")
-    assert quick is not None
-    assert b"tag=t1" not in quick
-
-
-@pytest.mark.parametrize("name", [b"Via", b"From", b"Call-ID", b"cseq", b"t: "])
-def test_no_quick_response_to_half_a_request(name: bytes) -> None:
-    broken = NOTIFY.replace(name, b"x-" + name).replace(b"v: ", b"x: ")
-    assert quick_response(broken, b"200 OK", b"t") is None
-
-
-def test_no_quick_response_to_other_things() -> None:
-    for data in (b"", b"\r\n\r\n", NOTIFY[:60], NOTIFY.replace(b"t: ", b"t: a\r\nTo: "), b"SIP/2.0 200 OK\r\n\r\n"):
-        assert quick_response(data, b"200 OK", b"t") is None
 
 
 @pytest.mark.parametrize(
@@ -188,7 +164,6 @@ def test_what_cannot_be_read_is_not_written() -> None:
 @given(st.binary(max_size=120), st.integers(0, len(NOTIFY)), st.integers(0, 40))
 def test_any_bytes_are_a_message_or_refused(some: bytes, at: int, removed: int) -> None:
     for data in (some, NOTIFY[:at] + some + NOTIFY[at + removed :]):
-        quick_response(data, b"200 OK", b"t")
         with suppress(SipError):
             message = read(data)
             again = read(write(message))

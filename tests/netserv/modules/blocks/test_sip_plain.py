@@ -1,14 +1,29 @@
+import random
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netserv.apps.keep_alive.notify import REMEMBERED_MAX, Notifies
 from netserv.modules.blocks import sip
+from netserv.modules.blocks.sip_plain import plain_response, python_plain_response
 from tests.netserv.apps.keep_alive.messages import AGENT, NOTIFY, notify
+
+Found = tuple[bytes, int] | None
+FORMS: dict[str, Callable[..., Found]] = {"python": python_plain_response, "chosen": plain_response}
+RULES = (b"NOTIFY", b"keep-alive", b"200 OK", b"5a17")
+
+
+def plain(data: bytes, source: tuple[str, int] = AGENT) -> Found:
+    """What both forms say, which is the same."""
+    found = [form(data, *source, *RULES) for form in FORMS.values()]
+    assert found[0] == found[1]
+    assert found[0] == plain_response(memoryview(data), *source, *RULES)
+    return found[0]
 
 
 def answered(data: bytes, source: tuple[str, int] = AGENT) -> tuple[sip.SipResponse, int] | None:
-    found = Notifies(b"5a17").answer(data, source)
+    found = plain(data, source)
     if found is None:
         return None
     response = sip.read(found[0])
@@ -33,10 +48,9 @@ def test_a_keep_alive_is_answered_with_its_own_headers() -> None:
 
 
 def test_a_repetition_gets_the_same_answer_and_another_request_another_tag() -> None:
-    notifies = Notifies(b"5a17")
-    first = notifies.answer(NOTIFY, AGENT)
-    assert first == notifies.answer(NOTIFY, AGENT)
-    other = notifies.answer(notify((b"3f2504e0", b"3f2504e1")), AGENT)
+    first = plain(NOTIFY)
+    assert first == plain(NOTIFY)
+    other = plain(notify((b"3f2504e0", b"3f2504e1")))
     assert first is not None
     assert other is not None
     assert first[0].replace(b"3f2504e0", b"3f2504e1") != other[0]
@@ -132,10 +146,7 @@ def test_other_spellings_are_keep_alives_too(changes: list[tuple[bytes, bytes]])
     ],
 )  # fmt: skip
 def test_what_is_more_than_a_keep_alive_is_for_the_server(change: tuple[bytes, bytes]) -> None:
-    notifies = Notifies(b"")
-    for _ in range(2):  # also of what is remembered
-        assert notifies.answer(notify(change), AGENT) is None
-    assert notifies.answer(NOTIFY, AGENT) is not None
+    assert plain(notify(change)) is None
 
 
 STRANGE = [b"o: keep-alive", b"t: <sip:a>;tag=1", b"x", b" y", b":", b"Require: a"]
@@ -144,10 +155,8 @@ LINES = st.sampled_from([*NOTIFY.split(b"\r\n"), *STRANGE])
 
 @given(st.lists(LINES, max_size=14) | st.lists(st.binary(max_size=40), max_size=5))
 def test_whatever_is_answered_is_sound_sip_and_has_what_section_8_2_6_asks_for(lines: list[bytes]) -> None:
-    notifies = Notifies(b"5a17")
     for data in (b"\r\n".join(lines), b"\r\n".join([NOTIFY.split(b"\r\n")[0], *lines, b"", b""])):
-        found = notifies.answer(data, AGENT)
-        assert found == notifies.answer(data, AGENT)
+        found = plain(data)
         if found is not None:
             request, response = sip.read(data), sip.read(found[0])
             assert isinstance(request, sip.SipRequest)
@@ -158,10 +167,82 @@ def test_whatever_is_answered_is_sound_sip_and_has_what_section_8_2_6_asks_for(l
             assert len(response.headers.all("via")) == len(request.headers.all("via"))
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    notifies = Notifies(b"")
-    for number in range(REMEMBERED_MAX + 10):
-        assert notifies.answer(notify((b"User-Agent", b"X-%d: y\r\nUser-Agent" % number)), AGENT) is not None
-    assert len(notifies._lines) <= REMEMBERED_MAX
-    assert notifies.answer(notify((b"User-Agent", b"X: " + b"y" * 9_000 + b"\r\nUser-Agent")), AGENT) is not None
-    assert max(map(len, notifies._lines)) < 300
+PIECES = [
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b":",
+    b";",
+    b",",
+    b"=",
+    b" ",
+    b"\t",
+    b"tag",
+    b"rport",
+    b"received",
+    b"[",
+    b"]",
+    b"0",
+    b"\0",
+    b"\xff",
+    b"\x7f",
+]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12))
+@example(1, 3)
+def test_both_forms_say_the_same_of_what_is_a_little_spoilt(seed: int, changes: int) -> None:
+    chance, data = random.Random(seed), bytearray(NOTIFY)
+    for _ in range(changes):
+        at = chance.randrange(len(data))
+        until = at + chance.choice([0, 0, 1, 1, 2, 9])
+        data[at:until] = chance.choice([b"", *PIECES, bytes([chance.randrange(256)]), NOTIFY[at : at + 40]])
+    plain(bytes(data))
+
+
+@given(st.integers(0, 2**32))
+def test_both_forms_say_the_same_of_vias(seed: int) -> None:
+    chance = random.Random(seed)
+    hosts = [b"192.0.2.7", b"192.0.2.8", b"PHONE.example", b"[2001:DB8::7]", b"[]", b"[1]", b"", b"a_b", b"-"]
+    ports = [b"", b":", b":0", b":1", b":65535", b":65536", b":123456", b":5 ", b":x", b" "]
+    more = [
+        b";rport",
+        b"; RPORT ",
+        b";rport=",
+        b";rport=7 ",
+        b";rportx",
+        b";xrport",
+        b";branch=1",
+        b";Received=1",
+        b";",
+        b";;",
+    ]
+    parts = [b"SIP/2.0/UDP ", chance.choice(hosts), chance.choice(ports), *chance.choices(more, k=chance.randrange(4))]
+    via = b"".join(parts) + chance.choice([b"", b",", b", SIP/2.0/UDP x;rport", b" "])
+    spelt = chance.choice([b"Via: ", b"v:", b"VIA \t: \t"])
+    head = b"Via: SIP/2.0/UDP 192.0.2.7:40000;branch=z9hG4bK-4f3a8d21"
+    for source in (AGENT, ("2001:db8::7", 9)):
+        plain(notify((head, spelt + via)), source)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_other_methods_and_requests_without_an_event_may_be_asked_for(form: Callable[..., Found]) -> None:
+    options = notify((b"NOTIFY sip", b"OPTIONS sip"), (b"42 NOTIFY", b"42 OPTIONS"), (b"Event: keep-alive\r\n", b""))
+    found = form(options, *AGENT, b"OPTIONS", b"", b"404 Not Here", b"")
+    assert found is not None
+    assert found[0].startswith(b"SIP/2.0 404 Not Here\r\nVia: ")
+    assert form(options, *AGENT, b"OPTIONS", b"keep-alive", b"200 OK", b"") is None
+
+
+def test_the_largest_datagrams_are_taken() -> None:
+    long = notify((b"User-Agent", b"X: " + b"y" * 60_000 + b"\r\nFrom2: " + b"z" * 4_000 + b"\r\nUser-Agent"))
+    assert plain(long) is not None
+    assert plain(notify((b"Call-ID: ", b"Call-ID: " + b"y" * 60_000))) is not None
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), (b"", "", 1, "NOTIFY", b"", b"", b""), (1, "", 1, b"", b"", b"", b""), (b"", "", "", *RULES)]
+)
+def test_wrong_arguments_are_errors_of_the_caller(arguments: tuple[object, ...]) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        plain_response(*arguments)  # type: ignore[arg-type]

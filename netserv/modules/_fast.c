@@ -1,0 +1,513 @@
+/* What modules do for each packet, in C: optional, since each function has a form in Python that is complete.
+
+plain_response   modules/blocks/sip.py
+plain_reply      modules/packets.py
+
+No state but tables that are made once. Everything is read within the bounds of what was given, which comes from the
+network.
+*/
+
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+struct span {
+    const uint8_t *at;
+    size_t size;
+};
+
+enum { LINES_MAX = 64, URI_MAX = 512, HOST_MAX = 253, SIP_PORT = 5060, CSEQ_DIGITS = 10 };
+enum { VIA = 1, FROM = 2, TO = 4, CALL_ID = 8, CSEQ = 16, EVENT = 32, LENGTH = 64, OTHER = 0, REFUSED = -1 };
+enum { NEEDED = VIA | FROM | TO | CALL_ID | CSEQ };
+
+/* ---- bytes ---- */
+
+static uint32_t crc_table[8][256];
+
+static void make_crc_table(void) {
+    for (uint32_t number = 0; number < 256; number++) {
+        uint32_t value = number;
+        for (int bit = 0; bit < 8; bit++)
+            value = value >> 1 ^ (value & 1 ? 0xEDB88320u : 0);
+        crc_table[0][number] = value;
+    }
+    for (int row = 1; row < 8; row++)
+        for (int number = 0; number < 256; number++)
+            crc_table[row][number] = crc_table[row - 1][number] >> 8 ^ crc_table[0][crc_table[row - 1][number] & 0xFF];
+}
+
+static uint32_t crc32_of(struct span data) {
+    uint32_t found = 0xFFFFFFFFu;
+    const uint8_t *at = data.at, *end = data.at + data.size;
+    for (; end - at >= 8; at += 8) {
+        uint32_t low = found ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+        found = crc_table[7][low & 0xFF] ^ crc_table[6][low >> 8 & 0xFF] ^ crc_table[5][low >> 16 & 0xFF] ^
+                crc_table[4][low >> 24] ^ crc_table[3][at[4]] ^ crc_table[2][at[5]] ^ crc_table[1][at[6]] ^
+                crc_table[0][at[7]];
+    }
+    for (; at < end; at++)
+        found = found >> 8 ^ crc_table[0][(found ^ *at) & 0xFF];
+    return ~found;
+}
+
+static inline uint8_t lower(uint8_t letter) {
+    return letter >= 'A' && letter <= 'Z' ? letter | 0x20 : letter;
+}
+
+static inline bool is_space(uint8_t letter) {
+    return letter == ' ' || letter == '\t';
+}
+
+static inline bool is_digit(uint8_t letter) {
+    return letter >= '0' && letter <= '9';
+}
+
+static bool is_text(struct span found, const char *text) {
+    size_t size = strlen(text);
+    if (found.size != size)
+        return false;
+    for (size_t each = 0; each < size; each++)
+        if (lower(found.at[each]) != (uint8_t)text[each])
+            return false;
+    return true;
+}
+
+static bool begins(struct span found, const char *text) {
+    size_t size = strlen(text);
+    return found.size >= size && is_text((struct span){found.at, size}, text);
+}
+
+static struct span behind(struct span all, size_t count) {
+    return (struct span){all.at + count, all.size - count};
+}
+
+static struct span without_spaces(struct span all) {
+    while (all.size && is_space(*all.at))
+        all = behind(all, 1);
+    while (all.size && is_space(all.at[all.size - 1]))
+        all.size--;
+    return all;
+}
+
+/* What stands before the first of that byte, all of it where there is none. */
+static struct span until(struct span all, uint8_t byte) {
+    const uint8_t *found = all.size ? memchr(all.at, byte, all.size) : NULL;
+    return (struct span){all.at, found ? (size_t)(found - all.at) : all.size};
+}
+
+/* ---- SIP ---- */
+
+static int kind_of(struct span name) {
+    switch (name.size) {
+    case 1:
+        switch (lower(*name.at)) {
+        case 'v': return VIA;
+        case 'f': return FROM;
+        case 't': return TO;
+        case 'i': return CALL_ID;
+        case 'o': return EVENT;
+        case 'l': return LENGTH;
+        default: return OTHER;
+        }
+    case 2: return is_text(name, "to") ? TO : OTHER;
+    case 3: return is_text(name, "via") ? VIA : OTHER;
+    case 4: return is_text(name, "from") ? FROM : is_text(name, "cseq") ? CSEQ : OTHER;
+    case 5: return is_text(name, "event") ? EVENT : OTHER;
+    case 7: return is_text(name, "call-id") ? CALL_ID : is_text(name, "require") ? REFUSED : OTHER;
+    case 13: return is_text(name, "proxy-require") ? REFUSED : OTHER;
+    case 14: return is_text(name, "content-length") ? LENGTH : OTHER;
+    default: return OTHER;
+    }
+}
+
+static bool is_first_line(struct span line, struct span method) {
+    static const char version[] = " SIP/2.0";
+    size_t least = method.size + 1 + 1 + sizeof version - 1;
+    if (line.size < least || line.size > least - 1 + URI_MAX || memcmp(line.at, method.at, method.size) ||
+        line.at[method.size] != ' ' || memcmp(line.at + line.size - (sizeof version - 1), version, sizeof version - 1))
+        return false;
+    for (const uint8_t *at = line.at + method.size + 1; at < line.at + line.size - (sizeof version - 1); at++)
+        if (*at <= 0x20 || *at == 0x7F)
+            return false;
+    return true;
+}
+
+static bool is_cseq(struct span value, struct span method) {
+    value = without_spaces(value);
+    size_t digits = 0;
+    while (digits < value.size && is_digit(value.at[digits]))
+        digits++;
+    if (!digits || digits > CSEQ_DIGITS || digits == value.size || !is_space(value.at[digits]))
+        return false;
+    value = without_spaces(behind(value, digits));
+    return value.size == method.size && !memcmp(value.at, method.at, method.size);
+}
+
+static bool is_nothing(struct span value) {
+    for (value = without_spaces(value); value.size; value = behind(value, 1))
+        if (*value.at != '0' && !is_space(*value.at))
+            return false;
+    return true;
+}
+
+static bool is_event(struct span value, struct span event) {
+    struct span type = without_spaces(until(value, ';'));
+    if (type.size != event.size)
+        return false;
+    for (size_t each = 0; each < type.size; each++)
+        if (lower(type.at[each]) != lower(event.at[each]))
+            return false;
+    return true;
+}
+
+static bool has_tag(struct span value) {
+    while (value.size) {
+        value = behind(value, until(value, ';').size);
+        if (!value.size)
+            return false;
+        value = behind(value, 1);
+        struct span rest = value;
+        while (rest.size && is_space(*rest.at))
+            rest = behind(rest, 1);
+        if (!begins(rest, "tag"))
+            continue;
+        rest = behind(rest, 3);
+        while (rest.size && is_space(*rest.at))
+            rest = behind(rest, 1);
+        if (rest.size && *rest.at == '=')
+            return true;
+    }
+    return false;
+}
+
+static bool has(struct span value, const char *text) {
+    for (; value.size; value = behind(value, 1))
+        if (begins(value, text))
+            return true;
+    return false;
+}
+
+static inline bool is_of_host(uint8_t letter, bool bracketed) {
+    if (is_digit(letter) || letter == '.')
+        return true;
+    letter = lower(letter);
+    return bracketed ? (letter >= 'a' && letter <= 'f') || letter == ':' : (letter >= 'a' && letter <= 'z') || letter == '-';
+}
+
+/* Host and port of a Via, behind its name. */
+static bool sent_by(struct span value, struct span *host, long *port) {
+    value = without_spaces(value);
+    if (!begins(value, "sip/2.0/udp"))
+        return false;
+    value = behind(value, 11);
+    if (!value.size || !is_space(*value.at))
+        return false;
+    value = without_spaces(value);
+    bool bracketed = value.size && *value.at == '[';
+    if (bracketed)
+        value = behind(value, 1);
+    *host = (struct span){value.at, 0};
+    while (host->size < value.size && is_of_host(value.at[host->size], bracketed))
+        host->size++;
+    value = behind(value, host->size);
+    if (bracketed) {
+        if (host->size < 2 || host->size > 45 || !value.size || *value.at != ']')
+            return false;
+        value = behind(value, 1);
+    } else if (!host->size || host->size > HOST_MAX) {
+        return false;
+    }
+    *port = SIP_PORT;
+    if (!value.size)
+        return true;
+    if (*value.at != ':' || value.size < 2 || value.size > 6)
+        return false;
+    *port = 0;
+    for (value = behind(value, 1); value.size; value = behind(value, 1)) {
+        if (!is_digit(*value.at))
+            return false;
+        *port = 10 * *port + (*value.at - '0');
+    }
+    return *port >= 1 && *port <= 65535;
+}
+
+/* The response as far as it is written. Each line of the request is in it once at most, and there is room for more. */
+struct writer {
+    uint8_t *at;
+};
+
+static void put(struct writer *to, struct span data) {
+    memcpy(to->at, data.at, data.size);
+    to->at += data.size;
+}
+
+static void put_text(struct writer *to, const char *text) {
+    put(to, (struct span){(const uint8_t *)text, strlen(text)});
+}
+
+static void put_number(struct writer *to, const char *form, unsigned long number) {
+    char text[32];
+    snprintf(text, sizeof text, form, number);
+    put_text(to, text);
+}
+
+/* Whether a parameter of a Via is `rport`, with a value or without. */
+static bool is_rport(struct span parameter) {
+    struct span name = without_spaces(until(parameter, '='));
+    return is_text(name, "rport");
+}
+
+/* The topmost Via with where the request came from; the port for the response, 0 where the server has to judge it. */
+static long put_via(struct writer *to, struct span line, struct span value, struct span address, long came_by) {
+    struct span top = until(line, ','), others = behind(line, top.size);
+    struct span head = until(top, ';'), parameters = behind(top, head.size), host;
+    long port;
+    if (value.at > head.at + head.size || !sent_by((struct span){value.at, (size_t)(head.at + head.size - value.at)}, &host, &port) ||
+        has(parameters, "received"))
+        return 0;
+    bool asked = false;
+    put_text(to, "\r\n");
+    put(to, head);
+    while (parameters.size) {
+        struct span parameter = until(behind(parameters, 1), ';');
+        put_text(to, ";");
+        if (!asked && is_rport(parameter)) {
+            asked = true;
+            put_number(to, "rport=%lu", (unsigned long)came_by);
+        } else {
+            put(to, parameter);
+        }
+        parameters = behind(parameters, 1 + parameter.size);
+    }
+    bool same = host.size == address.size;
+    for (size_t each = 0; same && each < host.size; each++)
+        same = lower(host.at[each]) == address.at[each];
+    if (asked || !same) {
+        put_text(to, ";received=");
+        put(to, address);
+        port = came_by;
+    }
+    put(to, others);
+    return port;
+}
+
+struct rules {
+    struct span method, event, status, salt;
+};
+
+/* Write the response; the port that it goes to, 0 where only the server can judge the request. */
+static long respond(struct writer *to, struct span head, const struct rules *rules, struct span address, long came_by) {
+    int seen = 0, lines = 0;
+    long port = 0;
+    put_text(to, "SIP/2.0 ");
+    put(to, rules->status);
+    for (struct span rest = head; rest.size || !lines;) {
+        struct span line = rest;
+        for (size_t each = 0;; each++) {
+            if (each == rest.size) {
+                rest.size = 0;
+                break;
+            }
+            uint8_t letter = rest.at[each];
+            if (letter >= 0x20 && letter != 0x7F)
+                continue;
+            if (letter == '\r' && each + 2 < rest.size && rest.at[each + 1] == '\n') {
+                line.size = each;
+                rest = behind(rest, each + 2);
+                break;
+            }
+            if (letter != '\t')
+                return 0; /* lines are copied, so no line end of another kind may be in them */
+        }
+        if (++lines > LINES_MAX)
+            return 0;
+        if (lines == 1) {
+            if (!is_first_line(line, rules->method))
+                return 0;
+            continue;
+        }
+        struct span name = until(line, ':'), value = behind(line, name.size);
+        if (!value.size || !name.size || is_space(*name.at))
+            return 0; /* section 7.3.1: a line that begins with white space goes on with the one before */
+        value = behind(value, 1);
+        int kind = kind_of(without_spaces(name));
+        if (kind == REFUSED || (kind != VIA && seen & kind))
+            return 0;
+        switch (kind) {
+        case OTHER:
+            continue;
+        case VIA:
+            if (!port) {
+                port = put_via(to, line, value, address, came_by);
+                if (!port)
+                    return 0;
+                seen |= kind;
+                continue;
+            }
+            break;
+        case EVENT:
+            if (rules->event.size && !is_event(value, rules->event))
+                return 0;
+            seen |= kind;
+            continue;
+        case LENGTH:
+            if (!is_nothing(value))
+                return 0;
+            seen |= kind;
+            continue;
+        case CSEQ:
+            if (!is_cseq(value, rules->method))
+                return 0;
+            break;
+        case TO:
+            if (has_tag(value))
+                return 0;
+            break;
+        default:
+            break;
+        }
+        seen |= kind;
+        put_text(to, "\r\n");
+        put(to, line);
+        if (kind == TO) {
+            put_text(to, ";tag=");
+            put(to, rules->salt);
+            put_number(to, "%08lx", crc32_of(head));
+        }
+    }
+    int needed = NEEDED | (rules->event.size ? EVENT : 0);
+    put_text(to, "\r\nContent-Length: 0\r\n\r\n");
+    return (seen & needed) == needed ? port : 0;
+}
+
+static PyObject *plain_response(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    Py_buffer data;
+    struct rules rules;
+    struct span *texts[] = {&rules.method, &rules.event, &rules.status, &rules.salt}, address;
+    if (count != 7) {
+        PyErr_SetString(PyExc_TypeError, "plain_response(data, address, port, method, event, status, salt)");
+        return NULL;
+    }
+    for (int each = 0; each < 4; each++) {
+        if (!PyBytes_Check(arguments[3 + each])) {
+            PyErr_SetString(PyExc_TypeError, "method, event, status and salt are bytes");
+            return NULL;
+        }
+        *texts[each] = (struct span){(const uint8_t *)PyBytes_AS_STRING(arguments[3 + each]),
+                                     (size_t)PyBytes_GET_SIZE(arguments[3 + each])};
+    }
+    Py_ssize_t address_size;
+    const char *address_text = PyUnicode_AsUTF8AndSize(arguments[1], &address_size);
+    long came_by = address_text ? PyLong_AsLong(arguments[2]) : -1;
+    if (PyErr_Occurred() || PyObject_GetBuffer(arguments[0], &data, PyBUF_SIMPLE))
+        return NULL;
+    address = (struct span){(const uint8_t *)address_text, (size_t)address_size};
+    PyObject *answer = NULL;
+    long port = 0;
+    static const char end[] = "\r\n\r\n";
+    /* No body: the head ends where the datagram does, and not before. */
+    if (data.len > 4 && !memcmp((const char *)data.buf + data.len - 4, end, 4) &&
+        memmem(data.buf, (size_t)data.len, end, 4) == (const char *)data.buf + data.len - 4) {
+        struct span head = {data.buf, (size_t)data.len - 4};
+        Py_ssize_t most = data.len + address_size + (Py_ssize_t)(rules.status.size + rules.salt.size) + 128;
+        answer = PyBytes_FromStringAndSize(NULL, most);
+        if (answer) {
+            struct writer to = {(uint8_t *)PyBytes_AS_STRING(answer)};
+            port = respond(&to, head, &rules, address, came_by);
+            if (port)
+                _PyBytes_Resize(&answer, to.at - (uint8_t *)PyBytes_AS_STRING(answer));
+            else
+                Py_CLEAR(answer);
+        }
+    }
+    PyBuffer_Release(&data);
+    if (PyErr_Occurred()) {
+        Py_XDECREF(answer);
+        return NULL;
+    }
+    if (!answer)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Nl)", answer, port);
+}
+
+/* ---- packets ---- */
+
+static uint32_t sum_of(const uint8_t *at, size_t size, uint32_t sum) {
+    for (; size > 1; at += 2, size -= 2)
+        sum += (uint32_t)at[0] << 8 | at[1];
+    return size ? sum + ((uint32_t)at[0] << 8) : sum;
+}
+
+static uint16_t folded(uint32_t sum) {
+    while (sum >> 16)
+        sum = (sum & 0xFFFF) + (sum >> 16);
+    return (uint16_t)~sum;
+}
+
+static void put16(uint8_t *at, uint32_t value) {
+    at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
+}
+
+/* A UDP packet in IPv4 without options, back to where another one is from. */
+static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    Py_buffer raw, payload;
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "plain_reply(raw, payload, ttl)");
+        return NULL;
+    }
+    long ttl = PyLong_AsLong(arguments[2]);
+    if (PyErr_Occurred() || PyObject_GetBuffer(arguments[0], &raw, PyBUF_SIMPLE))
+        return NULL;
+    if (PyObject_GetBuffer(arguments[1], &payload, PyBUF_SIMPLE)) {
+        PyBuffer_Release(&raw);
+        return NULL;
+    }
+    PyObject *made = NULL;
+    if (raw.len < 28 || payload.len > 0xFFFF - 28) {
+        PyErr_Format(PyExc_ValueError, "a packet of %zd bytes; 65535 are possible", payload.len + 28);
+    } else if ((made = PyByteArray_FromStringAndSize(NULL, 28 + payload.len))) {
+        uint8_t *to = (uint8_t *)PyByteArray_AS_STRING(made);
+        const uint8_t *from = raw.buf;
+        uint32_t length = 8 + (uint32_t)payload.len;
+        to[0] = 0x45, to[1] = from[1];
+        put16(to + 2, 20 + length);
+        memcpy(to + 4, from + 4, 2);
+        to[6] = from[6] & 0x40, to[7] = 0;
+        to[8] = (uint8_t)ttl, to[9] = 17;
+        put16(to + 10, 0);
+        memcpy(to + 12, from + 16, 4);
+        memcpy(to + 16, from + 12, 4);
+        put16(to + 10, folded(sum_of(to, 20, 0)));
+        memcpy(to + 20, from + 22, 2);
+        memcpy(to + 22, from + 20, 2);
+        put16(to + 24, length);
+        put16(to + 26, 0);
+        memcpy(to + 28, payload.buf, (size_t)payload.len);
+        uint16_t checksum = folded(sum_of(to + 12, 8, sum_of(to + 20, length, 17 + length)));
+        put16(to + 26, checksum ? checksum : 0xFFFF); /* 0 would say that there is no checksum */
+    }
+    PyBuffer_Release(&payload);
+    PyBuffer_Release(&raw);
+    return made;
+}
+
+static PyMethodDef methods[] = {
+    {"plain_response", (PyCFunction)(void (*)(void))plain_response, METH_FASTCALL, "See `netserv.modules.blocks.sip`."},
+    {"plain_reply", (PyCFunction)(void (*)(void))plain_reply, METH_FASTCALL, "See `netserv.modules.packets`."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fast", "What modules do for each packet.", -1, methods,
+                                        NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__fast(void) {
+    make_crc_table();
+    return PyModule_Create(&definition);
+}
