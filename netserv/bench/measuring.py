@@ -16,8 +16,14 @@ from netserv.errors import SystemRefusedError
 WINDOW: Final = 256
 """Packets under way: half of a ring, and what the slowest module treats within the deadline; a batch of the broker is
 a quarter of it."""
-CROWD_WINDOW: Final = 512
-"With many containers: several for each of them; the kernel holds 2,048 for the broker."
+CROWD_WINDOWS: Final = (512, 256, 128, 64, 32, 16)
+"""With many containers: at most several for each of them. It is made smaller until nearly all packets are treated within
+their deadline; what is measured is what passes without loss."""
+LOSS_MAX: Final = 0.001
+WARM_PACKETS: Final = 200
+"For each container before it is measured: until then it copies pages of the zygote, and learns what it does often."
+WARM_S: Final = 1.0
+WARM_TRIES: Final = 30
 OTHER_PORT: Final = traffic.PORT - 1
 "Of a module that nobody sends to."
 _TREATED: Final = ("accepted", "changed", "cached")
@@ -81,10 +87,16 @@ class Machine:
         return node.scene if node is not None else self.ruled if configuration.ruled else self.plain
 
     async def rate(
-        self, configuration: Configuration, node: NodeThere | None, *, size: int, seconds: float, flows: int = 1
+        self,
+        configuration: Configuration,
+        node: NodeThere | None,
+        *,
+        size: int,
+        seconds: float,
+        flows: int = 1,
+        window: int = WINDOW,
     ) -> Rate:
         """Measure what is installed now, once; the ratio is filled in by the caller."""
-        window = CROWD_WINDOW if flows > 1 else WINDOW
         order = orders.Generate(seconds=seconds, bytes=size, notify=_notifies(configuration), flows=flows, window=window)
         before = await node.treated() if node is not None else 0
         broker_s, containers_s, softirqs_s = self._used(node)
@@ -198,11 +210,15 @@ async def crowds(built: Machine, settings: Settings, progress: Progress) -> list
             progress(f"{node.plane}: starting {containers} containers")
             ports = range(traffic.PORT, traffic.PORT + containers)
             started = await node.install(keep_alive.module, ports)
+            await _warm(node, size, containers)
+            window = await _loss_free(built, node, containers, settings.seconds)
             memory = (await node.scene.router.ask(orders.Weigh(), orders.Weighed)).pss_mb
             for number in range(1, settings.rounds + 1):
                 progress(f"round {number}: {node.plane}, {containers} containers")
                 base = await built.rate(BASE, None, size=size, seconds=settings.seconds)
-                row = await built.rate(keep_alive, node, size=size, seconds=settings.seconds, flows=containers)
+                row = await built.rate(
+                    keep_alive, node, size=size, seconds=settings.seconds, flows=containers, window=window
+                )
                 rows.append(
                     Crowd(
                         plane=node.plane,
@@ -220,6 +236,25 @@ async def crowds(built: Machine, settings: Settings, progress: Progress) -> list
                 )
             await node.clear()
     return rows
+
+
+async def _warm(node: NodeThere, size: int, containers: int) -> None:
+    order = orders.Generate(seconds=WARM_S, bytes=size, notify=True, flows=containers, window=CROWD_WINDOWS[0])
+    for _ in range(WARM_TRIES):
+        await node.scene.ends.ask(order, orders.Generated)
+        if await node.treated() >= WARM_PACKETS * containers:
+            return
+
+
+async def _loss_free(built: Machine, node: NodeThere, containers: int, seconds: float) -> int:
+    """The largest window with which packets are treated in time; the smallest, where that is none."""
+    keep_alive = BY_NAME["KeepAlive"]
+    (size,) = keep_alive.sizes
+    for window in CROWD_WINDOWS:
+        row = await built.rate(keep_alive, node, size=size, seconds=seconds, flows=containers, window=window)
+        if row.untreated + row.lost < LOSS_MAX:
+            break
+    return window
 
 
 @asynccontextmanager
