@@ -43,8 +43,8 @@ CONFIGURATIONS: Final = (
     Configuration(number=0, name="not asked for", module="accept", asked=False),
     Configuration(number=0, name="flow accepted", module="flow", answers=True, planes=("xdp",)),
 )
-"""The thesis' containers are Java, its router a 2.8 GHz core of 2010, its rates those that went through without loss. A
-container of configuration 4 has a module that lets all pass, since here packets come only to one that asked for them."""
+"""Packets come only to a module that has asked for them: that of configuration 4 lets all pass. The thesis' container
+has none."""
 BASE: Final = CONFIGURATIONS[1]
 BY_NAME: Final = {each.name: each for each in CONFIGURATIONS}
 THESIS_DELAY_US: Final = 92.0

@@ -17,8 +17,8 @@ WINDOW: Final = 256
 """Packets under way: half of a ring, and what the slowest module treats within the deadline; a batch of the broker is
 a quarter of it."""
 CROWD_WINDOWS: Final = (512, 256, 128, 64, 32, 16)
-"""With many containers: at most several for each of them. It is made smaller until nearly all packets are treated within
-their deadline; what is measured is what passes without loss."""
+"""With many containers: several for each of them at most. Made smaller until nearly all packets are treated in their
+deadline; what is measured is what passes without loss."""
 LOSS_MAX: Final = 0.001
 WARM_PACKETS: Final = 200
 "For each container before it is measured: until then it copies pages of the zygote, and learns what it does often."
@@ -79,7 +79,9 @@ class Machine:
         """Configurations in their order, configuration 2 before all that are compared with it."""
         found: list[tuple[Configuration, NodeThere | None]] = []
         for each in CONFIGURATIONS:
-            found += [(each, node) for node in self.nodes if node.plane in each.planes] if each.module else [(each, None)]
+            found += (
+                [(each, node) for node in self.nodes if node.plane in each.planes] if each.module else [(each, None)]
+            )
         return found
 
     def scene(self, configuration: Configuration, node: NodeThere | None) -> Scene:
@@ -97,7 +99,9 @@ class Machine:
         window: int = WINDOW,
     ) -> Rate:
         """Measure what is installed now, once; the ratio is filled in by the caller."""
-        order = orders.Generate(seconds=seconds, bytes=size, notify=_notifies(configuration), flows=flows, window=window)
+        order = orders.Generate(
+            seconds=seconds, bytes=size, notify=_notifies(configuration), flows=flows, window=window
+        )
         before = await node.treated() if node is not None else 0
         broker_s, containers_s, softirqs_s = self._used(node)
         said = await self.scene(configuration, node).ends.ask(order, orders.Generated)

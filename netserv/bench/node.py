@@ -1,4 +1,4 @@
-"""The router of a path as a node, as a process in its network namespace: planes, containers and modules are the real ones.
+"""The router of a path as a node, in its network namespace: planes, containers and modules are the real ones.
 
 What a node has besides is left out: signalling and controller, which packets do not meet once a module is installed.
 """
@@ -140,9 +140,7 @@ class Node:
     def _installation(self, account: Account, port: int, bundle: int) -> Installation:
         path = Path(f"/proc/self/fd/{bundle}")
         manifest = open_bundle(path.read_bytes()).manifest
-        wanted = PacketFilter(
-            proto="udp", ports=(port,), destination=_PREFIXES[0], prematch=manifest.prematch
-        )
+        wanted = PacketFilter(proto="udp", ports=(port,), destination=_PREFIXES[0], prematch=manifest.prematch)
         return Installation(account=account, manifest=manifest, bundle=path, packets=wanted)
 
     def _processes(self) -> list[int]:

@@ -59,8 +59,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Install(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Have packets of some ports go to containers, one for each port.
 
-    Besides the applications `net-monitor` and `keep-alive` there are `accept`, which lets packets pass, and `flow`, which
-    lets flows pass. `none`: packets are taken to user space, where nobody wants them.
+    Besides the applications `net-monitor` and `keep-alive` there are `accept`, which lets packets pass, and `flow`,
+    which lets flows pass. `none`: packets are taken to user space, where nobody wants them.
     """
 
     module: str

@@ -73,15 +73,16 @@ class Helper:
         Raises:
             SystemRefusedError: it has ended.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        said, heard = self._process.stdin, self._process.stdout
+        if said is None or heard is None:
+            raise AssertionError("it was started with pipes")
         ended = "a process of the measurement has ended by itself; its last words are above"
         try:
-            await self._process.stdin.send_all(line)
+            await said.send_all(line)
         except trio.BrokenResourceError as error:
             raise SystemRefusedError(ended) from error
         while b"\n" not in self._rest:
-            data = await self._process.stdout.receive_some()
+            data = await heard.receive_some()
             if not data:
                 raise SystemRefusedError(ended)
             self._rest += data
@@ -181,7 +182,8 @@ class Scene:
         """
         names = traffic.ENDS
         pairs = [
-            f"link add {far} address {names[far]} type veth peer name {near} address {names[near]} netns {self.ends.pid}"
+            f"link add {far} address {names[far]} type veth"
+            f" peer name {near} address {names[near]} netns {self.ends.pid}"
             for near, far in (("s0", "r0"), ("d0", "r1"))
         ]
         addresses = [
