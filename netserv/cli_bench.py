@@ -32,7 +32,7 @@ async def run(options: argparse.Namespace) -> int:
         sizes=options.bytes,
         crowds=options.containers,
     )
-    found = await _measured(set(KINDS) if options.what == "all" else {options.what}, settings)
+    found = await _measured(set(options.what or KINDS), settings)
     if options.json:
         print(msgspec.json.encode(found).decode(), flush=True)
     else:

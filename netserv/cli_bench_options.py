@@ -10,7 +10,7 @@ EXAMPLES: Final = """\
 examples:
   sudo netserv bench                                   all, in some ten minutes
   sudo netserv bench rates --plane both --out results  figure 6.7: CSV, and figures where matplotlib is installed
-  sudo netserv bench delay --rounds 3 --seconds 5
+  sudo netserv bench rates delay --rounds 3            figure 6.8 needs both
   sudo netserv bench containers --containers 1,10,100
 
 Rates are packets in a second of processor time of all that takes part, the sender included, on one processor; ratios
@@ -29,7 +29,7 @@ _BYTES: Final = {"64": 64, "340": 340}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add = parser.add_argument
-    add("what", choices=(*KINDS, "all"), nargs="?", default="all", help="rates, delay, containers or all (all)")
+    add("what", type=_kind, nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)} (all of them)")
     add(
         "--plane",
         choices=("auto", "xdp", "netfilter", "both"),
@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="write CSV there, and figures where matplotlib is installed")
     add("--json", action="store_true", help="print one JSON object, a row for each round")
     add("-v", "--verbose", action="count", default=0, help="more about what is done, twice: everything")
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise argparse.ArgumentTypeError(f"there is no {text!r}; there are {', '.join(KINDS)}")
+    return text
 
 
 def _whole(most: int) -> Callable[[str], int]:

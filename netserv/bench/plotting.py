@@ -73,7 +73,7 @@ def _draw_costs(plot: Any, rows: Sequence[Rate]) -> None:
         plot.bar(range(len(middle)), heights, _WIDTH, bottom=bottom, color=colour, label=label)
         bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
     plot.set_title(f"processor time of a packet of {size} bytes")
-    plot.set_xticks(range(len(middle)), [_with_plane(row) for row in middle], rotation=35, ha="right", fontsize=8)
+    plot.set_xticks(range(len(middle)), [_with_plane(row) for row in middle], rotation=45, ha="right", fontsize=8)
     plot.legend()
 
 
@@ -87,7 +87,7 @@ def _draw_delays(plot: Any, rows: Sequence[Delay]) -> None:
     plot.axhline(thesis, color=plotting.GREY, linestyle="--", label=f"thesis: {THESIS_DELAY_US:g} µs added")
     plot.set_yscale("log")
     plot.set_title(f"delay of a packet of {size} bytes, 1,000 a second")
-    plot.set_xticks(places, [_with_plane(row) for row in middle], rotation=35, ha="right", fontsize=8)
+    plot.set_xticks(places, [_with_plane(row) for row in middle], rotation=45, ha="right", fontsize=8)
     plot.legend()
 
 
@@ -141,4 +141,4 @@ def _label(name: str) -> str:
 
 
 def _with_plane(row: Rate | Delay) -> str:
-    return _label(row.configuration) + (f"\n{row.plane}" if row.plane != "none" else "")
+    return _label(row.configuration) + (f", {row.plane}" if row.plane != "none" else "")

@@ -40,7 +40,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_all_configurations_delays_and_containers_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run(
-        words("all", "--plane", "both", "--containers", "1,3", "--out", str(tmp_path)),
+        words("--plane", "both", "--containers", "1,3", "--out", str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=200,

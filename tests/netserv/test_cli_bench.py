@@ -8,10 +8,10 @@ from netserv.cli_options import parse_arguments
 
 def test_everything_is_measured_in_five_rounds_unless_told_otherwise() -> None:
     options = parse_arguments(["bench"])
-    assert (options.what, options.plane, options.rounds, options.seconds) == ("all", "auto", 5, 1.0)
+    assert (options.what, options.plane, options.rounds, options.seconds) == ([], "auto", 5, 1.0)
     assert (options.bytes, options.containers[-1], options.out) == ((64, 340), 100, None)
-    options = parse_arguments(["bench", "containers", "--containers", "100,10,10", "--bytes", "340"])
-    assert (options.what, options.containers, options.bytes) == ("containers", (10, 100), (340,))
+    options = parse_arguments(["bench", "rates", "containers", "--containers", "100,10,10", "--bytes", "340"])
+    assert (options.what, options.containers, options.bytes) == (["rates", "containers"], (10, 100), (340,))
 
 
 @pytest.mark.parametrize(
