@@ -186,8 +186,9 @@ async def serve() -> None:
                     raise LocalProtocolError("the node has not been opened")
             except NetservError as error:
                 answer = orders.Refused(reason=str(error))
-            sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-            sys.stdout.buffer.flush()
+            with suppress(BrokenPipeError):  # the command has gone, and so has its end of the input
+                sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+                sys.stdout.buffer.flush()
         nursery.cancel_scope.cancel()
 
 
@@ -206,7 +207,6 @@ def _verified(data: bytes, key: SigningKey) -> Mapping[str, bytes]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with suppress(BrokenPipeError):
-        trio.run(serve)
+    trio.run(serve)
     # Without waiting for the thread that still reads.
     os._exit(0)

@@ -92,11 +92,11 @@ class Helper:
     async def aclose(self) -> None:
         """Have it end and clean up."""
         with trio.CancelScope(shield=True):
+            # First: one that has seen its input end cleans up already, and would be ended by a signal then.
+            self._process.send_signal(signal.SIGTERM)
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
                     await stream.aclose()
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
             with trio.move_on_after(END_S):
                 await self._process.wait()
             self._process.kill()  # does nothing to one that has ended

@@ -158,7 +158,7 @@ def attach_classifier(program: int, interface: int) -> int:
         SystemRefusedError: the kernel (before 6.6) cannot.
     """
     attributes = struct.pack("=IIII", program, interface, _INGRESS_ATTACH, 0)
-    return _call(_LINK_CREATE, attributes, "a program of BPF is not attached")
+    return _call(_LINK_CREATE, attributes, "a program of BPF is not attached where packets come in (Linux 6.6)")
 
 
 def run_live(program: int, frame: bytes, times: int) -> None:
