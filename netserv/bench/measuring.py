@@ -104,7 +104,7 @@ class Machine:
         )
         before = await node.treated() if node is not None else 0
         broker_s, containers_s, softirqs_s = self._used(node)
-        said = await self.scene(configuration, node).ends.ask(order, orders.Generated)
+        said = await self.scene(configuration, node).ends.ask(order, orders.Generated, order.seconds)
         broker, containers, softirqs_after = self._used(node)
         treated = said.came
         if node is not None and configuration.answers:
@@ -184,7 +184,7 @@ async def delays(built: Machine, settings: Settings, progress: Progress) -> list
                 progress(f"round {number}: delay, {size} bytes, {_place(node)}{configuration.name}")
                 order = orders.Time(seconds=settings.seconds, bytes=size, notify=_notifies(configuration))
                 async with _installed(configuration, node):
-                    said = await built.scene(configuration, node).ends.ask(order, orders.Timed)
+                    said = await built.scene(configuration, node).ends.ask(order, orders.Timed, order.seconds)
                 if not said.delays_us:
                     raise SystemRefusedError(f"{configuration.name}: no packet came through")
                 median = statistics.median(said.delays_us)
@@ -245,7 +245,7 @@ async def crowds(built: Machine, settings: Settings, progress: Progress) -> list
 async def _warm(node: NodeThere, size: int, containers: int) -> None:
     order = orders.Generate(seconds=WARM_S, bytes=size, notify=True, flows=containers, window=CROWD_WINDOWS[0])
     for _ in range(WARM_TRIES):
-        await node.scene.ends.ask(order, orders.Generated)
+        await node.scene.ends.ask(order, orders.Generated, order.seconds)
         if await node.treated() >= WARM_PACKETS * containers:
             return
 

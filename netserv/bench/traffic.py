@@ -116,41 +116,56 @@ def generator(interface: int, sent: bytes, counters: int, flows: int = 1) -> byt
     code.move(R3, R8)
     code.operate("+=", R3, len(sent))
     code.jump(">", R3, R2, "drop")
-    code.move(R7, 1)
-    code.add_atomically(R6, SENT, R7)
-    _write(code, sent)
-    if flows > 1:
-        code.call(_RANDOM)
-        code.operate("=", R0, R0, narrow=True)
-        code.operate("*=", R0, flows)
-        code.operate(">>=", R0, 32)
-        code.operate("*=", R0, _NEXT_FLOW)
-        code.operate("+=", R0, int.from_bytes(sent[_PORTS_AT : _PORTS_AT + 4], "little"), narrow=True)
-        code.store(W, R8, _PORTS_AT, R0)
-    for at in places(sent):
-        code.call(_RANDOM)
-        code.operate("&=", R0, 0x0F0F0F0F)
-        code.operate("+=", R0, 0x61616161)
-        code.store(W, R8, at, R0)
+    _count(code, SENT)
+    _write(code, sent, flows)
     code.move(R1, interface)
     code.move(R2, 0)
     code.call(_REDIRECT)
     code.exit()
     code.label("withhold")
-    code.move(R7, 1)
-    code.add_atomically(R6, WITHHELD, R7)
+    _count(code, WITHHELD)
     code.label("drop")
     code.move(R0, 1)
     code.exit()
     return code.assemble()
 
 
-def _write(code: Assembler, sent: bytes) -> None:
+def _count(code: Assembler, at: int) -> None:
+    """One more in the table, which is at R6."""
+    code.move(R7, 1)
+    code.add_atomically(R6, at, R7)
+
+
+def _write(code: Assembler, sent: bytes, flows: int) -> None:
+    """All of the frame, which is at R8."""
     whole = len(sent) & ~3
     for at in range(0, whole, 4):
         code.store(W, R8, at, int.from_bytes(sent[at : at + 4], "little"))
     for at in range(whole, len(sent)):
         code.store(B, R8, at, sent[at])
+    if flows > 1:
+        _draw_flow(code, sent, flows)
+    for at in places(sent):
+        _draw_letters(code, at)
+
+
+def _draw_flow(code: Assembler, sent: bytes, flows: int) -> None:
+    """The ports of any of the flows; the frame is at R8."""
+    code.call(_RANDOM)
+    code.operate("=", R0, R0, narrow=True)
+    code.operate("*=", R0, flows)
+    code.operate(">>=", R0, 32)
+    code.operate("*=", R0, _NEXT_FLOW)
+    code.operate("+=", R0, int.from_bytes(sent[_PORTS_AT : _PORTS_AT + 4], "little"), narrow=True)
+    code.store(W, R8, _PORTS_AT, R0)
+
+
+def _draw_letters(code: Assembler, at: int) -> None:
+    """Four of `a` to `p`."""
+    code.call(_RANDOM)
+    code.operate("&=", R0, 0x0F0F0F0F)
+    code.operate("+=", R0, 0x61616161)
+    code.store(W, R8, at, R0)
 
 
 def counter(counters: int) -> bytes:
@@ -159,8 +174,7 @@ def counter(counters: int) -> bytes:
     code.load(W, R2, R1, _ETHERTYPE_AT)
     code.jump("!=", R2, _IPV4, "other")
     code.load_map_value(R6, counters, 0)
-    code.move(R7, 1)
-    code.add_atomically(R6, CAME, R7)
+    _count(code, CAME)
     code.move(R0, _SHOT)
     code.exit()
     code.label("other")
