@@ -105,16 +105,17 @@ def crowds(rows: Sequence[Crowd]) -> Any:
         ]
         rate.errorbar(at, [row.ratio for row, _, _ in mine], yerr=spread, color=colour, marker="o", label=plane)
         memory.plot(at, [row.mb_mean for row, _, _ in mine], color=colour, marker="o", label=plane)
-    rate.set_xscale("log")
-    rate.set_yscale("log")
     keep_alive = BY_NAME["KeepAlive"]
     thesis = keep_alive.kpps[340] / BASE.kpps[340]
     rate.axhline(thesis, color=plotting.GREY, linestyle="--", label="thesis, one container")
     memory.axhline(THESIS_MB, color=plotting.GREY, linestyle="--", label="thesis")
-    memory.set_xscale("log")
-    memory.set_yscale("log")
     memory.set_ylabel("MB of each container (PSS)")
+    counts = sorted({row.containers for row in rows})
     for plot in (rate, memory):
+        plot.set_xscale("log")
+        plot.set_yscale("log")
+        plot.set_xticks(counts, list(map(str, counts)))
+        plot.minorticks_off()
         plot.legend()
     return drawing
 
