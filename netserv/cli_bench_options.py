@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from netserv.bench.configurations import SIZES
+
 KINDS: Final = ("rates", "delay", "containers")
 EXAMPLES: Final = """\
 examples:
@@ -23,7 +25,7 @@ ROUNDS_MAX: Final = 1_000
 SECONDS_MAX: Final = 600.0
 CONTAINERS_MAX: Final = 200
 "A hundred of the thesis, and as many again; they take 1 GB."
-_BYTES: Final = {"64": 64, "340": 340}
+_BYTES: Final = {str(each): each for each in SIZES}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--rounds", type=_whole(ROUNDS_MAX), default=5, metavar="N", help="of all configurations in turns (5)")
     add("--seconds", type=_seconds, default=1.0, metavar="S", help="of traffic for each number (1)")
-    add("--bytes", type=_sizes, default=(64, 340), metavar="LIST", help="of IP packets: 64, 340 or both (64,340)")
+    add("--bytes", type=_sizes, default=SIZES, metavar="LIST", help="of IP packets: 64, 340 or both (64,340)")
     add(
         "--containers",
         type=_counts,
