@@ -10,7 +10,7 @@ from netserv.bench.configurations import SIZES
 KINDS: Final = ("rates", "delay", "containers")
 EXAMPLES: Final = """\
 examples:
-  sudo netserv bench                                   all, in some ten minutes
+  sudo netserv bench                                   all, in five to ten minutes
   sudo netserv bench rates --plane both --out results  figure 6.7: CSV, and figures where matplotlib is installed
   sudo netserv bench rates delay --rounds 3            figure 6.8 needs both
   sudo netserv bench containers --containers 1,10,100

@@ -109,7 +109,7 @@ class Machine:
         treated = said.came
         if node is not None and configuration.answers:
             treated = min(said.came, await node.treated() - before)
-        if not treated:
+        if treated <= 0:
             raise SystemRefusedError(f"{configuration.name}: no packet came through")
         sender_s = said.used_s + softirqs_after - softirqs_s
         used = (sender_s, broker - broker_s, containers - containers_s)

@@ -12,7 +12,11 @@ import pytest
 
 from netserv.bench.configurations import CONFIGURATIONS, PLANES
 
-pytestmark = [pytest.mark.lab, pytest.mark.heavy]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.heavy,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can put up the walls of a container"),
+]
 PATIENCE_S = 30.0
 
 
