@@ -13,7 +13,7 @@ help:
 	@echo "make demo-netserv  NetServ nodes answer a SIP server's keep-alives; until the module is removed"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy --strict, import-linter"
-	@echo "make bench   the simulator, the DHT beside the kademlia package, and signalling, in one run each"
+	@echo "make bench   the simulator, the DHT beside the kademlia package, signalling, and as root the packet path"
 	@echo "make figures every figure of thesis chapter 2 from fresh runs, into ./figures (an hour on two cores)"
 	@echo "make compiled  the simulator's code compiled with mypyc into .venv-compiled, for the longest runs"
 	@echo "make man     the manual pages in man/, from the help of the commands"
@@ -51,6 +51,8 @@ bench: $(STAMP)
 	@$(PY) -m tools.bench_sim
 	@$(PY) -m tools.bench_dht
 	@$(PY) -m tools.bench_signalling
+	@if [ "$$(id -u)" = 0 ]; then $(PY) -m netserv bench --plane both --out figures; else \
+		echo "netserv bench needs root: sudo $(PY) -m netserv bench --plane both --out figures"; fi
 
 figures: $(STAMP)
 	@$(PY) -m dhtboot figure all --seeds 1-5 --out figures

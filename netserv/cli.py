@@ -55,6 +55,10 @@ async def _command(options: argparse.Namespace) -> int:
             from netserv import cli_app  # noqa: PLC0415 - what only applications need takes a tenth of a second
 
             return await cli_app.run(options)
+        case "bench":
+            from netserv import cli_bench  # noqa: PLC0415 - all of a node, and the figures
+
+            return await cli_bench.run(options)
         case "probe" | "send":
             return await cli_ask.run(options)
         case _ if options.action == "daemon":

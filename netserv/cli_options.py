@@ -12,7 +12,7 @@ from dhtboot.ids import Address
 from dhtboot.one_line_parser import OneLineParser
 from mdht import http_io, metrics_http
 from mdht.errors import LocalProtocolError as MetricsError
-from netserv import cli_app_options, cli_deploy_options, cli_dump_options, cli_module_options
+from netserv import cli_app_options, cli_bench_options, cli_deploy_options, cli_dump_options, cli_module_options
 from netserv.signaling.control import DEFAULT_NAME
 from netserv.signaling.control_messages import TIMEOUT_MAX_S
 from netserv.signaling.gist.addresses import GIST_PORT, PackedAddress, packed
@@ -162,6 +162,9 @@ def whole_parser() -> OneLineParser:
     cli_module_options.add_actions(partial(_command, actions))
     config = _command(commands, "config", "settings of a node, before it reads them")
     _config(config.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    cli_bench_options.add_arguments(
+        _command(commands, "bench", "measure how fast this machine is as a node (as root)", cli_bench_options.EXAMPLES)
+    )
     dump = _command(commands, "gist-dump", "print captured signalling in words", cli_dump_options.EXAMPLES)
     cli_dump_options.add_arguments(dump)
     cli_completion.add_command(commands.add_parser, "netserv")

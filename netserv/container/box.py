@@ -5,6 +5,7 @@ is asked from outside: one that stays silent is killed.
 """
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -72,6 +73,8 @@ class Box:
                 nursery.cancel_scope.cancel()
         finally:
             self.end("the node stops")
+            if not self.ended.is_set():
+                self.gone(-signal.SIGKILL)  # nobody is left who would be told
             self._closed = True
             self._control.close()
             os.close(self._output)

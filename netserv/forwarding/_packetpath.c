@@ -954,7 +954,7 @@ static void remember_flow(Engine *self, struct packet *packet) {
     attributes.map_fd = (uint32_t)self->flow_map;
     attributes.key = (uint64_t)(uintptr_t)&flow;
     attributes.value = (uint64_t)(uintptr_t)&value;
-    attributes.flags = BPF_NOEXIST;
+    attributes.flags = BPF_ANY; /* it may be there of a filter that is gone */
     bpf(BPF_MAP_UPDATE_ELEM, &attributes);
 }
 

@@ -15,6 +15,8 @@ DEVMAP_HASH: Final = 25
 NO_PREALLOCATION: Final = 1
 _XDP: Final = 6
 _XDP_ATTACH: Final = 37
+_CLASSIFIER: Final = 3
+_INGRESS_ATTACH: Final = 46
 _MAP_CREATE: Final = 0
 _MAP_LOOKUP: Final = 1
 _MAP_UPDATE: Final = 2
@@ -106,14 +108,27 @@ def load_xdp(code: bytes) -> int:
     Raises:
         SystemRefusedError: this process may not, or the kernel refuses the program, whose reasons are in the text.
     """
+    return _load(code, _XDP, _XDP_ATTACH)
+
+
+def load_classifier(code: bytes) -> int:
+    """Load a program that sees packets which have come in, as the kernel keeps them.
+
+    Raises:
+        SystemRefusedError: this process may not, or the kernel refuses the program.
+    """
+    return _load(code, _CLASSIFIER, _INGRESS_ATTACH)
+
+
+def _load(code: bytes, kind: int, attach: int) -> int:
     program, licence = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"Dual MIT/GPL")
 
     def attributes(log: ctypes.Array[ctypes.c_char] | None) -> bytes:
         level, size, at = (1, _LOG_BYTES, _address(log)) if log is not None else (0, 0, 0)
         head = struct.pack(
-            "=IIQQIIQII16s", _XDP, len(code) // 8, _address(program), _address(licence), level, size, at, 0, 0, _NAME
+            "=IIQQIIQII16s", kind, len(code) // 8, _address(program), _address(licence), level, size, at, 0, 0, _NAME
         )
-        return head + struct.pack("=II", 0, _XDP_ATTACH)
+        return head + struct.pack("=II", 0, attach)
 
     try:
         return _call(_PROGRAM_LOAD, attributes(None), "a program of BPF is not given")
@@ -134,6 +149,16 @@ def attach_xdp(program: int, interface: int, mode: int) -> int:
     """
     attributes = struct.pack("=IIII", program, interface, _XDP_ATTACH, mode)
     return _call(_LINK_CREATE, attributes, "a program of BPF is not attached")
+
+
+def attach_classifier(program: int, interface: int) -> int:
+    """Have a program see what comes in by an interface, until the returned link is closed.
+
+    Raises:
+        SystemRefusedError: the kernel (before 6.6) cannot.
+    """
+    attributes = struct.pack("=IIII", program, interface, _INGRESS_ATTACH, 0)
+    return _call(_LINK_CREATE, attributes, "a program of BPF is not attached where packets come in (Linux 6.6)")
 
 
 def run_live(program: int, frame: bytes, times: int) -> None:

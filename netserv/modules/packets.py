@@ -26,8 +26,8 @@ _FRAGMENT: Final = 44
 _PLAIN: Final = 0x45
 "First byte of an IPv4 header without options."
 _DONT_FRAGMENT: Final = 0x4000
-_HEAD4: Final = struct.Struct("!BBHHHBBH4s4s")
-_TAIL: Final = struct.Struct("!HH")
+_REPLY4: Final = struct.Struct("!HHHHBBH8s4sHH")
+"Headers of IPv4 and UDP."
 
 
 class Packet:
@@ -208,20 +208,20 @@ def _plain_reply(raw: memoryview, payload: Buffer) -> bytearray:
     length = 8 + len(payload)
     if length > PACKET_MAX - 20:
         raise ValueError(f"a packet of {20 + length} bytes; {PACKET_MAX} are possible")
-    source, destination = raw[12:16].tobytes(), raw[16:20].tobytes()
-    ends = int.from_bytes(destination) + int.from_bytes(source)
-    ports = raw[22:24].tobytes() + raw[20:22].tobytes()
+    head = raw[:24].tobytes()
+    tos, number4, flags = head[1], head[4] << 8 | head[5], head[6] << 8 & _DONT_FRAGMENT
+    first = _PLAIN << 8 | tos
+    ends, ports = int.from_bytes(head[12:20]), int.from_bytes(head[20:24])
+    sum4 = 0xFFFF - (first + 20 + length + number4 + flags + (_REPLY_TTL << 8 | UDP) + ends) % 0xFFFF
     number = int.from_bytes(payload)
     if length & 1:
         number <<= 8
     # The length stands in the header and in the pseudo-header.
-    found = 0xFFFF - (int.from_bytes(ports) + ends + number + 2 * length + UDP) % 0xFFFF
-    number4, flags = raw[4] << 8 | raw[5], raw[6] << 8 & _DONT_FRAGMENT
-    head = _HEAD4.pack(_PLAIN, raw[1], 20 + length, number4, flags, _REPLY_TTL, UDP, 0, destination, source)
-    new = bytearray(head)
-    new[10:12] = (0xFFFF - int.from_bytes(head) % 0xFFFF).to_bytes(2)
-    new += ports
-    new += _TAIL.pack(length, found)
+    found = 0xFFFF - (ports + ends + number + 2 * length + UDP) % 0xFFFF
+    back, ports_back = head[16:20] + head[12:16], head[22:24] + head[20:22]
+    new = bytearray(
+        _REPLY4.pack(first, 20 + length, number4, flags, _REPLY_TTL, UDP, sum4, back, ports_back, length, found)
+    )
     new += payload
     return new
 

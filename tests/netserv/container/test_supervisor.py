@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
 
 from netserv.container.cgroups import PREFIX
 from netserv.container.states import Died, Failed, Loaded, ModuleState, Stopped
@@ -251,6 +252,23 @@ async def test_nothing_outlives_a_node_that_is_killed() -> None:
     assert not any(place.exists() for place in places)
     assert "netserv" not in read("/proc/self/mountinfo")
     assert str(BOXED) not in read("/proc/self/mountinfo")
+
+
+@pytest.mark.parametrize("loading", [False, True])
+async def test_a_node_that_is_stopped_while_a_module_comes_ends_at_once(loading: bool) -> None:
+    process = 0
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery, supervised() as supervisor:
+            nursery.start_soon(supervisor.install, installation("import time; time.sleep(30)" if loading else "pass"))
+
+            def look() -> bool:
+                return any(each.process and bool(each.walls) >= loading for each in supervisor.status())
+
+            await until(look)
+            process = status(supervisor).process
+            nursery.cancel_scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert not runs(process)
 
 
 async def test_more_containers_than_one_may_have_descriptors() -> None:
