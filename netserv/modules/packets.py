@@ -6,7 +6,7 @@ takes one. What a module makes of a packet (`replaced`, `reply`) is new bytes wi
 
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from netserv.checksum import Buffer, internet_checksum, transport_checksum
 
@@ -167,7 +167,7 @@ class Packet:
         raw = self.raw
         at = self._transport_at or self._find_transport()
         if at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28:
-            return _plain_reply(raw, payload)
+            return plain_reply(raw, payload, _REPLY_TTL)
         return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=_REPLY_TTL)
 
     def refresh(self) -> None:
@@ -200,7 +200,7 @@ class Packet:
         return at
 
 
-def _plain_reply(raw: memoryview, payload: Buffer) -> bytearray:
+def python_plain_reply(raw: memoryview, payload: Buffer, ttl: int, /) -> bytearray:
     """`Packet.reply` for UDP in IPv4 without options, which keep-alives are: in a fifth of the time.
 
     Sums of 16-bit words are remainders by 65,535 of the whole number, so that those of the parts add up.
@@ -212,18 +212,25 @@ def _plain_reply(raw: memoryview, payload: Buffer) -> bytearray:
     tos, number4, flags = head[1], head[4] << 8 | head[5], head[6] << 8 & _DONT_FRAGMENT
     first = _PLAIN << 8 | tos
     ends, ports = int.from_bytes(head[12:20]), int.from_bytes(head[20:24])
-    sum4 = 0xFFFF - (first + 20 + length + number4 + flags + (_REPLY_TTL << 8 | UDP) + ends) % 0xFFFF
+    sum4 = -(first + 20 + length + number4 + flags + (ttl << 8 | UDP) + ends) % 0xFFFF
     number = int.from_bytes(payload)
     if length & 1:
         number <<= 8
     # The length stands in the header and in the pseudo-header.
     found = 0xFFFF - (ports + ends + number + 2 * length + UDP) % 0xFFFF
     back, ports_back = head[16:20] + head[12:16], head[22:24] + head[20:22]
-    new = bytearray(
-        _REPLY4.pack(first, 20 + length, number4, flags, _REPLY_TTL, UDP, sum4, back, ports_back, length, found)
-    )
+    new = bytearray(_REPLY4.pack(first, 20 + length, number4, flags, ttl, UDP, sum4, back, ports_back, length, found))
     new += payload
     return new
+
+
+if TYPE_CHECKING:
+    plain_reply = python_plain_reply
+else:
+    try:
+        from netserv.modules._fast import plain_reply  # the same in C
+    except ImportError:
+        plain_reply = python_plain_reply
 
 
 def set_lengths_and_checksums(packet: bytearray | memoryview, transport_at: int, proto: int) -> None:

@@ -1,6 +1,6 @@
 """Responses to plain SIP requests, for each packet: no dialog, no body, no extension that has to be understood.
 
-Of the block `sip`. What user agents send again and again to keep a way open is such a request. Whatever is more than
+What user agents send again and again to keep a way open is such a request. Whatever is more than
 that is for the server itself: a body, a dialog, an extension, a line that is folded, a header that comes twice.
 """
 

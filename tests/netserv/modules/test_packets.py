@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserv.modules.packets import PACKET_MAX, TCP, UDP, Packet
+from netserv.modules.packets import PACKET_MAX, TCP, UDP, Packet, plain_reply, python_plain_reply
 
 FOUR = ("10.1.0.1", "10.9.0.2")
 SIX = ("2001:db8::1", "2001:db8::2")
@@ -59,6 +59,17 @@ def test_a_reply_goes_back_where_the_packet_is_from(ends: tuple[str, str], proto
     assert reply[8 if reply[0] < 0x60 else 7] == 64
     expected = view(packet_bytes((ends[1], ends[0]), proto, payload, (6000, 5060))).replaced(ttl=64)
     assert reply == expected
+
+
+@given(st.binary(min_size=12, max_size=12), st.binary(max_size=90), st.integers(0, 255), st.integers(0, 255))
+def test_both_forms_of_a_plain_reply_are_right(ends: bytes, payload: bytes, tos: int, ttl: int) -> None:
+    packet = view(packet_bytes(FOUR, UDP, b"?"))
+    packet.raw[1], packet.raw[12:24] = tos, ends
+    expected = packet.replaced(payload, src=ends[4:8], dst=ends[:4], sport=packet.dport, dport=packet.sport, ttl=ttl)
+    for form in (python_plain_reply, plain_reply):
+        assert form(packet.raw, payload, ttl) == expected
+    with pytest.raises(ValueError, match="65535 are possible"):
+        plain_reply(packet.raw, bytes(PACKET_MAX - 27), ttl)
 
 
 def test_what_is_changed_in_place_is_made_right() -> None:
