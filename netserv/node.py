@@ -106,7 +106,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         topology = opened.enter_context(KernelTopology())
         journal = opened.enter_context(Journal.open(state.directory / "journal.sqlite", Clock.read()))
         http = HttpProcesses(config.http, lambda: map(address_text, topology.own_addresses))
-        plane = await choose_plane(config.plane, PlaneConfig())
+        plane = await choose_plane(config.plane, PlaneConfig(deadline_s=config.packet_deadline_s))
         await opened.enter_async_context(plane)
         for warning in plane.warnings:
             log.warning("%s", warning)

@@ -7,12 +7,20 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from netserv.container.installation import Account, Limits
-from netserv.controller.config_values import LIST_MAX, read_address, read_key, read_path, read_port, read_prefixes
+from netserv.controller.config_values import (
+    LIST_MAX,
+    read_address,
+    read_key,
+    read_path,
+    read_port,
+    read_prefixes,
+    read_table,
+)
 from netserv.controller.http_process import UID, HttpRules
 from netserv.controller.policy import (
     ALL_FAILURES,
@@ -25,6 +33,7 @@ from netserv.controller.policy import (
     Way,
 )
 from netserv.errors import LocalProtocolError
+from netserv.forwarding.base import DEADLINE_S
 from netserv.modules.blocks import BLOCKS
 from netserv.modules.manifest import FailurePolicy
 from netserv.signaling.control import DEFAULT_NAME
@@ -39,7 +48,6 @@ Plane: TypeAlias = Literal["auto", "xdp", "netfilter"]
 PortNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0.0, le=3_600.0)]
-T = TypeVar("T")
 
 FILE_MAX: Final = 16 << 20
 "Bytes: as many publishers as a node may know, with 250 bytes each."
@@ -67,6 +75,7 @@ class _Node(_Table, frozen=True):
     control: str = DEFAULT_NAME
     metrics: str | None = None
     plane: Plane = "auto"
+    packet_deadline_ms: Annotated[float, msgspec.Meta(ge=0.5, le=1_000.0)] = DEADLINE_S * 1_000.0
     failure: FailurePolicy = "open"
     failures_allowed: tuple[FailurePolicy, ...] = ALL_FAILURES
 
@@ -185,6 +194,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpRules
     discovery: DiscoveryConfig
     plane: Plane
+    packet_deadline_s: float
     metrics: str | None
     "`[ADDRESS:]PORT` for Prometheus."
 
@@ -223,13 +233,13 @@ def read_config(text: str) -> NodeConfig:
     strange = [name for name in tables if name not in _SECTIONS]
     if strange:
         raise LocalProtocolError(f"{strange[0]}: no such table; there are {', '.join(_SECTIONS)}")
-    node = _converted("node", tables.get("node", {}), _Node)
-    signaling = _converted("signaling", tables.get("signaling", {}), _Signaling)
-    discovery = _converted("discovery", tables.get("discovery", {}), _Discovery)
+    node = read_table("node", tables.get("node", {}), _Node)
+    signaling = read_table("signaling", tables.get("signaling", {}), _Signaling)
+    discovery = read_table("discovery", tables.get("discovery", {}), _Discovery)
     return NodeConfig(
         daemon=_daemon(node, signaling),
         policy=_policy(node, discovery, tables),
-        http=_http(_converted("download", tables.get("download", {}), _Download)),
+        http=_http(read_table("download", tables.get("download", {}), _Download)),
         discovery=DiscoveryConfig(
             advertise=discovery.advertise,
             policy=read_path(discovery.policy),
@@ -240,25 +250,9 @@ def read_config(text: str) -> NodeConfig:
             secret_file=read_path(discovery.secret_file),
         ),
         plane=node.plane,
+        packet_deadline_s=node.packet_deadline_ms / 1_000.0,
         metrics=node.metrics,
     )
-
-
-def _converted(where: str, table: Any, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        raise LocalProtocolError(_in_words(where, str(error), kind)) from None
-
-
-def _in_words(where: str, text: str, kind: type[Any]) -> str:
-    """What msgspec says, with the path as the file has it."""
-    reason, _, path = text.partition(" - at `$")
-    key = where + path.rstrip("`")
-    if "unknown field" in reason and not path:
-        names = ", ".join(field.name for field in msgspec.structs.fields(kind))
-        return f"{where}: {reason[0].lower()}{reason[1:]}; there are {names}"
-    return f"{key}: {reason[0].lower()}{reason[1:]}"
 
 
 def _daemon(node: _Node, signaling: _Signaling) -> DaemonConfig:
@@ -283,8 +277,8 @@ def _daemon(node: _Node, signaling: _Signaling) -> DaemonConfig:
 
 
 def _policy(node: _Node, discovery: _Discovery, tables: Mapping[str, Any]) -> Policy:
-    caps = _converted("caps", tables.get("caps", {}), _Caps)
-    rules = _converted("authorization", tables.get("authorization", {}), _Authorization)
+    caps = read_table("caps", tables.get("caps", {}), _Caps)
+    rules = read_table("authorization", tables.get("authorization", {}), _Authorization)
     if len(set(rules.ways)) < len(rules.ways):
         raise LocalProtocolError("authorization.ways: names one way twice")
     return Policy(
@@ -295,14 +289,14 @@ def _policy(node: _Node, discovery: _Discovery, tables: Mapping[str, Any]) -> Po
             containers_max=caps.containers,
             bundle_bytes_max=caps.bundle_bytes,
         ),
-        blocks=_blocks(_converted("blocks", tables.get("blocks", {}), _Blocks)),
+        blocks=_blocks(read_table("blocks", tables.get("blocks", {}), _Blocks)),
         failure=node.failure,
         failures_allowed=node.failures_allowed,
         ways=rules.ways,
         routability_port=rules.routability_port,
         ports_never=frozenset((GIST_PORT, *rules.ports_never)),
         dependencies=_dependencies(
-            _converted("dependencies", tables.get("dependencies", {}), _Dependencies), discovery
+            read_table("dependencies", tables.get("dependencies", {}), _Dependencies), discovery
         ),
     )
 
@@ -359,7 +353,7 @@ def _publisher(name: str, value: Any) -> PublisherRules:
         read_word(name)
     except NslpError as error:
         raise LocalProtocolError(f"{where}: {error}") from None
-    table = _converted(where, value, _Publisher)
+    table = read_table(where, value, _Publisher)
     account = Account(
         name=name,
         limits=Limits(**msgspec.structs.asdict(table.limits)),

@@ -1,8 +1,8 @@
-"""What stands in `netserv.toml` as text: keys, ports, prefixes. Each mistake is told with its key in the file."""
+"""What stands in `netserv.toml`: tables, and texts in them. Each mistake is told with its key in the file."""
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from netserv.forwarding.filters import Prefix
 from netserv.modules.errors import BundleError
 from netserv.modules.manifest import PortWish
 from netserv.signaling.gist.addresses import GIST_PORT
+
+T = TypeVar("T")
 
 LIST_MAX: Final = 1_024
 "Prefixes of one publisher, or of whom modules are fetched: a packet, or a record, is looked up among them."
@@ -67,3 +69,21 @@ def read_address(where: str, text: str) -> str:
 def read_path(text: str | None) -> Path | None:
     """A path."""
     return None if text is None else Path(text)
+
+
+def read_table(where: str, table: Any, kind: type[T]) -> T:
+    """A table of the file."""
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise LocalProtocolError(_in_words(where, str(error), kind)) from None
+
+
+def _in_words(where: str, text: str, kind: type[Any]) -> str:
+    """What msgspec says, with the path as the file has it."""
+    reason, _, path = text.partition(" - at `$")
+    key = where + path.rstrip("`")
+    if "unknown field" in reason and not path:
+        names = ", ".join(field.name for field in msgspec.structs.fields(kind))
+        return f"{where}: {reason[0].lower()}{reason[1:]}; there are {names}"
+    return f"{key}: {reason[0].lower()}{reason[1:]}"

@@ -17,7 +17,7 @@ def test_the_example_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[s
     file.write_text(capsys.readouterr().out)
     assert main(["config", "check", str(file)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{file} is in order: 1 publishers, 8 blocks\n")
+    assert said.startswith(f"{file} is in order: 1 publishers, 9 blocks\n")
     assert "  alice: prefixes 10.1.0.0/16; ports tcp/8080, udp/5060\n" in said
     assert "warning" not in said
 

@@ -31,6 +31,7 @@ def test_the_example_is_read_with_all_that_it_names() -> None:
     assert config.policy.ways == (Way.PREFIX, Way.ROUTABILITY)
     assert config.http.allow == (ip_network("10.0.0.0/8"),)
     assert config.plane == "auto"
+    assert config.packet_deadline_s == 0.005
 
 
 def test_what_the_example_comments_out_is_what_holds_otherwise() -> None:
@@ -107,6 +108,7 @@ searches = 2
         ("[nodes]", "nodes: no such table; there are node, signaling, caps"),
         ("[node]\nplain = 1", "node: object contains unknown field `plain`; there are id, state_dir"),
         ('[node]\nplane = "fast"', "node.plane: invalid enum value 'fast'"),
+        ('[node]\npacket_deadline_ms = 0.1', "node.packet_deadline_ms: expected `float` >= 0.5"),
         ("[node]\nstate_dir = 1", "node.state_dir: expected `str`, got `int`"),
         ("node = 1", "node: expected `object`, got `int`"),
         ('[signaling]\nneighbours = ["x"]', "signaling.neighbours[0]: 'x' is no IP address"),
