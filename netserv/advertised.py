@@ -19,7 +19,7 @@ from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import DiscoveryError
 from netserv_discovery.location import Location, parse_location
 from netserv_discovery.own_key import Identity
-from netserv_discovery.policy import DEFAULT, parse_policy, with_sites
+from netserv_discovery.policy import DEFAULT, parse_policy, with_private, with_sites
 from netserv_discovery.record import Limits
 from netserv_discovery.versions import Offer
 
@@ -79,9 +79,10 @@ def _settings(config: DiscoveryConfig, rules: Rules) -> tuple[AdvertiserSettings
     try:
         policy = DEFAULT if config.policy is None else parse_policy(read_text(config.policy, "policy"))
         policy = with_sites(policy, config.sites) if config.sites else policy
+        policy = with_private(policy) if config.allow_private else policy
         cover = read_covers((), config.secret_file)[0]
         location = parse_location(config.location) if config.location else None
     except DiscoveryError as error:
         raise LocalProtocolError(f"discovery: {error}") from error
-    dht = DhtSettings(bootstrap=config.bootstrap)
+    dht = DhtSettings(bootstrap=config.bootstrap, allow_private=config.allow_private)
     return AdvertiserSettings(policy=policy, cover=cover, dht=dht, joins=rules.dependencies.fetch), location

@@ -6,7 +6,6 @@ import os
 from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from mdht.cli_running import reread_on_hangup
@@ -25,7 +24,7 @@ from netserv_discovery.covers import read_covers
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.facts_file import FactsFile, offers, parse_facts
 from netserv_discovery.own_key import Identity, own_identity
-from netserv_discovery.policy import DEFAULT, Policy, Reach, View, Where, parse_policy, with_sites
+from netserv_discovery.policy import DEFAULT, Policy, View, Where, parse_policy, with_private, with_sites
 from netserv_discovery.record import Limits
 from netserv_discovery.versions import Offer, folded
 
@@ -85,11 +84,9 @@ def policy_of(options: argparse.Namespace) -> Policy:
             raise LocalProtocolError(f"policy {options.policy}: {error}") from error
     if options.sites:
         policy = with_sites(policy, options.sites)
-    views = dict(policy.views) | dict.fromkeys(_switched_off(options), _OFF)
     if options.allow_private:
-        for where in (Where.DHT, Where.SITES):
-            views[where] = msgspec.structs.replace(views[where], addresses=Reach.ALL)
-    return Policy(MappingProxyType(views))
+        policy = with_private(policy)
+    return Policy(MappingProxyType(dict(policy.views) | dict.fromkeys(_switched_off(options), _OFF)))
 
 
 def _switched_off(options: argparse.Namespace) -> tuple[Where, ...]:

@@ -145,6 +145,14 @@ def with_sites(policy: Policy, keys: Iterable[str]) -> Policy:
     return Policy(MappingProxyType(dict(policy.views) | {Where.SITES: view}))
 
 
+def with_private(policy: Policy) -> Policy:
+    """The same, with private addresses told in the DHT and to sites."""
+    views = dict(policy.views)
+    for where in (Where.DHT, Where.SITES):
+        views[where] = msgspec.structs.replace(policy.view(where), addresses=Reach.ALL)
+    return Policy(MappingProxyType(views))
+
+
 def shown(record: NodeRecord, where: Where, policy: Policy = DEFAULT) -> NodeRecord | None:
     """The record as it is shown in a place; None if it is not (`hidden_because` says why).
 

@@ -131,6 +131,7 @@ class _Discovery(_Table, frozen=True):
     operator: str = ""
     location: str = ""
     bootstrap: tuple[str, ...] = ()
+    allow_private: bool = False
     sites: tuple[str, ...] = ()
     secret_file: str | None = None
 
@@ -179,6 +180,8 @@ class DiscoveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     "Latitude and longitude, `40.7,-74.0`; empty: nobody is told."
     bootstrap: tuple[str, ...] = ()
     "Entry points of the DHT, where no node of it runs on this machine."
+    allow_private: bool = False
+    "Private addresses are told there as well: networks that have them are routed among each other."
     sites: tuple[str, ...] = ()
     "Keys of z2z, beside those of the policy, under which the node is shown to sites."
     secret_file: Path | None = None
@@ -246,6 +249,7 @@ def read_config(text: str) -> NodeConfig:
             operator=discovery.operator,
             location=discovery.location,
             bootstrap=discovery.bootstrap,
+            allow_private=discovery.allow_private,
             sites=discovery.sites,
             secret_file=read_path(discovery.secret_file),
         ),

@@ -9,7 +9,7 @@ from netserv.controller.config import DiscoveryConfig
 from netserv.controller.policy import DependencyRules, Policy
 from netserv.errors import LocalProtocolError
 from netserv_discovery.location import Location
-from netserv_discovery.policy import DEFAULT, Where
+from netserv_discovery.policy import DEFAULT, Reach, Where
 from z2z.cover import PLAIN
 
 RULES = Policy()
@@ -34,6 +34,13 @@ def test_sites_and_their_secret_are_those_of_z2z(tmp_path: Path) -> None:
     assert (view.keys, view.show) == (("lab", "office"), {"blocks"})
     assert settings.cover.fingerprint
     assert settings.cover.key("office") != PLAIN.key("office")
+
+
+def test_private_addresses_are_told_outside_of_the_link_where_the_operator_says_so() -> None:
+    for allowed in (False, True):
+        settings, _ = _settings(DiscoveryConfig(allow_private=allowed), RULES)
+        assert settings.dht.allow_private == allowed
+        assert (settings.policy.view(Where.DHT).addresses is Reach.ALL) == allowed
 
 
 @pytest.mark.parametrize(

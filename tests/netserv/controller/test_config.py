@@ -108,7 +108,7 @@ searches = 2
         ("[nodes]", "nodes: no such table; there are node, signaling, caps"),
         ("[node]\nplain = 1", "node: object contains unknown field `plain`; there are id, state_dir"),
         ('[node]\nplane = "fast"', "node.plane: invalid enum value 'fast'"),
-        ('[node]\npacket_deadline_ms = 0.1', "node.packet_deadline_ms: expected `float` >= 0.5"),
+        ("[node]\npacket_deadline_ms = 0.1", "node.packet_deadline_ms: expected `float` >= 0.5"),
         ("[node]\nstate_dir = 1", "node.state_dir: expected `str`, got `int`"),
         ("node = 1", "node: expected `object`, got `int`"),
         ('[signaling]\nneighbours = ["x"]', "signaling.neighbours[0]: 'x' is no IP address"),
