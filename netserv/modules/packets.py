@@ -16,7 +16,7 @@ PACKET_MAX: Final = 65_535
 "Bytes: what a length field of 16 bits can say."
 EXTENSIONS_MAX: Final = 8
 "Extension headers of IPv6 that are stepped over; RFC 8200 section 4.1 knows fewer, each at most once or twice."
-_REPLY_TTL: Final = 64
+REPLY_TTL: Final = 64
 "Of packets that begin here (IANA's recommended default)."
 _NOWHERE: Final = -1
 "There is no transport header: a later fragment, or an extension header that is not stepped over."
@@ -162,13 +162,13 @@ class Packet:
         set_lengths_and_checksums(new, at, self.proto)
         return new
 
-    def reply(self, payload: Buffer) -> bytearray:
+    def reply(self, payload: Buffer, *, ttl: int = REPLY_TTL) -> bytearray:
         """A packet back to where this one is from, as if its receiver had answered."""
         raw = self.raw
         at = self._transport_at or self._find_transport()
         if at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28:
-            return plain_reply(raw, payload, _REPLY_TTL)
-        return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=_REPLY_TTL)
+            return plain_reply(raw, payload, ttl)
+        return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=ttl)
 
     def refresh(self) -> None:
         """Make lengths and checksums right after `raw` was changed in place."""

@@ -26,6 +26,7 @@ from . import stun
 
 ZEROS = bytes(4)
 PING, PONG = b"\r\n\r\n", b"\r\n"
+_CRLFS = frozenset({PING, PONG})
 UDP = 17
 ADDRESSES_MAX = 4_096
 "User agents whose address is kept as a text, which takes longer to make than the rest of an answer."
@@ -51,7 +52,7 @@ class KeepAlive(Activator):
         data = packet.payload.tobytes()
         if data[:1] == b"N":
             answer = self._to_notify(packet, data)
-        elif data in {PING, PONG}:
+        elif data in _CRLFS:
             self._crlf.add()
             answer = _echo(packet, PONG)
         elif data == ZEROS:
@@ -91,14 +92,7 @@ class KeepAlive(Activator):
 
 
 def _echo(packet: Packet, data: bytes) -> bytearray:
-    return packet.replaced(
-        data,
-        src=packet.dst,
-        dst=packet.src,
-        sport=packet.dport,
-        dport=packet.sport,
-        ttl=max(1, packet.ttl - 1),
-    )
+    return packet.reply(data, ttl=max(1, packet.ttl - 1))
 
 
 def answer_to_notify(data: bytes, address: str, port: int, salt: bytes) -> tuple[bytes, int] | None:
@@ -113,7 +107,7 @@ def is_keep_alive(data: bytes, source: tuple[str, int]) -> bool:
         data: its payload.
         source: where it came from.
     """
-    if data in {PING, PONG, ZEROS}:
+    if data in _CRLFS or data == ZEROS:
         return True
     if data[:1] == b"N":
         return answer_to_notify(data, *source, b"") is not None
