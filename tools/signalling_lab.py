@@ -28,7 +28,8 @@ WARM_UP_MAX: Final = 500
 "Sessions before it is measured, at most a tenth: what is loaded and allocated once is there then."
 
 LOST_MAX: Final = 0.01
-"Of the rows, on a machine so busy that packets get lost: then a session is opened again with its next refresh."
+"""Of sessions, on a machine so busy that packets get lost, or so fast that the limits against floods are reached; one
+that lives is opened again with its next refresh."""
 
 Figures = dict[str, float]
 
@@ -174,5 +175,6 @@ def resident_bytes(pid: int) -> int:
 
 
 def _check(found: int, wanted: int) -> None:
-    if found != wanted:
+    # At full speed the limits against floods, in the kernel, drop one message or the other.
+    if not wanted * (1.0 - LOST_MAX) <= found <= wanted:
         raise LabError(f"{found} of {wanted} were done")
