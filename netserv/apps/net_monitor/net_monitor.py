@@ -5,6 +5,7 @@ Properties of the SETUP:
 | `report` | `HOST:PORT` that the counts go to, by TCP; without it they stay here |
 | `token` | who connects proves by it that he is the module that was deployed |
 | `interval` | seconds between two reports (1) |
+| `offload` | `no`: the node does not count in the kernel, and each packet comes here (`yes`) |
 
 The stream has lines of JSON: one that introduces the module, then for each interval lines with what was counted since
 the last one, the last of them with `done`. What cannot be delivered is added to the next report.
@@ -19,7 +20,7 @@ from ipaddress import ip_address
 
 import trio
 
-from netserv.modules.api import ACCEPT, Activator, Context, Packet, Verdict
+from netserv.modules.api import ACCEPT, COUNT_FLOW, Activator, Context, Counted, Packet, Verdict
 
 FLOWS_MAX = 4_096
 "Counted apart in one interval; packets of more are counted together, as an attacker can invent millions."
@@ -50,6 +51,10 @@ class NetMonitor(Activator):
         self._due: tuple[Counter[Flow], int] = (Counter(), 0)
         "What is to be reported; of the server thread."
         self._packets, self._reports = context.metrics.counter("packets"), context.metrics.counter("reports")
+        offload = context.properties.get("offload", "yes")
+        if offload not in {"yes", "no"}:
+            raise ValueError(f"property offload: {offload!r} is not yes or no")
+        self._verdict = COUNT_FLOW if offload == "yes" else ACCEPT
         self._interval_s = _interval(context.properties.get("interval", ""))
         report = context.properties.get("report", "")
         if report:
@@ -71,7 +76,7 @@ class NetMonitor(Activator):
             else:
                 self._others += 1
         self._packets.add()
-        return ACCEPT
+        return self._verdict
 
     def process_batch(self, packets: Sequence[Packet]) -> Verdict:
         """Count many: what is done for each is done by the interpreter's own loops."""
@@ -87,7 +92,18 @@ class NetMonitor(Activator):
                 else:
                     self._others += 1
         self._packets.add(len(packets))
-        return ACCEPT
+        return self._verdict
+
+    def counted(self, flows: Sequence[Counted]) -> None:
+        """Add what the kernel has counted of flows that it let pass by itself."""
+        counts = self._counts
+        for each in flows:
+            flow = each.ttl, each.src + each.dst
+            if flow in counts or len(counts) < FLOWS_MAX:
+                counts[flow] += each.packets
+            else:
+                self._others += each.packets
+            self._packets.add(each.packets)
 
     def _turn(self) -> None:
         """Hand over what was counted; on the packet thread, between two batches."""
