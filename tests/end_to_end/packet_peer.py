@@ -19,11 +19,20 @@ def say(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
+def set_ttl(sock: socket.socket, ttl: int) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+
+
 def obey(order: dict[str, Any], socks: list[socket.socket], counted: dict[str, int]) -> None:
     if "tell" in order:
         say(event="counted", tell=order["tell"], counted=counted)
         return
-    sock = socks[0] if "." in order["to"] else socks[1]
+    sock = socks[2 * order.get("by", 0) + (":" in order["to"])]
+    if "ttl" in order:
+        set_ttl(sock, order["ttl"])
     if "until_told" in order:
         sent = 0
         while not select.select([sys.stdin], [], [], PAUSE_S)[0]:

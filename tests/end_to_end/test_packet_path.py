@@ -32,7 +32,7 @@ class Scene:
         self.sender_host, self.router, self.receiver_host = hosts
         self.plane, self.compiled = plane, compiled
         self.sender, self.receiver = (
-            told(hosts[0], "packet_peer.py", "4000"),
+            told(hosts[0], "packet_peer.py", "4000", "4001"),
             told(hosts[2], "packet_peer.py", str(PORT), str(OTHER)),
         )
         self.node = self.start_node()
@@ -279,17 +279,61 @@ def test_a_filter_out_of_bounds_is_refused(scene: Scene) -> None:
     assert "error" in scene.node.do("remove", number=4_711)
 
 
+def let_leave_by_xdp(scene: Scene) -> None:
+    """Frames of XDP can leave only where the other end polls, and checksums left to hardware are the kernel's."""
+    lab, far = scene.router.lab, scene.router.interfaces["eth1"].namespace
+    offload = [sys.executable, "-m", "netserv.bench.ethtool"]
+    for namespace, *words in ((far, "gro", "p1"), (scene.sender_host.namespace, "checksums", "eth0")):
+        lab.run([*lab.entry(namespace), *offload, *words], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def forwarded(scene: Scene) -> tuple[str, str]:
+    """What the kernel's stack has forwarded at the node, of both IP versions."""
+    names, values = scene.router.run("cat", "/proc/net/snmp").stdout.splitlines()[:2]
+    six = scene.router.run("grep", "Ip6OutForwDatagrams", "/proc/net/snmp6").stdout.split()[1]
+    return values.split()[names.split().index("ForwDatagrams")], six
+
+
+@FAMILIES
+def test_netmonitor_counts_each_packet_once_whoever_sees_it(scene: Scene, version: int, tmp_path: Path) -> None:
+    path, sender = tmp_path / "counts", scene.address(scene.sender_host, version)
+    number, _ = scene.install(f"count {path}", version)
+    arrived, wanted = flooded(scene), dict.fromkeys((f"{ttl} {sender}" for ttl in (64, 9)), 0)
+
+    def send_more(times: int) -> None:
+        for by, ttl in enumerate((64, 9)):
+            to = scene.address(scene.receiver_host, version)
+            scene.sender.write(to=to, port=PORT, payload="flood {}", times=times, pause=0.0001, by=by, ttl=ttl)
+            wanted[f"{ttl} {sender}"] += times
+        whole = arrived + sum(wanted.values())
+        wait_until(lambda: flooded(scene) == whole, PATIENCE_S, "flood", lambda: f"{flooded(scene)} of {whole}")
+
+    def found() -> dict[str, int]:
+        return dict(json.loads(path.read_text(encoding="ascii")))
+
+    send_more(200)
+    send_more(200)  # by the kernel's stack, where this is the first test that lets packets leave by XDP
+    if scene.plane == "xdp":
+        let_leave_by_xdp(scene)
+    send_more(200)
+    wait_until(lambda: found() == wanted, PATIENCE_S, "all to be counted", lambda: f"{found()} of {wanted}")
+    counted = scene.counters(number)
+    assert counted["packets"] == counted["accepted"] + counted["cached"] == 1_200
+    assert counted["cached"] > 600 or scene.plane == "netfilter"
+    send_more(50)
+    scene.node.do("remove", number=number)
+    wait_until(lambda: found() == wanted, PATIENCE_S, "the rest to be told", lambda: f"{found()} of {wanted}")
+    scene.numbers.remove(number)
+    another, _ = scene.install("accept", version)
+    send_more(1)
+    assert scene.counters(another)["accepted"] == 2, "the kernel knows no flow any more"
+
+
 @FAMILIES
 def test_a_flow_accepted_for_good_is_forwarded_by_the_kernel_until_the_filter_goes(scene: Scene, version: int) -> None:
     number, _ = scene.install("flow", version)
     if scene.plane == "xdp":
-        # Frames of XDP can leave only where the other end polls, and checksums left to hardware are the kernel's.
-        lab, far = scene.router.lab, scene.router.interfaces["eth1"].namespace
-        offload = [sys.executable, "-m", "netserv.bench.ethtool"]
-        for namespace, *words in ((far, "gro", "p1"), (scene.sender_host.namespace, "checksums", "eth0")):
-            lab.run(
-                [*lab.entry(namespace), *offload, *words], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-            )
+        let_leave_by_xdp(scene)
 
     def look() -> bool:
         text = scene.send(version)
@@ -299,6 +343,10 @@ def test_a_flow_accepted_for_good_is_forwarded_by_the_kernel_until_the_filter_go
     wait_until(look, PATIENCE_S, "packets forwarded by the kernel", lambda: str(scene.counters(number)))
     counted = scene.counters(number)
     assert counted["packets"] == counted["accepted"] + counted["cached"]
+    if scene.plane == "xdp":
+        before = forwarded(scene)
+        look()
+        assert forwarded(scene) == before, "it has gone through the kernel's stack"
     scene.clear()
     number, _ = scene.install("flow", version)  # what an earlier filter has left in the kernel does not hinder the next
     wait_until(look, PATIENCE_S, "packets forwarded by the kernel again", lambda: str(scene.counters(number)))

@@ -16,6 +16,7 @@ from netserv.forwarding.ring import (
     ACCEPT,
     ANSWERS_HEAD,
     CHANGED,
+    COUNTS,
     DROP,
     HEADER_BYTES,
     INJECT,
@@ -151,6 +152,20 @@ def test_what_is_late_before_it_is_taken_is_not_shown_any_more(box: PythonBoxEnd
     assert only is not None
     broker.give_up(only)
     assert box.take() == []
+    broker.collect()
+    assert broker.lent == 0
+
+
+def test_what_was_counted_is_shown_however_late_it_is(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
+    late = [broker.post(b"late", 7, 0), broker.post(b"counts", 7 | COUNTS, 1), broker.post(b"late as well", 7, 2)]
+    for slot in late:
+        assert slot is not None
+        broker.give_up(slot)
+    taken = box.take(1)
+    assert [(number, bytes(view)) for _, number, view in taken] == [(7 | COUNTS, b"counts")]
+    box.answer(taken[0][0], ACCEPT)
+    assert box.take() == []
+    box.flush()
     broker.collect()
     assert broker.lent == 0
 
