@@ -1005,14 +1005,14 @@ static bool is_counted_at(Engine *self, struct flow *flow, uint32_t filter, uint
 }
 
 static struct count count_at(Engine *self, uint32_t place) {
-    return (struct count){__atomic_load_n(&self->counts[place].packets, __ATOMIC_RELAXED),
-                          __atomic_load_n(&self->counts[place].bytes, __ATOMIC_RELAXED)};
+    uint64_t packets = __atomic_load_n(&self->counts[place].packets, __ATOMIC_ACQUIRE);
+    return (struct count){packets, __atomic_load_n(&self->counts[place].bytes, __ATOMIC_RELAXED)};
 }
 
 /* A place where the kernel may count a flow; 0: there is none, and its packets go on to come to the module. */
 static uint32_t new_place(Engine *self, struct filter *filter, const struct flow *flow) {
     uint32_t place = self->counted_free;
-    if (filter->counted_count == COUNTED_OF_FILTER || (!place && self->counted_used == COUNTED - 1))
+    if (!place && self->counted_used == COUNTED - 1)
         return 0;
     if (place)
         self->counted_free = self->counted[place].next;
@@ -1031,8 +1031,9 @@ static void remember_flow(Engine *self, struct packet *packet, bool counts) {
         return;
     struct flow_value value = {.filter = packet->filter->number};
     if (counts) {
-        if (is_counted_at(self, &flow, packet->filter->number, 0))
-            return; /* packets that were under way when it was told */
+        if (packet->filter->counted_count == COUNTED_OF_FILTER ||
+            is_counted_at(self, &flow, packet->filter->number, 0))
+            return; /* known: packets were under way when it was told */
         value.place = new_place(self, packet->filter, &flow);
         if (!value.place)
             return;
@@ -1066,7 +1067,7 @@ static bool tell_filter(Engine *self, struct filter *filter, uint64_t now, bool 
     for (uint32_t *link = &filter->counted; *link && !more;) {
         struct counted *flow = &self->counted[*link];
         struct count found = count_at(self, *link);
-        if (found.packets == flow->told.packets && found.bytes == flow->told.bytes) {
+        if (found.packets == flow->told.packets) {
             if (flow->leaving || end) {
                 if (!flow->leaving)
                     forget_flow(self, filter, *link);

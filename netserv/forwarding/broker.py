@@ -30,7 +30,7 @@ LOCK: Final = "\0netserv.path"
 LAST_S: Final = 0.05
 "After packets of a filter go by: whatever a processor was about to count comes within microseconds."
 LAST_TURNS: Final = 4
-"In which a module takes what is still to be told; each fills half of its ring, and all flows of a filter fill a quarter."
+"To take what is still to be told: each fills half of a ring at most, and all flows of a filter a quarter."
 _CAPABILITIES: Final = {
     "netfilter": (privileges.NET_ADMIN, privileges.NET_RAW),
     # Sockets of AF_XDP lock their memory.
@@ -134,7 +134,7 @@ class Broker:
         return messages.Done()
 
     def _tell_last(self, number: int) -> None:
-        """Let a module have all that the kernel has counted for it, before it is ended; other packets go on meanwhile."""
+        """Let a module have all that the kernel has counted, before it is ended; other packets go on meanwhile."""
         for _ in range(LAST_TURNS):
             if not self._part.untold(number):
                 return

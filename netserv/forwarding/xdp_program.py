@@ -2,8 +2,9 @@
 
 A packet that no filter wants goes on to the kernel untouched: two bits decide for most of them. One that is wanted goes
 to the broker by AF_XDP, with the kernel's own word on where it is to leave in front of it. One of a flow that a module
-has accepted for good is forwarded right here, and counted where the module wants to know. Fragments, IPv4 options, IPv6 extension headers, VLAN tags, packets to
-this machine, and those whose TTL or size the kernel must complain about are the kernel's.
+has accepted for good is forwarded right here, and counted where the module wants to know. Fragments, IPv4 options, IPv6
+extension headers, VLAN tags, packets to this machine, and those whose TTL or size the kernel must complain about are
+the kernel's.
 """
 
 # Over 400 lines: it is one program, read from top to bottom.
@@ -425,11 +426,11 @@ def _refuse_unfinished(a: Assembler, family: Family) -> None:
 
 
 def _count_at(a: Assembler, family: Family, table: int) -> None:
-    """One packet more, and its bytes, at place R1 of a table."""
+    """One packet more, and its bytes, at place R1 of a table; bytes first, so that no packet is told without them."""
     a.store(W, R10, KEY, R1)
     look_up(a, table, KEY)
     a.jump("==", R0, 0, "pass")
-    a.move(R1, 1)
-    a.add_atomically(R0, 0, R1)
     length(a, family, R1)
     a.add_atomically(R0, 8, R1)
+    a.move(R1, 1)
+    a.add_atomically(R0, 0, R1)

@@ -92,6 +92,13 @@ class Scene:
 
         return wait_until(look, PATIENCE_S, f"{wanted} of filter {number}", lambda: str(self.counters(number)))
 
+    def kill_broker(self) -> None:
+        """And wait until the next one has all filters."""
+        self.router.run("kill", "-9", str(self.node.do("counters")["broker"]))
+        self.restarts += 1
+        wait_until(lambda: self.node.do("counters").get("restarts", 0) == self.restarts, PATIENCE_S, "new broker")
+        wait_until(lambda: "filters" in self.node.do("counters"), PATIENCE_S, "its filters")
+
     def never(self, payload: str) -> None:
         """It has not come, though what was sent after it has."""
         marker = f"marker{next(self.texts)} {{}}"
@@ -294,39 +301,70 @@ def forwarded(scene: Scene) -> tuple[str, str]:
     return values.split()[names.split().index("ForwDatagrams")], six
 
 
+class Monitored:
+    """Two flows of different TTL, and what NetMonitor has to have counted of them."""
+
+    def __init__(self, scene: Scene, version: int, path: Path) -> None:
+        self.scene, self.version = scene, version
+        self.number, self.box = scene.install(f"count {path}", version)
+        self.path, self.arrived = path, flooded(scene)
+        self.wanted = dict.fromkeys((f"{ttl} {scene.address(scene.sender_host, version)}" for ttl in (64, 9)), 0)
+
+    def send(self, times: int) -> None:
+        to = self.scene.address(self.scene.receiver_host, self.version)
+        for by, flow in enumerate(self.wanted):
+            order = {"to": to, "port": PORT, "payload": "flood {}", "pause": 0.0001, "by": by}
+            self.scene.sender.write(**order, times=times, ttl=int(flow.split()[0]))
+            self.wanted[flow] += times
+        self.arrived += 2 * times
+        what = f"{self.arrived} packets"
+        wait_until(lambda: flooded(self.scene) == self.arrived, PATIENCE_S, what, lambda: str(flooded(self.scene)))
+
+    def told(self) -> None:
+        """All of them have been counted, and none twice."""
+
+        def found() -> dict[str, int]:
+            return dict(json.loads(self.path.read_text(encoding="ascii"))) if self.path.exists() else {}
+
+        wait_until(lambda: found() == self.wanted, PATIENCE_S, f"counts {self.wanted}", lambda: str(found()))
+
+
 @FAMILIES
 def test_netmonitor_counts_each_packet_once_whoever_sees_it(scene: Scene, version: int, tmp_path: Path) -> None:
-    path, sender = tmp_path / "counts", scene.address(scene.sender_host, version)
-    number, _ = scene.install(f"count {path}", version)
-    arrived, wanted = flooded(scene), dict.fromkeys((f"{ttl} {sender}" for ttl in (64, 9)), 0)
-
-    def send_more(times: int) -> None:
-        for by, ttl in enumerate((64, 9)):
-            to = scene.address(scene.receiver_host, version)
-            scene.sender.write(to=to, port=PORT, payload="flood {}", times=times, pause=0.0001, by=by, ttl=ttl)
-            wanted[f"{ttl} {sender}"] += times
-        whole = arrived + sum(wanted.values())
-        wait_until(lambda: flooded(scene) == whole, PATIENCE_S, "flood", lambda: f"{flooded(scene)} of {whole}")
-
-    def found() -> dict[str, int]:
-        return dict(json.loads(path.read_text(encoding="ascii")))
-
-    send_more(200)
-    send_more(200)  # by the kernel's stack, where this is the first test that lets packets leave by XDP
+    flows = Monitored(scene, version, tmp_path / "counts")
+    flows.send(200)
+    flows.send(200)  # by the kernel's stack, where this is the first test that lets packets leave by XDP
     if scene.plane == "xdp":
         let_leave_by_xdp(scene)
-    send_more(200)
-    wait_until(lambda: found() == wanted, PATIENCE_S, "all to be counted", lambda: f"{found()} of {wanted}")
-    counted = scene.counters(number)
+    flows.send(200)
+    flows.told()
+    counted = scene.counters(flows.number)
     assert counted["packets"] == counted["accepted"] + counted["cached"] == 1_200
     assert counted["cached"] > 600 or scene.plane == "netfilter"
-    send_more(50)
-    scene.node.do("remove", number=number)
-    wait_until(lambda: found() == wanted, PATIENCE_S, "the rest to be told", lambda: f"{found()} of {wanted}")
-    scene.numbers.remove(number)
+    flows.send(50)
+    scene.node.do("remove", number=flows.number)
+    flows.told()
+    scene.numbers.remove(flows.number)
     another, _ = scene.install("accept", version)
-    send_more(1)
+    flows.send(1)
     assert scene.counters(another)["accepted"] == 2, "the kernel knows no flow any more"
+
+
+def test_counts_outlive_container_and_broker(scene: Scene, tmp_path: Path) -> None:
+    flows = Monitored(scene, 4, tmp_path / "counts")
+    flows.send(50)
+    flows.told()
+    if scene.plane == "xdp":
+        scene.node.do("unbox", name=flows.box)
+        scene.node.do("attach", number=flows.number)
+        flows.wanted, flows.path = dict.fromkeys(flows.wanted, 0), tmp_path / "of the next one"
+        flows.send(50)  # while nobody is there
+        scene.node.do("box", name="next", behaviour=f"count {flows.path}")
+        scene.node.do("attach", number=flows.number, box="next")
+        flows.told()
+    scene.kill_broker()
+    flows.send(50)
+    flows.told()
 
 
 @FAMILIES
@@ -381,11 +419,7 @@ def flooded(scene: Scene) -> int:
 def test_a_broker_that_is_killed_is_started_anew_with_all_filters(scene: Scene) -> None:
     number, _ = scene.install("change")
     scene.arrives(scene.send().upper() + "!")
-    told = scene.node.do("counters")
-    scene.router.run("kill", "-9", str(told["broker"]))
-    scene.restarts += 1
-    wait_until(lambda: scene.node.do("counters").get("restarts", 0) == scene.restarts, PATIENCE_S, "new broker")
-    wait_until(lambda: "filters" in scene.node.do("counters"), PATIENCE_S, "its filters")
+    scene.kill_broker()
     scene.arrives(scene.send().upper() + "!")
     assert scene.counters(number)["changed"] == 1
 

@@ -30,6 +30,8 @@ INTERVAL_S, INTERVAL_MIN_S, INTERVAL_MAX_S = 1.0, 0.1, 60.0
 RETRY_S, RETRY_MAX_S = 0.5, 30.0
 SEND_S = 10.0
 "For a line to be taken."
+LAST_S = 1.0
+"For the last report; a module has half a second more to stop."
 
 Flow = tuple[int, bytes]
 "TTL; source and destination."
@@ -62,7 +64,7 @@ class NetMonitor(Activator):
             if not host or not port.isdigit():
                 raise ValueError(f"property report: {report!r} is not HOST:PORT")
             self._place = host.strip("[]"), int(port)
-            self._news = trio.Event()
+            self._news, self._told = trio.Event(), trio.Event()
             context.spawn(self._stream)
         context.every(self._interval_s, self._turn)
 
@@ -104,6 +106,14 @@ class NetMonitor(Activator):
             else:
                 self._others += each.packets
             self._packets.add(each.packets)
+
+    async def stop(self) -> None:
+        """Report what was counted last, where somebody listens; no packets come any more."""
+        if "report" in self._context.properties:
+            told = self._told
+            await self._take(self._counts, self._others)
+            with trio.move_on_after(LAST_S):
+                await told.wait()
 
     def _turn(self) -> None:
         """Hand over what was counted; on the packet thread, between two batches."""
@@ -147,7 +157,7 @@ class NetMonitor(Activator):
 
     async def _report(self, stream: trio.SocketStream) -> None:
         await self._news.wait()
-        self._news = trio.Event()
+        told, self._news, self._told = self._told, trio.Event(), trio.Event()
         due, others = self._due
         self._due = Counter(), 0
         try:
@@ -159,6 +169,7 @@ class NetMonitor(Activator):
             self._news.set()
             raise
         self._reports.add()
+        told.set()
 
 
 def report_lines(counts: "Counter[Flow]", others: int) -> Iterator[dict[str, object]]:

@@ -11,7 +11,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserv.apps.net_monitor.net_monitor import FLOWS_MAX, LINE_FLOWS, NetMonitor, report_lines
+from netserv.apps.net_monitor.net_monitor import FLOWS_MAX, LAST_S, LINE_FLOWS, NetMonitor, report_lines
 from netserv.apps.sources import app_files
 from netserv.errors import UnreachableError
 from netserv.modules.api import ACCEPT, COUNT_FLOW, Counted, Packet
@@ -179,6 +179,16 @@ async def test_counts_are_streamed_and_wait_where_nobody_takes_them(clock: trio.
         report = Reports().take((await far.receive_some()).splitlines()[1])
         assert report is not None
         assert [one.packets for one in report.flows] == [2]
+
+        module.process_batch(packets("10.4.0.2", 3))
+        await module.stop()
+        report = Reports().take(await far.receive_some())
+        assert report is not None
+        assert [one.packets for one in report.flows] == [3]
+        await far.aclose()
+        begun = trio.current_time()
+        await module.stop()
+        assert trio.current_time() - begun == pytest.approx(LAST_S), "nobody takes it"
         node.nursery.cancel_scope.cancel()
 
 
