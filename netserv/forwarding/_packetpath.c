@@ -745,7 +745,8 @@ static void understand(Engine *self, struct ring *ring, const uint32_t descripto
         return;
     }
     unlink_packet(packet);
-    if (verdict < ACCEPT || (verdict > ACCEPT_FLOW && verdict != COUNT_FLOW) || (verdict == CHANGED && (!length || length > layout->slot_bytes))) {
+    if (verdict < ACCEPT || (verdict > ACCEPT_FLOW && verdict != COUNT_FLOW) ||
+        (verdict == CHANGED && (!length || length > layout->slot_bytes))) {
         ring->rubbish++;
         verdict = 0;
     }
@@ -1033,7 +1034,7 @@ static void remember_flow(Engine *self, struct packet *packet, bool counts) {
     if (counts) {
         if (packet->filter->counted_count == COUNTED_OF_FILTER ||
             is_counted_at(self, &flow, packet->filter->number, 0))
-            return; /* known: packets were under way when it was told */
+            return; /* it is, and packets were under way when that was said; or it cannot be */
         value.place = new_place(self, packet->filter, &flow);
         if (!value.place)
             return;
@@ -1743,7 +1744,6 @@ static PyObject *engine_ring_counters(Engine *self, PyObject *argument) {
                          (unsigned long long)ring->late, (unsigned)ring->lent);
 }
 
-/* For tests: whether a packet belongs to a filter, and what of it may leave (None: nothing). */
 static PyObject *engine_tell(Engine *self, PyObject *nothing) {
     (void)nothing;
     uint64_t now = now_ns();
@@ -1771,6 +1771,7 @@ static PyObject *engine_counted(Engine *self, PyObject *argument) {
     return PyLong_FromUnsignedLong(filter ? filter->counted_count : 0);
 }
 
+/* For tests: whether a packet belongs to a filter, and what of it may leave (None: nothing). */
 static PyObject *engine_wants(Engine *self, PyObject *arguments) {
     unsigned number;
     const char *data;
@@ -1812,8 +1813,7 @@ static PyObject *engine_start_xdp(Engine *self, PyObject *arguments) {
     self->frames = calloc(FRAMES, sizeof *self->frames);
     self->pool = calloc(FRAMES, sizeof *self->pool);
     self->routes = calloc(ROUTES, sizeof *self->routes);
-    if (self->umem == MAP_FAILED || !self->frames || !self->pool || !self->routes ||
-        !self->counted)
+    if (self->umem == MAP_FAILED || !self->frames || !self->pool || !self->routes || !self->counted)
         return PyErr_NoMemory();
     for (uint32_t number = 0; number < FRAMES; number++) {
         self->frames[self->frames_count++] = (uint64_t)number * FRAME;
@@ -1998,7 +1998,7 @@ static PyMethodDef engine_methods[] = {
     {"remove_filter", (PyCFunction)engine_remove_filter, METH_O, "Forget a filter."},
     {"add_queue", (PyCFunction)engine_add_queue, METH_VARARGS, "Read the queue of a filter."},
     {"remove_queue", (PyCFunction)engine_remove_queue, METH_O, "Empty the queue of a filter and close it."},
-    {"start_xdp", (PyCFunction)engine_start_xdp, METH_VARARGS, 
+    {"start_xdp", (PyCFunction)engine_start_xdp, METH_VARARGS,
      "Get memory for AF_XDP: tables of flows and of what is counted, program for routes."},
     {"tell", (PyCFunction)engine_tell, METH_NOARGS, "Tell modules what was counted; whether there is more to tell."},
     {"tell_last", (PyCFunction)engine_tell_last, METH_O, "Tell the module of a filter all the rest."},

@@ -8,6 +8,8 @@ The standard library only: this file is imported inside containers.
     answers     descriptors of 16 bytes, for all slots: slot, verdict, length, sequence number or filter number
     slots       those of packets, which the broker fills, then those of injected packets, which the container fills
 
+A slot of the broker may have records of flows that the kernel has counted instead of a packet (`COUNTS`).
+
 A producer writes descriptors and then its `head`; numbers count up and wrap at 2^32. A packet slot is lent to the
 container until it answers, also where the deadline is over, so that it never writes into a newer packet. What was still
 in the ring when its deadline was over is not treated any more: a container that has fallen behind would else treat
@@ -46,7 +48,6 @@ COUNTS: Final = 1 << 31
 "Beside the number of a filter: in the slot is no packet but records of `FLOW`. Any answer gives the slot back."
 FLOW: Final = struct.Struct("=BB2s2sBx16s16sQQ")
 "Version, protocol, ports as in the packet, TTL, source, destination; packets and bytes since the last time."
-
 
 SLOTS: Final = 512
 "Packets in the hands of a container: several times 200 us of a full broker. 1 MiB, there only as far as it is used."

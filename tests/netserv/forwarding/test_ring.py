@@ -22,6 +22,7 @@ from netserv.forwarding.ring import (
     INJECT,
     LATE_HEAD,
     PACKETS_HEAD,
+    VERDICTS,
     BoxEnd,
     Layout,
     PythonBoxEnd,
@@ -312,7 +313,7 @@ class HostileBox(RuleBasedStateMachine):
                 assert 0 < len(each.data) <= 256
             else:
                 del self.open[each.token]
-                assert each.verdict in {0, 1, 2, 3, 4}
+                assert each.verdict in {0, *VERDICTS}
                 assert (each.verdict == CHANGED) == bool(each.data)
 
     @invariant()
