@@ -25,6 +25,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     "Whether netfilter has rules."
     asked: bool = True
     "Whether packets are those that the module has asked for."
+    offload: bool = False
+    "Whether the module may have the kernel count."
     answers: bool = False
     "Whether the module says something of each packet, so that only those count."
     planes: tuple[str, ...] = PLANES
@@ -40,6 +42,9 @@ CONFIGURATIONS: Final = (
     Configuration(number=4, name="container", module="accept", answers=True, kpps={64: 188, 340: 117}),
     Configuration(number=5, name="NetMonitor", module="net-monitor", answers=True, kpps={64: 188, 340: 111}),
     Configuration(number=6, name="KeepAlive", module="keep-alive", answers=True, sizes=(340,), kpps={340: 71}),
+    Configuration(
+        number=0, name="NetMonitor, offloaded", module="net-monitor", offload=True, answers=True, planes=("xdp",)
+    ),
     Configuration(number=0, name="not asked for", module="accept", asked=False),
     Configuration(number=0, name="flow accepted", module="flow", answers=True, planes=("xdp",)),
 )
@@ -80,6 +85,7 @@ GOALS: Final = (
         }.items()
         for plane, bound in zip(PLANES, bounds, strict=True)
     ),
+    Goal(what="NetMonitor, offloaded", plane="xdp", measure=RATIO, bound=0.85),
     Goal(what="flow accepted", plane="xdp", measure=RATIO, bound=1.5),
     Goal(what=CROWD, plane="xdp", measure=RATIO, bound=0.30),
     *(

@@ -51,9 +51,10 @@ class NodeThere:
         self.scene, self.plane, self.broker = scene, opened.plane, opened.broker
         self.containers: list[int] = []
 
-    async def install(self, module: str, ports: Sequence[int]) -> orders.Installed:
-        """Have packets of some ports go to a module."""
-        done = await self.scene.router.ask(orders.Install(module=module, ports=tuple(ports)), orders.Installed)
+    async def install(self, configuration: Configuration, ports: Sequence[int]) -> orders.Installed:
+        """Have packets of some ports go to the module of a configuration."""
+        order = orders.Install(module=configuration.module, ports=tuple(ports), offload=configuration.offload)
+        done = await self.scene.router.ask(order, orders.Installed)
         self.containers = done.containers
         return done
 
@@ -213,7 +214,7 @@ async def crowds(built: Machine, settings: Settings, progress: Progress) -> list
         for containers in settings.crowds:
             progress(f"{node.plane}: starting {containers} containers")
             ports = range(traffic.PORT, traffic.PORT + containers)
-            started = await node.install(keep_alive.module, ports)
+            started = await node.install(keep_alive, ports)
             await _warm(node, size, containers)
             window = await _loss_free(built, node, containers, settings.seconds)
             memory = (await node.scene.router.ask(orders.Weigh(), orders.Weighed)).pss_mb
@@ -266,7 +267,7 @@ async def _installed(configuration: Configuration, node: NodeThere | None) -> As
     if node is None:
         yield
         return
-    await node.install(configuration.module, [traffic.PORT if configuration.asked else OTHER_PORT])
+    await node.install(configuration, [traffic.PORT if configuration.asked else OTHER_PORT])
     yield
     await node.clear()
 

@@ -129,7 +129,7 @@ class Node:
                 account = Account(name=f"publisher-{port}", limits=LIMITS, prefixes=_PREFIXES)
                 await self._supervisor.warm(account)
                 ready.append((trio.current_time() - begun) * 1e3)
-                await self._place.install(port, self._installation(account, port, bundle))
+                await self._place.install(port, self._installation(account, port, bundle, offload=order.offload))
                 loaded.append((trio.current_time() - begun) * 1e3)
                 self._jobs.append(port)
         finally:
@@ -137,11 +137,12 @@ class Node:
         await trio.sleep(SETTLE_S)
         return orders.Installed(containers=self._processes(), ready_ms=ready, loaded_ms=loaded)
 
-    def _installation(self, account: Account, port: int, bundle: int) -> Installation:
+    def _installation(self, account: Account, port: int, bundle: int, *, offload: bool) -> Installation:
         path = Path(f"/proc/self/fd/{bundle}")
         manifest = open_bundle(path.read_bytes()).manifest
         wanted = PacketFilter(proto="udp", ports=(port,), destination=_PREFIXES[0], prematch=manifest.prematch)
-        return Installation(account=account, manifest=manifest, bundle=path, packets=wanted)
+        properties = (("offload", "yes" if offload else "no"),)
+        return Installation(account=account, manifest=manifest, bundle=path, properties=properties, packets=wanted)
 
     def _processes(self) -> list[int]:
         return [each.process for each in self._supervisor.status() if each.modules]

@@ -65,6 +65,8 @@ class Install(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     module: str
     ports: tuple[int, ...]
+    offload: bool
+    "Whether NetMonitor may have the kernel count."
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -36,16 +36,22 @@
 #endif
 #define MAX_TX_BUDGET 9 /* XDP_MAX_TX_SKB_BUDGET, of Linux 6.17 */
 
-enum { ACCEPT = 1, DROP, CHANGED, ACCEPT_FLOW, INJECT };
+enum { ACCEPT = 1, DROP, CHANGED, ACCEPT_FLOW, INJECT, COUNT_FLOW };
 enum { HEADER_BYTES = 4096, DESCRIPTOR_BYTES = 16, MAGIC = 0x4E535231 };
 enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64, BROKER_SLEEPS = 80,
        LATE_HEAD = 96 };
 enum { SLOTS_MAX = 16384, SLOT_BYTES_MAX = 65536 };
+#define COUNTS 0x80000000u /* beside the number of a filter: not a packet, but what the kernel has counted of flows */
 enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, NEXT_MAX = 64 };
 enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, /* in the time of coalescing */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
 enum { KICKS = 16, FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
+
+/* Flows that the kernel counts: at most so many of a node (xdp.py) and of a filter; what is told of them in one turn. */
+enum { COUNTED = 65536, COUNTED_OF_FILTER = 4096, REPORTS = 16 };
+#define TELL_NS 900000000u    /* a flow is told of no more often */
+#define IDLE_NS 10000000000u  /* a flow without packets gives its place to another */
 
 /* ---- addresses, filters, and what may leave: matching.py ---- */
 
@@ -72,6 +78,7 @@ struct filter {
     uint32_t number;
     struct ring *ring;
     uint8_t proto, reverse, closed;
+    uint32_t counted, counted_count; /* flows that the kernel counts: the first of them, how many */
     uint16_t ports_count, prematch_count, later_count, allowed_count;
     uint16_t ports[PORTS];
     struct prefix destination, source;
@@ -320,6 +327,7 @@ struct ring {
     struct packet *first, *last;
     uint64_t woken_at;
     uint32_t unwoken; /* packets that it was not woken for */
+    uint32_t reports; /* slots in which it was told of flows, in this turn */
     bool deaf;
     uint64_t foreign, rubbish, late;
 };
@@ -445,6 +453,9 @@ typedef struct {
     unsigned recent;
     bool loaded;
     int flow_map, router;
+    struct count *counts;     /* the kernel's own, by place; 0 is no place */
+    struct counted *counted;  /* what is known of each of them */
+    uint32_t counted_used, counted_free;
     struct route *routes;
     uint64_t unsendable;
 } Engine;
@@ -488,25 +499,33 @@ static void unlink_packet(struct packet *packet) {
     packet->ring = NULL;
 }
 
-static bool post(Engine *self, struct ring *ring, struct packet *packet, const uint8_t *data, uint32_t size, uint64_t now) {
+enum { LENT_PACKET = 1, LENT_REPORT };
+
+/* Lend the slot that is free first, which has been filled. */
+static uint32_t lend(struct ring *ring, uint32_t size, uint32_t number, struct packet *packet) {
     struct layout *layout = &ring->layout;
-    if (!ring->free_count || size > layout->slot_bytes)
-        return false;
     uint32_t slot = ring->free[--ring->free_count];
-    memcpy(slot_at(ring, slot), data, size);
     uint32_t *descriptor = (uint32_t *)(void *)(ring->memory + layout->packets_at +
                                                 (size_t)(ring->head & (layout->slots - 1)) * DESCRIPTOR_BYTES);
     descriptor[0] = slot;
     descriptor[1] = size;
-    descriptor[2] = packet->filter->number;
+    descriptor[2] = number;
     descriptor[3] = ++ring->sequence;
     ring->sequences[slot] = ring->sequence;
-    ring->is_lent[slot] = 1;
+    ring->is_lent[slot] = packet ? LENT_PACKET : LENT_REPORT;
     ring->holds[slot] = packet;
     ring->lent++;
     set(ring->memory, PACKETS_HEAD, ++ring->head);
+    ring->unwoken++;
+    return slot;
+}
+
+static bool post(Engine *self, struct ring *ring, struct packet *packet, const uint8_t *data, uint32_t size, uint64_t now) {
+    if (!ring->free_count || size > ring->layout.slot_bytes)
+        return false;
+    memcpy(slot_at(ring, ring->free[ring->free_count - 1]), data, size);
+    packet->slot = lend(ring, size, packet->filter->number, packet);
     packet->ring = ring;
-    packet->slot = slot;
     packet->deadline = now + self->deadline_ns;
     packet->previous = ring->last;
     packet->next = NULL;
@@ -515,7 +534,6 @@ static bool post(Engine *self, struct ring *ring, struct packet *packet, const u
     else
         ring->first = packet;
     ring->last = packet;
-    ring->unwoken++;
     return true;
 }
 
@@ -613,13 +631,14 @@ static void change(Engine *self, struct packet *packet, const uint8_t *data, uin
     go_on(self, packet, now);
 }
 
-static void remember_flow(Engine *self, struct packet *packet);
+static void remember_flow(Engine *self, struct packet *packet, bool counts);
 
 static void answered(Engine *self, struct packet *packet, uint32_t verdict, const uint8_t *data, uint32_t size,
                      uint64_t now) {
     switch (verdict) {
     case ACCEPT_FLOW:
-        remember_flow(self, packet);
+    case COUNT_FLOW:
+        remember_flow(self, packet, verdict == COUNT_FLOW);
         /* fall through */
     case ACCEPT:
         packet->filter->counters[C_ACCEPTED]++;
@@ -716,16 +735,18 @@ static void understand(Engine *self, struct ring *ring, const uint32_t descripto
         return;
     }
     struct packet *packet = ring->holds[slot];
+    bool report = ring->is_lent[slot] == LENT_REPORT;
     ring->is_lent[slot] = 0;
     ring->holds[slot] = NULL;
     ring->lent--;
     ring->free[ring->free_count++] = (uint16_t)slot;
     if (!packet) {
-        ring->late++;
+        ring->late += !report;
         return;
     }
     unlink_packet(packet);
-    if (verdict < ACCEPT || verdict > ACCEPT_FLOW || (verdict == CHANGED && (!length || length > layout->slot_bytes))) {
+    if (verdict < ACCEPT || (verdict > ACCEPT_FLOW && verdict != COUNT_FLOW) ||
+        (verdict == CHANGED && (!length || length > layout->slot_bytes))) {
         ring->rubbish++;
         verdict = 0;
     }
@@ -931,31 +952,156 @@ static int bpf(int command, union bpf_attr *attributes) {
 
 struct flow { /* the key of the kernel's table of flows: xdp_program.py */
     uint8_t version, proto;
-    uint16_t source_port, destination_port, nothing;
-    uint8_t source[16], destination[16];
+    uint16_t source_port, destination_port;
+    uint8_t hops, nothing, source[16], destination[16];
 };
 
 struct flow_value {
-    uint64_t filter, packets, bytes;
+    uint64_t filter;
+    uint32_t place, nothing; /* where it is counted; 0: nowhere */
 };
 
-static void remember_flow(Engine *self, struct packet *packet) {
+struct count {
+    uint64_t packets, bytes;
+};
+
+struct record { /* what a module is told of a flow: ring.py */
+    struct flow flow;
+    struct count more;
+};
+
+struct counted {
+    struct flow flow;
+    struct count told;
+    uint64_t told_at, used_at;
+    uint32_t next; /* of the same filter, or free as well */
+    bool leaving;  /* the kernel does not know it any more */
+};
+
+static bool read_flow(const struct packet *packet, struct flow *flow) {
     struct parts parts;
-    if (self->flow_map < 0 || !packet->data || !read_parts(packet->data, packet->size, &parts))
-        return;
+    if (!packet->data || !read_parts(packet->data, packet->size, &parts))
+        return false;
     bool four = parts.version == 4;
-    struct flow flow = {.version = parts.version, .proto = parts.proto};
-    memcpy(&flow.source_port, packet->data + parts.at, 2);
-    memcpy(&flow.destination_port, packet->data + parts.at + 2, 2);
-    memcpy(flow.source, packet->data + (four ? 12 : 8), four ? 4 : 16);
-    memcpy(flow.destination, packet->data + (four ? 16 : 24), four ? 4 : 16);
-    struct flow_value value = {.filter = packet->filter->number};
+    *flow = (struct flow){.version = parts.version, .proto = parts.proto, .hops = packet->data[four ? 8 : 7]};
+    memcpy(&flow->source_port, packet->data + parts.at, 2);
+    memcpy(&flow->destination_port, packet->data + parts.at + 2, 2);
+    memcpy(flow->source, packet->data + (four ? 12 : 8), four ? 4 : 16);
+    memcpy(flow->destination, packet->data + (four ? 16 : 24), four ? 4 : 16);
+    return true;
+}
+
+static bool flow_call(Engine *self, int command, struct flow *flow, struct flow_value *value) {
     union bpf_attr attributes = {0};
     attributes.map_fd = (uint32_t)self->flow_map;
-    attributes.key = (uint64_t)(uintptr_t)&flow;
-    attributes.value = (uint64_t)(uintptr_t)&value;
-    attributes.flags = BPF_ANY; /* it may be there of a filter that is gone */
-    bpf(BPF_MAP_UPDATE_ELEM, &attributes);
+    attributes.key = (uint64_t)(uintptr_t)flow;
+    attributes.value = (uint64_t)(uintptr_t)value;
+    return !bpf(command, &attributes);
+}
+
+static bool is_counted_at(Engine *self, struct flow *flow, uint32_t filter, uint32_t place) {
+    struct flow_value value;
+    return flow_call(self, BPF_MAP_LOOKUP_ELEM, flow, &value) && value.filter == filter && value.place &&
+           (!place || value.place == place);
+}
+
+static struct count count_at(Engine *self, uint32_t place) {
+    uint64_t packets = __atomic_load_n(&self->counts[place].packets, __ATOMIC_ACQUIRE);
+    return (struct count){packets, __atomic_load_n(&self->counts[place].bytes, __ATOMIC_RELAXED)};
+}
+
+/* A place where the kernel may count a flow; 0: there is none, and its packets go on to come to the module. */
+static uint32_t new_place(Engine *self, struct filter *filter, const struct flow *flow) {
+    uint32_t place = self->counted_free;
+    if (!place && self->counted_used == COUNTED - 1)
+        return 0;
+    if (place)
+        self->counted_free = self->counted[place].next;
+    else
+        place = ++self->counted_used;
+    /* What stands there already was another flow's. */
+    self->counted[place] = (struct counted){*flow, count_at(self, place), 0, now_ns(), filter->counted, false};
+    filter->counted = place;
+    filter->counted_count++;
+    return place;
+}
+
+static void remember_flow(Engine *self, struct packet *packet, bool counts) {
+    struct flow flow;
+    if (self->flow_map < 0 || !read_flow(packet, &flow))
+        return;
+    struct flow_value value = {.filter = packet->filter->number};
+    if (counts) {
+        if (packet->filter->counted_count == COUNTED_OF_FILTER ||
+            is_counted_at(self, &flow, packet->filter->number, 0))
+            return; /* it is, and packets were under way when that was said; or it cannot be */
+        value.place = new_place(self, packet->filter, &flow);
+        if (!value.place)
+            return;
+    }
+    flow_call(self, BPF_MAP_UPDATE_ELEM, &flow, &value); /* it may be there of a filter that is gone */
+}
+
+static void forget_flow(Engine *self, struct filter *filter, uint32_t place) {
+    struct flow *flow = &self->counted[place].flow;
+    if (is_counted_at(self, flow, filter->number, place))
+        flow_call(self, BPF_MAP_DELETE_ELEM, flow, NULL);
+}
+
+static void free_place(Engine *self, struct filter *filter, uint32_t *link) {
+    uint32_t place = *link;
+    *link = self->counted[place].next;
+    self->counted[place].next = self->counted_free;
+    self->counted_free = place;
+    filter->counted_count--;
+}
+
+/* Tell a module what the kernel has counted since the last time; whether there is more than has room now.
+ *
+ * A place is used again one turn after the kernel has forgotten its flow: whoever was about to count there has done so.
+ * Half of the ring is left to packets. At the end, when none come any more, all is told that has room. */
+static bool tell_filter(Engine *self, struct filter *filter, uint64_t now, bool end) {
+    struct ring *ring = filter->ring;
+    struct record *records = NULL;
+    uint32_t size = 0;
+    bool more = false;
+    for (uint32_t *link = &filter->counted; *link && !more;) {
+        struct counted *flow = &self->counted[*link];
+        struct count found = count_at(self, *link);
+        if (found.packets == flow->told.packets) {
+            if (flow->leaving || end) {
+                if (!flow->leaving)
+                    forget_flow(self, filter, *link);
+                free_place(self, filter, link);
+                continue;
+            }
+            if (now - flow->used_at >= IDLE_NS) {
+                forget_flow(self, filter, *link);
+                flow->leaving = true;
+            }
+        } else if (ring && (end || now - flow->told_at >= TELL_NS)) {
+            if (!records && ring->free_count > ring->layout.slots / 2 && (end || ring->reports < REPORTS))
+                records = (struct record *)(void *)slot_at(ring, ring->free[ring->free_count - 1]);
+            more = !records;
+            if (records) {
+                records[size++] = (struct record){
+                    flow->flow, {found.packets - flow->told.packets, found.bytes - flow->told.bytes}};
+                flow->told = found;
+                flow->told_at = flow->used_at = now;
+            }
+            if (records && (size + 1) * sizeof *records > ring->layout.slot_bytes) {
+                lend(ring, size * (uint32_t)sizeof *records, filter->number | COUNTS, NULL);
+                ring->reports++;
+                records = NULL, size = 0;
+            }
+        }
+        link = &flow->next;
+    }
+    if (size) {
+        lend(ring, size * (uint32_t)sizeof *records, filter->number | COUNTS, NULL);
+        ring->reports++;
+    }
+    return more;
 }
 
 static bool ask_kernel(Engine *self, uint8_t *frame, uint32_t size, uint32_t *out) {
@@ -1475,6 +1621,10 @@ static PyObject *engine_remove_filter(Engine *self, PyObject *argument) {
         }
     }
     attend(self, now_ns(), UINT64_MAX);
+    while (filter->counted) {
+        forget_flow(self, filter, filter->counted);
+        free_place(self, filter, &filter->counted);
+    }
     unsigned at = 0;
     while (self->filters[at] != filter)
         at++;
@@ -1594,6 +1744,33 @@ static PyObject *engine_ring_counters(Engine *self, PyObject *argument) {
                          (unsigned long long)ring->late, (unsigned)ring->lent);
 }
 
+static PyObject *engine_tell(Engine *self, PyObject *nothing) {
+    (void)nothing;
+    uint64_t now = now_ns();
+    bool more = false;
+    for (unsigned each = 0; each < self->rings_count; each++)
+        self->rings[each]->reports = 0;
+    for (unsigned each = 0; each < self->filters_count; each++)
+        more |= tell_filter(self, self->filters[each], now, false);
+    return PyBool_FromLong(more);
+}
+
+static PyObject *engine_tell_last(Engine *self, PyObject *argument) {
+    struct filter *filter = find_filter(self, (uint32_t)PyLong_AsUnsignedLong(argument));
+    if (PyErr_Occurred())
+        return NULL;
+    if (filter)
+        tell_filter(self, filter, now_ns(), true);
+    Py_RETURN_NONE;
+}
+
+static PyObject *engine_counted(Engine *self, PyObject *argument) {
+    struct filter *filter = find_filter(self, (uint32_t)PyLong_AsUnsignedLong(argument));
+    if (PyErr_Occurred())
+        return NULL;
+    return PyLong_FromUnsignedLong(filter ? filter->counted_count : 0);
+}
+
 /* For tests: whether a packet belongs to a filter, and what of it may leave (None: nothing). */
 static PyObject *engine_wants(Engine *self, PyObject *arguments) {
     unsigned number;
@@ -1624,13 +1801,19 @@ static PyObject *engine_outgoing(Engine *self, PyObject *arguments) {
 }
 
 static PyObject *engine_start_xdp(Engine *self, PyObject *arguments) {
-    if (!PyArg_ParseTuple(arguments, "ii", &self->flow_map, &self->router))
+    int counts;
+    if (!PyArg_ParseTuple(arguments, "iii", &self->flow_map, &counts, &self->router))
         return NULL;
+    void *mapped = mmap(NULL, COUNTED * sizeof *self->counts, PROT_READ, MAP_SHARED, counts, 0);
+    if (mapped == MAP_FAILED)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    self->counts = mapped;
+    self->counted = calloc(COUNTED, sizeof *self->counted);
     self->umem = mmap(NULL, (size_t)FRAME * FRAMES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     self->frames = calloc(FRAMES, sizeof *self->frames);
     self->pool = calloc(FRAMES, sizeof *self->pool);
     self->routes = calloc(ROUTES, sizeof *self->routes);
-    if (self->umem == MAP_FAILED || !self->frames || !self->pool || !self->routes)
+    if (self->umem == MAP_FAILED || !self->frames || !self->pool || !self->routes || !self->counted)
         return PyErr_NoMemory();
     for (uint32_t number = 0; number < FRAMES; number++) {
         self->frames[self->frames_count++] = (uint64_t)number * FRAME;
@@ -1780,6 +1963,9 @@ static void engine_dealloc(Engine *self) {
     free(self->frames);
     free(self->pool);
     free(self->routes);
+    free(self->counted);
+    if (self->counts)
+        munmap(self->counts, COUNTED * sizeof *self->counts);
     if (self->umem && self->umem != MAP_FAILED)
         munmap(self->umem, (size_t)FRAME * FRAMES);
     PyTypeObject *type = Py_TYPE(self);
@@ -1812,7 +1998,11 @@ static PyMethodDef engine_methods[] = {
     {"remove_filter", (PyCFunction)engine_remove_filter, METH_O, "Forget a filter."},
     {"add_queue", (PyCFunction)engine_add_queue, METH_VARARGS, "Read the queue of a filter."},
     {"remove_queue", (PyCFunction)engine_remove_queue, METH_O, "Empty the queue of a filter and close it."},
-    {"start_xdp", (PyCFunction)engine_start_xdp, METH_VARARGS, "Get memory for AF_XDP: table of flows, program for routes."},
+    {"start_xdp", (PyCFunction)engine_start_xdp, METH_VARARGS,
+     "Get memory for AF_XDP: tables of flows and of what is counted, program for routes."},
+    {"tell", (PyCFunction)engine_tell, METH_NOARGS, "Tell modules what was counted; whether there is more to tell."},
+    {"tell_last", (PyCFunction)engine_tell_last, METH_O, "Tell the module of a filter all the rest."},
+    {"counted", (PyCFunction)engine_counted, METH_O, "How many flows of a filter the kernel counts."},
     {"add_link", (PyCFunction)engine_add_link, METH_VARARGS, "Open a socket of AF_XDP: interface, queue, MTU."},
     {"flush_routes", (PyCFunction)engine_flush_routes, METH_NOARGS, "Ask the kernel for routes anew."},
     {"frames", (PyCFunction)engine_frames, METH_NOARGS, "Where the frames of AF_XDP are."},
@@ -1914,6 +2104,10 @@ static void box_pass_late(BoxEnd *self) {
         return; /* it is behind what was taken */
     while (late--) {
         box_next(self, descriptor);
+        if (descriptor[2] & COUNTS) { /* never late */
+            self->taken--;
+            break;
+        }
         box_put(self, descriptor[0], ACCEPT, 0, descriptor[3]);
     }
     box_publish(self);

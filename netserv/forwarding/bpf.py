@@ -13,6 +13,8 @@ LPM_TRIE: Final = 11
 XSKMAP: Final = 17
 DEVMAP_HASH: Final = 25
 NO_PREALLOCATION: Final = 1
+MAPPABLE: Final = 1 << 10
+"By mmap(2), for whoever reads much of it."
 _XDP: Final = 6
 _XDP_ATTACH: Final = 37
 _CLASSIFIER: Final = 3

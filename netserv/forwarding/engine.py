@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from netserv.forwarding.base import COUNTERS
 from netserv.forwarding.broker_end import Answer, BrokerEnd
 from netserv.forwarding.matching import EgressError, Matcher, Rule, outgoing, read
-from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, INJECT
+from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, COUNT_FLOW, DROP, INJECT
 from netserv.signaling.transport import netlink, nfqueue
 from netserv.signaling.transport.raw import RawSender
 
@@ -320,7 +320,7 @@ class PythonEngine:
     def _answered(self, waiting: _Waiting, answer: Answer[_Waiting]) -> None:
         found = waiting.filter
         match answer.verdict:
-            case v if v in {ACCEPT, ACCEPT_FLOW}:
+            case v if v in {ACCEPT, ACCEPT_FLOW, COUNT_FLOW}:
                 found.counters["accepted"] += 1
                 self._go_on(waiting)
             case v if v == DROP:

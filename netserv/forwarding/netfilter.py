@@ -69,6 +69,13 @@ class NetfilterPart:
             self._engine.remove_queue(self._lingering.pop(0)[1])
         return self._lingering[0][0] - now if self._lingering else None
 
+    def untold(self, number: int) -> bool:  # noqa: ARG002 - the other plane looks it up
+        """Nothing is counted that a module has not seen."""
+        return False
+
+    def tell_last(self, number: int) -> None:
+        """There is nothing to tell."""
+
     def close(self) -> None:
         """Remove all rules; queues are the engine's."""
         self._chains.close()

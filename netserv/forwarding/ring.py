@@ -8,6 +8,8 @@ The standard library only: this file is imported inside containers.
     answers     descriptors of 16 bytes, for all slots: slot, verdict, length, sequence number or filter number
     slots       those of packets, which the broker fills, then those of injected packets, which the container fills
 
+A slot of the broker may have records of flows that the kernel has counted instead of a packet (`COUNTS`).
+
 A producer writes descriptors and then its `head`; numbers count up and wrap at 2^32. A packet slot is lent to the
 container until it answers, also where the deadline is over, so that it never writes into a newer packet. What was still
 in the ring when its deadline was over is not treated any more: a container that has fallen behind would else treat
@@ -39,7 +41,13 @@ ACCEPT_FLOW: Final = 4
 "As `ACCEPT`; the module need not see more packets of this flow, and may see them all the same."
 INJECT: Final = 5
 "Not an answer: a packet of the module's own."
-VERDICTS: Final = frozenset({ACCEPT, DROP, CHANGED, ACCEPT_FLOW})
+COUNT_FLOW: Final = 6
+"As `ACCEPT_FLOW`, and what the module does not see of the flow is told in records of `FLOW`."
+VERDICTS: Final = frozenset({ACCEPT, DROP, CHANGED, ACCEPT_FLOW, COUNT_FLOW})
+COUNTS: Final = 1 << 31
+"Beside the number of a filter: in the slot is no packet but records of `FLOW`. Any answer gives the slot back."
+FLOW: Final = struct.Struct("=BB2s2sBx16s16sQQ")
+"Version, protocol, ports as in the packet, TTL, source, destination; packets and bytes since the last time."
 
 SLOTS: Final = 512
 "Packets in the hands of a container: several times 200 us of a full broker. 1 MiB, there only as far as it is used."
@@ -247,7 +255,7 @@ class PythonBoxEnd:
 
         Args:
             slot: as `take` gave it; it is not this end's any more.
-            verdict: `ACCEPT`, `DROP`, `CHANGED` or `ACCEPT_FLOW`.
+            verdict: one of `VERDICTS`.
             length: of a changed packet.
         """
         self._put(slot, verdict, length, self._sequences[slot])
@@ -293,9 +301,11 @@ class PythonBoxEnd:
             return  # it is behind what was taken
         for number in range(self._taken, self._taken + late):
             at = layout.packets_at + (number & layout.slots - 1) * DESCRIPTOR.size
-            slot, _, _, sequence = DESCRIPTOR.unpack_from(self._memory, at)
+            slot, _, filter_number, sequence = DESCRIPTOR.unpack_from(self._memory, at)
+            if filter_number & COUNTS:
+                break  # never late
             self._put(slot, ACCEPT, 0, sequence)
-        self._taken = (self._taken + late) & WORD_MASK
+            self._taken = (self._taken + 1) & WORD_MASK
         self.flush()
 
     def _put(self, slot: int, verdict: int, length: int, last: int) -> None:

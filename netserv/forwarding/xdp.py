@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -29,6 +30,12 @@ INTERFACES_MAX: Final = 64
 QUEUES_MAX: Final = 64
 FLOWS_MAX: Final = 65_536
 "Flows accepted for good; of more the longest unused are forgotten, and their packets go to the module again."
+COUNTED_MAX: Final = 65_536
+"Flows that are counted for modules, as the compiled part has it too; it gives each filter 4,096 of them."
+TELL_S: Final = 1.0
+"Between two looks at what was counted."
+MORE_S: Final = 0.1
+"Where there was more to tell than a container takes at once."
 ENTRIES_MAX: Final = 65_536
 "Keys of filters: of 4,096 filters with 8 ports each, both ways."
 _ETHERNET: Final = 1
@@ -91,6 +98,7 @@ class Tables:
             ),
             flows=self._map(bpf.LRU_HASH, xdp_program.FLOW_BYTES, xdp_program.FLOW_VALUE_BYTES, FLOWS_MAX),
             counters=self._map(bpf.ARRAY, 4, _COUNTER.size, FILTERS_MAX),
+            counted=self._map(bpf.ARRAY, 4, _COUNTER.size, COUNTED_MAX, bpf.MAPPABLE),
             sockets=self._map(bpf.XSKMAP, 4, 4, INTERFACES_MAX * QUEUES_MAX),
             devices=self._map(bpf.DEVMAP_HASH, 4, 4, INTERFACES_MAX),
         )
@@ -183,7 +191,8 @@ class XdpPart:
         self._indices: list[int] = []
         warnings: list[str] = []
         router = bpf.load_xdp(xdp_program.router_program(found[0].number))
-        engine.core.start_xdp(self._tables.maps.flows, router)
+        engine.core.start_xdp(self._tables.maps.flows, self._tables.maps.counted, router)
+        self._tell_at = time.monotonic() + TELL_S
         refused = []
         for each in found:
             try:
@@ -218,8 +227,19 @@ class XdpPart:
         return {"packets": packets, "bytes": size, "cached": packets}
 
     def tidy(self) -> float | None:
-        """Nothing is ever due."""
-        return None
+        """Tell modules of their flows; seconds until the next time."""
+        now = time.monotonic()
+        if self._tell_at <= now:
+            self._tell_at = now + (MORE_S if self._engine.core.tell() else TELL_S)
+        return self._tell_at - now
+
+    def untold(self, number: int) -> bool:
+        """Whether flows of a filter are counted of which its module may not have heard all."""
+        return bool(self._engine.core.counted(number))
+
+    def tell_last(self, number: int) -> None:
+        """Tell a module the rest, once its packets go by."""
+        self._engine.core.tell_last(number)
 
     def close(self) -> None:
         """Detach the programs; packets are the kernel's again."""

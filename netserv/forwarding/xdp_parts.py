@@ -19,15 +19,15 @@ NO_NEIGHBOUR: Final = 7
 FIB: Final = -64
 "struct bpf_fib_lookup."
 FLOW: Final = -104
-"Version, protocol, ports, source, destination: the key of the table of flows."
+"Version, protocol, ports, TTL, source, destination: the key of the table of flows."
 KEY: Final = -128
 "Of the table of filters, and later an index."
 BUFFER: Final = -144
 "Bytes to compare."
 PAYLOAD: Final = -152
-"Where the payload begins."
+"Where the payload begins; later what the routing table said."
 FLOW_FOUND: Final = -160
-"Address of the flow's counters; 0: it is no flow accepted for good."
+"0: it is no flow accepted for good; else one more than the place where it is counted."
 # Within struct bpf_fib_lookup.
 OUT: Final = FIB + 8
 SOURCE_MAC: Final = FIB + 52

@@ -2,8 +2,9 @@
 
 A packet that no filter wants goes on to the kernel untouched: two bits decide for most of them. One that is wanted goes
 to the broker by AF_XDP, with the kernel's own word on where it is to leave in front of it. One of a flow that a module
-has accepted for good is forwarded right here. Fragments, IPv4 options, IPv6 extension headers, VLAN tags, packets to
-this machine, and those whose TTL or size the kernel must complain about are the kernel's.
+has accepted for good is forwarded right here, and counted where the module wants to know. Fragments, IPv4 options, IPv6
+extension headers, VLAN tags, packets to this machine, and those whose TTL or size the kernel must complain about are
+the kernel's.
 """
 
 # Over 400 lines: it is one program, read from top to bottom.
@@ -74,7 +75,8 @@ FRAME_MAX: Final = 1_792
 META_BYTES: Final = 20
 "In front of a packet for the broker: filter, interface by which it leaves (0: ask again), its two hardware addresses."
 FLOW_BYTES: Final = 40
-FLOW_VALUE_BYTES: Final = 24
+FLOW_VALUE_BYTES: Final = 16
+"Number of the filter; where the flow is counted, 0 for nowhere."
 
 
 class Maps(NamedTuple):
@@ -84,6 +86,7 @@ class Maps(NamedTuple):
     filters: int
     flows: int
     counters: int
+    counted: int
     sockets: int
     devices: int
 
@@ -225,6 +228,8 @@ def _describe(a: Assembler, family: Family) -> None:
     clear(a, KEY, 24)
     a.store(B, R10, FLOW, family.version)
     a.store(B, R10, FLOW + 1, R9)
+    a.load(B, R1, R7, family.hops)
+    a.store(B, R10, FLOW + 6, R1)
     for number in range(2):
         a.load(H, R1, R7, family.transport + 2 * number)
         a.store(H, R10, FLOW + 2 + 2 * number, R1)
@@ -307,7 +312,9 @@ def _find_flow(a: Assembler, maps: Maps, otherwise: str) -> None:
     a.load(DW, R1, R0, 0)
     a.load(W, R2, R9, 0)
     a.jump("!=", R1, R2, otherwise)
-    a.store(DW, R10, FLOW_FOUND, R0)
+    a.load(W, R1, R0, 8)
+    a.operate("+=", R1, 1)
+    a.store(DW, R10, FLOW_FOUND, R1)
 
 
 def _to_broker(a: Assembler, maps: Maps, name: str, first_socket: int) -> None:
@@ -340,8 +347,25 @@ def _to_broker(a: Assembler, maps: Maps, name: str, first_socket: int) -> None:
 
 
 def _forward(a: Assembler, family: Family, maps: Maps) -> None:
-    """Forward a packet of a flow that was accepted for good; R0: what the routing table said."""
-    a.jump("!=", R0, FOUND, "pass")
+    """Forward a packet of a flow that was accepted for good; R0: what the routing table said.
+
+    What cannot leave here is the kernel's to forward, and counts as well: the same as would go to the module.
+    """
+    name = f"ip{family.version}"
+    a.store(DW, R10, PAYLOAD, R0)
+    a.jump("==", R0, FOUND, f"{name} count")
+    a.jump("==", R0, NO_NEIGHBOUR, f"{name} count")
+    a.jump("!=", R0, TUNNELLED, "pass")
+    a.label(f"{name} count")
+    a.load(W, R1, R9, 12)
+    _count_at(a, family, maps.counters)
+    a.load(DW, R1, R10, FLOW_FOUND)
+    a.operate("-=", R1, 1)
+    a.jump("==", R1, 0, f"{name} counted")
+    _count_at(a, family, maps.counted)
+    a.label(f"{name} counted")
+    a.load(DW, R1, R10, PAYLOAD)
+    a.jump("!=", R1, FOUND, "pass")
     a.load(W, R1, R10, OUT)
     a.jump(">=", R1, OUT_MAX, "pass")
     a.load_map_value(R2, maps.settings, OUT_AT)
@@ -349,14 +373,6 @@ def _forward(a: Assembler, family: Family, maps: Maps) -> None:
     a.load(B, R2, R2, 0)
     a.jump("==", R2, 0, "pass")
     _refuse_unfinished(a, family)
-    a.load(DW, R0, R10, FLOW_FOUND)
-    a.jump("==", R0, 0, "pass")
-    _count(a, family, 8)
-    a.load(W, R1, R9, 12)
-    a.store(W, R10, KEY, R1)
-    look_up(a, maps.counters, KEY)
-    a.jump("==", R0, 0, "pass")
-    _count(a, family, 0)
     a.load(B, R1, R7, family.hops)
     a.operate("-=", R1, 1)
     a.store(B, R7, family.hops, R1)
@@ -409,9 +425,12 @@ def _refuse_unfinished(a: Assembler, family: Family) -> None:
     a.jump("==", R3, R5, "pass")
 
 
-def _count(a: Assembler, family: Family, at: int) -> None:
-    """One packet more, and its bytes, at R0."""
-    a.move(R1, 1)
-    a.add_atomically(R0, at, R1)
+def _count_at(a: Assembler, family: Family, table: int) -> None:
+    """One packet more, and its bytes, at place R1 of a table; bytes first, so that no packet is told without them."""
+    a.store(W, R10, KEY, R1)
+    look_up(a, table, KEY)
+    a.jump("==", R0, 0, "pass")
     length(a, family, R1)
-    a.add_atomically(R0, at + 8, R1)
+    a.add_atomically(R0, 8, R1)
+    a.move(R1, 1)
+    a.add_atomically(R0, 0, R1)

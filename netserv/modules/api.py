@@ -27,7 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from netserv.modules.packets import Packet
 
@@ -43,10 +43,12 @@ __all__ = [
     "ACCEPT",
     "ACCEPT_FLOW",
     "CHANGED",
+    "COUNT_FLOW",
     "DROP",
     "Activator",
     "Answer",
     "Context",
+    "Counted",
     "DatagramSocket",
     "Packet",
     "Registration",
@@ -67,16 +69,35 @@ class Verdict(IntEnum):
     "It goes on as `packet.raw` is now; the module has changed it in place and called `packet.refresh()`."
     ACCEPT_FLOW = 4
     "It goes on, and the node may let the following packets of this flow pass without asking."
+    COUNT_FLOW = 6
+    "As `ACCEPT_FLOW`, and the activator's `counted` is told of those packets that were not shown."
 
 
 ACCEPT: Final = Verdict.ACCEPT
 DROP: Final = Verdict.DROP
 CHANGED: Final = Verdict.CHANGED
 ACCEPT_FLOW: Final = Verdict.ACCEPT_FLOW
+COUNT_FLOW: Final = Verdict.COUNT_FLOW
 
 Answer: TypeAlias = Verdict | Packet | bytes | bytearray | memoryview
 """A verdict, or the whole packet that is to go on instead, as `packet.replaced` and `packet.reply` give it. Anything
 else, None too, is a fault of the module, and its failure policy decides."""
+
+
+class Counted(NamedTuple):
+    """What the node has counted of one flow since it said so last."""
+
+    src: bytes
+    "Source address, packed."
+    dst: bytes
+    sport: int
+    dport: int
+    proto: int
+    ttl: int
+    "As `Packet.ttl` would have shown it; packets of the same ends with another one are another flow."
+    packets: int
+    size: int
+    "Bytes of all of them, with their IP headers."
 
 
 class Activator:
@@ -90,6 +111,13 @@ class Activator:
     `process_batch` gets up to 256 packets at once, the oldest first, and gives an answer for each, in their order, or
     one verdict for all. Where both are there, batches of fewer than `batch_least` go to `process`, packet by packet:
     code that pays off for many is slow for one.
+
+    One that answers `COUNT_FLOW` counts the packets that it sees, and has the others told:
+
+        def counted(self, flows: Sequence[Counted]) -> None
+
+    It is called on the packet thread, between packets: for each flow about once a second, and a last time before
+    `stop`. What a module is shown is not told, what is told was not shown.
     """
 
     batch_least: int = 16

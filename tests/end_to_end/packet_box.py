@@ -1,12 +1,21 @@
 """A stand-in for a container: takes packets from a ring and does one simple thing with each."""
 
+import json
 import os
 import select
 import struct
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
 
-from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, BoxEnd, map_memory
+from netserv.apps.net_monitor.net_monitor import NetMonitor
+from netserv.container.runtime.dispatcher import Dispatcher, Handler, Taken
+from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, COUNTS, DROP, BoxEnd, map_memory
+from netserv.modules.blocks.metrics import Metrics
 
 
 def with_payload(packet: bytes, payload: bytes, *, answer: bool = False) -> bytes:
@@ -92,15 +101,43 @@ def scribble(memory: int, wake: int, broker: int) -> None:
         time.sleep(0.001)
 
 
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def counting(box: BoxEnd, path: Path) -> Callable[[list[Taken]], None]:
+    """NetMonitor, by the dispatcher of containers; what it has counted is in a file, by TTL and source."""
+    monitor, dispatcher, known = NetMonitor(), Dispatcher(), set[int]()
+    monitor.start(SimpleNamespace(properties={}, metrics=Metrics(), every=lambda *_: None))  # type: ignore[arg-type]
+
+    def treat_all(packets: list[Taken]) -> None:
+        for number in {number & ~COUNTS for _, number, _ in packets} - known:
+            known.add(number)
+            dispatcher.attach(number, Handler(1, monitor, fail))
+        dispatcher.dispatch(box, packets)
+        found = Counter[str]()
+        for (ttl, ends), count in monitor._counts.items():
+            found[f"{ttl} {ip_address(ends[: len(ends) // 2])}"] += count
+        path.with_suffix(".new").write_text(json.dumps(found), encoding="ascii")
+        path.with_suffix(".new").rename(path)
+
+    return treat_all
+
+
 def main(behaviour: str, memory: int, wake: int, broker: int) -> None:
     print("ready", flush=True)
     if behaviour == "scribble":
         scribble(memory, wake, broker)
     box = BoxEnd(memory, wake, broker)
+    kind, _, path = behaviour.partition(" ")
+    treat_all = counting(box, Path(path)) if kind == "count" else None
     while True:
         packets = box.take()
-        for slot, _, view in packets:
-            treat(box, behaviour, slot, view)
+        if treat_all is not None and packets:
+            treat_all(packets)
+        elif treat_all is None:
+            for slot, _, view in packets:
+                treat(box, behaviour, slot, view)
         box.flush()
         if not packets:  # only then it is said that this end sleeps, and a wake-up comes
             select.select([box.fileno()], [], [])

@@ -19,11 +19,29 @@ def say(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
+def set_ttl(sock: socket.socket, ttl: int) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+
+
+def send_from_ports(order: dict[str, Any]) -> None:
+    for port in range(*order["from_ports"]):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("0.0.0.0", port))
+            sock.sendto(order["payload"].encode(), (order["to"], order["port"]))
+        if port % AT_ONCE == 0:
+            time.sleep(PAUSE_S)
+
+
 def obey(order: dict[str, Any], socks: list[socket.socket], counted: dict[str, int]) -> None:
     if "tell" in order:
         say(event="counted", tell=order["tell"], counted=counted)
         return
-    sock = socks[0] if "." in order["to"] else socks[1]
+    sock = socks[2 * order.get("by", 0) + (":" in order["to"])]
+    if "ttl" in order:
+        set_ttl(sock, order["ttl"])
     if "until_told" in order:
         sent = 0
         while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
@@ -31,6 +49,9 @@ def obey(order: dict[str, Any], socks: list[socket.socket], counted: dict[str, i
                 sock.sendto(order["payload"].format(sent).encode(), (order["to"], order["port"]))
                 sent += 1
         say(event="sent", until_told=order["until_told"], sent=sent)
+        return
+    if "from_ports" in order:
+        send_from_ports(order)
         return
     for number in range(order.get("times", 1)):
         time.sleep(order.get("pause", 0))

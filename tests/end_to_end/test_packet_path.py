@@ -32,7 +32,7 @@ class Scene:
         self.sender_host, self.router, self.receiver_host = hosts
         self.plane, self.compiled = plane, compiled
         self.sender, self.receiver = (
-            told(hosts[0], "packet_peer.py", "4000"),
+            told(hosts[0], "packet_peer.py", "4000", "4001"),
             told(hosts[2], "packet_peer.py", str(PORT), str(OTHER)),
         )
         self.node = self.start_node()
@@ -91,6 +91,13 @@ class Scene:
             return counted if all(counted[name] >= value for name, value in wanted.items()) else {}
 
         return wait_until(look, PATIENCE_S, f"{wanted} of filter {number}", lambda: str(self.counters(number)))
+
+    def kill_broker(self) -> None:
+        """And wait until the next one has all filters."""
+        self.router.run("kill", "-9", str(self.node.do("counters")["broker"]))
+        self.restarts += 1
+        wait_until(lambda: self.node.do("counters").get("restarts", 0) == self.restarts, PATIENCE_S, "new broker")
+        wait_until(lambda: "filters" in self.node.do("counters"), PATIENCE_S, "its filters")
 
     def never(self, payload: str) -> None:
         """It has not come, though what was sent after it has."""
@@ -279,17 +286,107 @@ def test_a_filter_out_of_bounds_is_refused(scene: Scene) -> None:
     assert "error" in scene.node.do("remove", number=4_711)
 
 
+def let_leave_by_xdp(scene: Scene) -> None:
+    """Frames of XDP can leave only where the other end polls, and checksums left to hardware are the kernel's."""
+    lab, far = scene.router.lab, scene.router.interfaces["eth1"].namespace
+    offload = [sys.executable, "-m", "netserv.bench.ethtool"]
+    for namespace, *words in ((far, "gro", "p1"), (scene.sender_host.namespace, "checksums", "eth0")):
+        lab.run([*lab.entry(namespace), *offload, *words], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def forwarded(scene: Scene) -> tuple[str, str]:
+    """What the kernel's stack has forwarded at the node, of both IP versions."""
+    names, values = scene.router.run("cat", "/proc/net/snmp").stdout.splitlines()[:2]
+    six = scene.router.run("grep", "Ip6OutForwDatagrams", "/proc/net/snmp6").stdout.split()[1]
+    return values.split()[names.split().index("ForwDatagrams")], six
+
+
+class Monitored:
+    """Two flows of different TTL, and what NetMonitor has to have counted of them."""
+
+    def __init__(self, scene: Scene, version: int, path: Path) -> None:
+        self.scene, self.version = scene, version
+        self.number, self.box = scene.install(f"count {path}", version)
+        self.path, self.arrived = path, flooded(scene)
+        self.wanted = dict.fromkeys((f"{ttl} {scene.address(scene.sender_host, version)}" for ttl in (64, 9)), 0)
+
+    def send(self, times: int) -> None:
+        to = self.scene.address(self.scene.receiver_host, self.version)
+        for by, flow in enumerate(self.wanted):
+            order = {"to": to, "port": PORT, "payload": "flood {}", "pause": 0.0001, "by": by}
+            self.scene.sender.write(**order, times=times, ttl=int(flow.split()[0]))
+            self.wanted[flow] += times
+            self.arrived += times
+        what = f"{self.arrived} packets"
+        wait_until(lambda: flooded(self.scene) == self.arrived, PATIENCE_S, what, lambda: str(flooded(self.scene)))
+
+    def told(self) -> None:
+        """All of them have been counted, and none twice."""
+
+        def found() -> dict[str, int]:
+            return dict(json.loads(self.path.read_text(encoding="ascii"))) if self.path.exists() else {}
+
+        wait_until(lambda: found() == self.wanted, PATIENCE_S, f"counts {self.wanted}", lambda: str(found()))
+
+
+@FAMILIES
+def test_netmonitor_counts_each_packet_once_whoever_sees_it(scene: Scene, version: int, tmp_path: Path) -> None:
+    flows = Monitored(scene, version, tmp_path / "counts")
+    flows.send(200)
+    flows.send(200)  # by the kernel's stack, where this is the first test that lets packets leave by XDP
+    if scene.plane == "xdp":
+        let_leave_by_xdp(scene)
+    flows.send(200)
+    flows.told()
+    counted = scene.counters(flows.number)
+    assert counted["packets"] == counted["accepted"] + counted["cached"] == 1_200
+    assert counted["cached"] > 600 or scene.plane == "netfilter"
+    flows.send(50)
+    scene.node.do("remove", number=flows.number)
+    flows.told()
+    scene.numbers.remove(flows.number)
+    another, _ = scene.install("accept", version)
+    flows.send(1)
+    assert scene.counters(another)["accepted"] == 2, "the kernel knows no flow any more"
+
+
+@pytest.mark.heavy
+def test_more_flows_than_the_kernel_counts_are_counted_all_the_same(scene: Scene, tmp_path: Path) -> None:
+    flows, most, count = Monitored(scene, 4, tmp_path / "counts"), 4_096, 4_500
+    del flows.wanted[next(flow for flow in flows.wanted if flow.startswith("9 "))]
+    (flow,) = flows.wanted
+    for _ in range(3):
+        to = scene.receiver_host.ipv4
+        scene.sender.write(to=to, port=PORT, payload="flood", from_ports=[20_000, 20_000 + count])
+        flows.wanted[flow] += count
+        flows.arrived += count
+        flows.send(0)
+    flows.told()
+    assert scene.counters(flows.number)["cached"] == (2 * most if scene.plane == "xdp" else 0)
+
+
+def test_counts_outlive_container_and_broker(scene: Scene, tmp_path: Path) -> None:
+    flows = Monitored(scene, 4, tmp_path / "counts")
+    flows.send(50)
+    flows.told()
+    if scene.plane == "xdp":
+        scene.node.do("unbox", name=flows.box)
+        scene.node.do("attach", number=flows.number)
+        flows.wanted, flows.path = dict.fromkeys(flows.wanted, 0), tmp_path / "of the next one"
+        flows.send(50)  # while nobody is there
+        scene.node.do("box", name="next", behaviour=f"count {flows.path}")
+        scene.node.do("attach", number=flows.number, box="next")
+        flows.told()
+    scene.kill_broker()
+    flows.send(50)
+    flows.told()
+
+
 @FAMILIES
 def test_a_flow_accepted_for_good_is_forwarded_by_the_kernel_until_the_filter_goes(scene: Scene, version: int) -> None:
     number, _ = scene.install("flow", version)
     if scene.plane == "xdp":
-        # Frames of XDP can leave only where the other end polls, and checksums left to hardware are the kernel's.
-        lab, far = scene.router.lab, scene.router.interfaces["eth1"].namespace
-        offload = [sys.executable, "-m", "netserv.bench.ethtool"]
-        for namespace, *words in ((far, "gro", "p1"), (scene.sender_host.namespace, "checksums", "eth0")):
-            lab.run(
-                [*lab.entry(namespace), *offload, *words], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-            )
+        let_leave_by_xdp(scene)
 
     def look() -> bool:
         text = scene.send(version)
@@ -299,6 +396,10 @@ def test_a_flow_accepted_for_good_is_forwarded_by_the_kernel_until_the_filter_go
     wait_until(look, PATIENCE_S, "packets forwarded by the kernel", lambda: str(scene.counters(number)))
     counted = scene.counters(number)
     assert counted["packets"] == counted["accepted"] + counted["cached"]
+    if scene.plane == "xdp":
+        before = forwarded(scene)
+        look()
+        assert forwarded(scene) == before, "it has gone through the kernel's stack"
     scene.clear()
     number, _ = scene.install("flow", version)  # what an earlier filter has left in the kernel does not hinder the next
     wait_until(look, PATIENCE_S, "packets forwarded by the kernel again", lambda: str(scene.counters(number)))
@@ -333,11 +434,7 @@ def flooded(scene: Scene) -> int:
 def test_a_broker_that_is_killed_is_started_anew_with_all_filters(scene: Scene) -> None:
     number, _ = scene.install("change")
     scene.arrives(scene.send().upper() + "!")
-    told = scene.node.do("counters")
-    scene.router.run("kill", "-9", str(told["broker"]))
-    scene.restarts += 1
-    wait_until(lambda: scene.node.do("counters").get("restarts", 0) == scene.restarts, PATIENCE_S, "new broker")
-    wait_until(lambda: "filters" in scene.node.do("counters"), PATIENCE_S, "its filters")
+    scene.kill_broker()
     scene.arrives(scene.send().upper() + "!")
     assert scene.counters(number)["changed"] == 1
 

@@ -5,6 +5,7 @@ Properties of the SETUP:
 | `report` | `HOST:PORT` that the counts go to, by TCP; without it they stay here |
 | `token` | who connects proves by it that he is the module that was deployed |
 | `interval` | seconds between two reports (1) |
+| `offload` | `no`: the node does not count in the kernel, and each packet comes here (`yes`) |
 
 The stream has lines of JSON: one that introduces the module, then for each interval lines with what was counted since
 the last one, the last of them with `done`. What cannot be delivered is added to the next report.
@@ -19,7 +20,7 @@ from ipaddress import ip_address
 
 import trio
 
-from netserv.modules.api import ACCEPT, Activator, Context, Packet, Verdict
+from netserv.modules.api import ACCEPT, COUNT_FLOW, Activator, Context, Counted, Packet, Verdict
 
 FLOWS_MAX = 4_096
 "Counted apart in one interval; packets of more are counted together, as an attacker can invent millions."
@@ -29,6 +30,8 @@ INTERVAL_S, INTERVAL_MIN_S, INTERVAL_MAX_S = 1.0, 0.1, 60.0
 RETRY_S, RETRY_MAX_S = 0.5, 30.0
 SEND_S = 10.0
 "For a line to be taken."
+LAST_S = 1.0
+"For the last report; a module has half a second more to stop."
 
 Flow = tuple[int, bytes]
 "TTL; source and destination."
@@ -50,6 +53,10 @@ class NetMonitor(Activator):
         self._due: tuple[Counter[Flow], int] = (Counter(), 0)
         "What is to be reported; of the server thread."
         self._packets, self._reports = context.metrics.counter("packets"), context.metrics.counter("reports")
+        offload = context.properties.get("offload", "yes")
+        if offload not in {"yes", "no"}:
+            raise ValueError(f"property offload: {offload!r} is not yes or no")
+        self._verdict = COUNT_FLOW if offload == "yes" else ACCEPT
         self._interval_s = _interval(context.properties.get("interval", ""))
         report = context.properties.get("report", "")
         if report:
@@ -57,7 +64,7 @@ class NetMonitor(Activator):
             if not host or not port.isdigit():
                 raise ValueError(f"property report: {report!r} is not HOST:PORT")
             self._place = host.strip("[]"), int(port)
-            self._news = trio.Event()
+            self._news, self._told = trio.Event(), trio.Event()
             context.spawn(self._stream)
         context.every(self._interval_s, self._turn)
 
@@ -71,7 +78,7 @@ class NetMonitor(Activator):
             else:
                 self._others += 1
         self._packets.add()
-        return ACCEPT
+        return self._verdict
 
     def process_batch(self, packets: Sequence[Packet]) -> Verdict:
         """Count many: what is done for each is done by the interpreter's own loops."""
@@ -87,7 +94,26 @@ class NetMonitor(Activator):
                 else:
                     self._others += 1
         self._packets.add(len(packets))
-        return ACCEPT
+        return self._verdict
+
+    def counted(self, flows: Sequence[Counted]) -> None:
+        """Add what the kernel has counted of flows that it let pass by itself."""
+        counts = self._counts
+        for each in flows:
+            flow = each.ttl, each.src + each.dst
+            if flow in counts or len(counts) < FLOWS_MAX:
+                counts[flow] += each.packets
+            else:
+                self._others += each.packets
+            self._packets.add(each.packets)
+
+    async def stop(self) -> None:
+        """Report what was counted last, where somebody listens; no packets come any more."""
+        if "report" in self._context.properties:
+            told = self._told
+            await self._take(self._counts, self._others)
+            with trio.move_on_after(LAST_S):
+                await told.wait()
 
     def _turn(self) -> None:
         """Hand over what was counted; on the packet thread, between two batches."""
@@ -131,7 +157,7 @@ class NetMonitor(Activator):
 
     async def _report(self, stream: trio.SocketStream) -> None:
         await self._news.wait()
-        self._news = trio.Event()
+        told, self._news, self._told = self._told, trio.Event(), trio.Event()
         due, others = self._due
         self._due = Counter(), 0
         try:
@@ -143,6 +169,7 @@ class NetMonitor(Activator):
             self._news.set()
             raise
         self._reports.add()
+        told.set()
 
 
 def report_lines(counts: "Counter[Flow]", others: int) -> Iterator[dict[str, object]]:

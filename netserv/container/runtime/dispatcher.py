@@ -5,11 +5,12 @@ could be there for each batch: packets of one filter are handled in one loop, an
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from netserv.errors import LocalProtocolError
-from netserv.modules.api import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, Verdict
+from netserv.forwarding.ring import COUNTS, FLOW
+from netserv.modules.api import ACCEPT, ACCEPT_FLOW, CHANGED, COUNT_FLOW, DROP, Counted, Verdict
 from netserv.modules.packets import Packet
 
 FAILED: Final = 0
@@ -40,22 +41,24 @@ class Handler:
 
     Args:
         module: its number.
-        activator: has `process`, `process_batch` or both.
+        activator: has `process`, `process_batch` or both, and `counted` if it wants to.
         strike: is told what it raises.
 
     Raises:
         LocalProtocolError: it has neither, or an asynchronous one.
     """
 
-    __slots__ = ("batch_least", "module", "process", "process_batch", "strike")
+    __slots__ = ("batch_least", "counted", "module", "process", "process_batch", "strike")
 
     def __init__(self, module: int, activator: Any, strike: Callable[[BaseException], None]) -> None:
         self.module, self.strike = module, strike
         self.process: Callable[[Packet], Any] | None = getattr(activator, "process", None)
         self.process_batch: Callable[[Sequence[Packet]], Any] | None = getattr(activator, "process_batch", None)
-        for function in (self.process, self.process_batch):
+        self.counted: Callable[[Sequence[Counted]], Any] | None = getattr(activator, "counted", None)
+        for function in (self.process, self.process_batch, self.counted):
             if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
-                raise LocalProtocolError("process and process_batch have to be plain functions: packets do not wait")
+                why = "process, process_batch and counted have to be plain functions: packets do not wait"
+                raise LocalProtocolError(why)
         if self.process is None and self.process_batch is None:
             raise LocalProtocolError('a module of kind "packet" or "both" needs process or process_batch')
         least = getattr(activator, "batch_least", 1)
@@ -109,7 +112,9 @@ class Dispatcher:
                 last += 1
             run = packets if last - first == count else packets[first:last]
             chain = self._chains.get(number)
-            if chain is None:
+            if number & COUNTS:
+                _tell(end, run, self._chains.get(number ^ COUNTS, ()))
+            elif chain is None:
                 # Taken out of service a moment ago.
                 _answer_all(end, run, FAILED)
             elif len(chain) > 1:
@@ -121,6 +126,24 @@ class Dispatcher:
             first = last
 
 
+def _tell(end: End, run: Sequence[Taken], chain: Sequence[Handler]) -> None:
+    for slot, _, view in run:
+        counted = list(_counted(view))
+        end.answer(slot, ACCEPT)
+        for handler in chain:
+            try:
+                if handler.counted is not None:
+                    handler.counted(counted)
+            except BaseException as error:
+                handler.strike(error)
+
+
+def _counted(view: memoryview) -> Iterator[Counted]:
+    for version, proto, sport, dport, ttl, source, destination, packets, size in FLOW.iter_unpack(view):
+        ends = (source, destination) if version == 6 else (source[:4], destination[:4])
+        yield Counted(*ends, int.from_bytes(sport), int.from_bytes(dport), proto, ttl, packets, size)
+
+
 def _run_each(end: End, run: Sequence[Taken], handler: Handler) -> None:
     """The hot loop. `except` costs nothing here until it catches."""
     process, answer = handler.process, end.answer
@@ -129,7 +152,7 @@ def _run_each(end: End, run: Sequence[Taken], handler: Handler) -> None:
     for slot, _, view in run:
         try:
             said = process(Packet(view))
-            if said is ACCEPT or said is DROP:
+            if said is ACCEPT or said is DROP or said is COUNT_FLOW:
                 answer(slot, said)
             else:
                 _answer_other(end, slot, view, said)
@@ -152,7 +175,7 @@ def _run_batch(end: End, run: Sequence[Taken], handler: Handler) -> None:
         return
     answer = end.answer
     for (slot, _, view), said in zip(run, answers, strict=True):
-        if said is ACCEPT or said is DROP:
+        if said is ACCEPT or said is DROP or said is COUNT_FLOW:
             answer(slot, said)
             continue
         try:
@@ -172,7 +195,7 @@ def _in_turn(end: End, slot: int, view: memoryview, chain: tuple[Handler, ...]) 
     """What several modules make of a packet.
 
     One that drops has the last word; one that fails does not keep the packet from the others; the flow passes unseen
-    only if all of them want so.
+    only if all of them want so, and where one counts it goes on to see the packets.
     """
     verdict: int = ACCEPT_FLOW
     failed = False
@@ -181,7 +204,7 @@ def _in_turn(end: End, slot: int, view: memoryview, chain: tuple[Handler, ...]) 
             said = handler.one(Packet(view))
             if said is DROP:
                 return DROP, 0
-            if said is ACCEPT:
+            if said is ACCEPT or said is COUNT_FLOW:
                 verdict = CHANGED if verdict == CHANGED else ACCEPT
             elif said is not ACCEPT_FLOW:
                 view = view if said is CHANGED else _written(end, slot, said)

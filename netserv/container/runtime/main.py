@@ -198,6 +198,7 @@ class Runtime:
                     self._modules[module].give(filters)
             case Unload(module=module):
                 if module in self._modules:
+                    self._treat_packets()  # among them what the kernel has counted for it last
                     self._modules[module].end()
                 else:
                     self._reports.send(Unloaded(module))

@@ -16,11 +16,13 @@ from netserv.forwarding.ring import (
     ACCEPT,
     ANSWERS_HEAD,
     CHANGED,
+    COUNTS,
     DROP,
     HEADER_BYTES,
     INJECT,
     LATE_HEAD,
     PACKETS_HEAD,
+    VERDICTS,
     BoxEnd,
     Layout,
     PythonBoxEnd,
@@ -151,6 +153,20 @@ def test_what_is_late_before_it_is_taken_is_not_shown_any_more(box: PythonBoxEnd
     assert only is not None
     broker.give_up(only)
     assert box.take() == []
+    broker.collect()
+    assert broker.lent == 0
+
+
+def test_what_was_counted_is_shown_however_late_it_is(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
+    late = [broker.post(b"late", 7, 0), broker.post(b"counts", 7 | COUNTS, 1), broker.post(b"late as well", 7, 2)]
+    for slot in late:
+        assert slot is not None
+        broker.give_up(slot)
+    taken = box.take(1)
+    assert [(number, bytes(view)) for _, number, view in taken] == [(7 | COUNTS, b"counts")]
+    box.answer(taken[0][0], ACCEPT)
+    assert box.take() == []
+    box.flush()
     broker.collect()
     assert broker.lent == 0
 
@@ -297,7 +313,7 @@ class HostileBox(RuleBasedStateMachine):
                 assert 0 < len(each.data) <= 256
             else:
                 del self.open[each.token]
-                assert each.verdict in {0, 1, 2, 3, 4}
+                assert each.verdict in {0, *VERDICTS}
                 assert (each.verdict == CHANGED) == bool(each.data)
 
     @invariant()

@@ -5,19 +5,20 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netserv.cli import main
 from netserv.forwarding.ring import ACCEPT, CHANGED, DROP
-from netserv.modules.api import Context
+from netserv.modules.api import COUNT_FLOW, Context, Counted
 from netserv.modules.blocks import BLOCKS
 from netserv.modules.manifest import Manifest, read_manifest
 from netserv.modules.packets import UDP
 from tests.netserv.container.runtime.boxes import Box, duplicate, listening
 from tests.netserv.container.runtime.conftest import box  # noqa: F401 - a fixture
 from tests.netserv.container.runtime.test_servers import fetched
-from tests.netserv.modules.test_packets import FOUR, packet_bytes
+from tests.netserv.modules.test_packets import FOUR, packet_bytes, view
 
 PAGE = (Path(__file__).parents[3] / "docs" / "modules.md").read_text()
 COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
@@ -75,6 +76,17 @@ def test_the_module_that_is_both_counts_and_shows(box: Box) -> None:  # noqa: F8
     port = started(box, MANIFESTS[2])
     assert fetched(port, "/counts") == '{"10.1.0.1": 3}'
     box.unload(1)
+
+
+def test_the_tally_adds_what_it_is_shown_and_told() -> None:
+    names: dict[str, Any] = {}
+    exec(FILES["tally.py"], names)
+    tally = names["Tally"]()
+    tally.start(None)
+    shown = view(packet_bytes(FOUR, UDP, b"x"))
+    assert tally.process(shown) is COUNT_FLOW
+    tally.counted([Counted(shown.src, shown.dst, 5060, 6000, UDP, shown.ttl, 4, 116)])
+    assert tally.packets == {(shown.src, shown.ttl): 5}
 
 
 def test_the_test_of_the_page_passes(tmp_path: Path) -> None:

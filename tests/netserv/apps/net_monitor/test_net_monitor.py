@@ -11,10 +11,10 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserv.apps.net_monitor.net_monitor import FLOWS_MAX, LINE_FLOWS, NetMonitor, report_lines
+from netserv.apps.net_monitor.net_monitor import FLOWS_MAX, LAST_S, LINE_FLOWS, NetMonitor, report_lines
 from netserv.apps.sources import app_files
 from netserv.errors import UnreachableError
-from netserv.modules.api import ACCEPT, Packet
+from netserv.modules.api import ACCEPT, COUNT_FLOW, Counted, Packet
 from netserv.modules.blocks.metrics import Metrics
 from netserv.modules.sources import check_sources
 from netserv.publisher.net_monitor.reports import Reports, read_hello
@@ -66,8 +66,8 @@ def total(module: NetMonitor) -> int:
 def test_packets_are_counted_by_source_destination_and_ttl_and_pass() -> None:
     module = started(Node())
     batch = packets("10.4.0.2", 3) + packets("10.4.0.2", 2, ttl=7) + packets("2001:db8::9", 1)
-    assert module.process_batch(batch) is ACCEPT
-    assert module.process(packets("10.4.0.2", 1)[0]) is ACCEPT
+    assert module.process_batch(batch) is COUNT_FLOW
+    assert module.process(packets("10.4.0.2", 1)[0]) is COUNT_FLOW
     four, six = (ip_address(end).packed for end in ("10.4.0.2", "2001:db8::9"))
     to_four, to_six = (ip_address(end).packed for end in ("10.1.0.2", "2001:db8::2"))
     assert module._counts == {(61, four + to_four): 4, (7, four + to_four): 2, (61, six + to_six): 1}
@@ -76,7 +76,7 @@ def test_packets_are_counted_by_source_destination_and_ttl_and_pass() -> None:
 @given(st.lists(st.binary(min_size=20, max_size=60), max_size=20))
 def test_any_packets_are_counted_once_or_have_no_addresses(datas: list[bytes]) -> None:
     module = started(Node())
-    assert module.process_batch([view(data) for data in datas]) is ACCEPT
+    assert module.process_batch([view(data) for data in datas]) is COUNT_FLOW
     assert total(module) == sum(data[0] < 0x60 or len(data) >= 40 for data in datas)
 
 
@@ -92,13 +92,40 @@ def test_flows_beyond_the_limit_are_counted_together() -> None:
     assert node.metrics.values()["packets"] == FLOWS_MAX + 520
 
 
+def counted(source: str, count: int, ttl: int = 61) -> Counted:
+    ends = ip_address(source).packed, ip_address("10.1.0.2").packed
+    return Counted(*ends, 5060, 6000, 17, ttl, count, 29 * count)
+
+
+def test_what_the_kernel_has_counted_is_added_to_what_was_seen() -> None:
+    node = Node()
+    module = started(node)
+    module.process(packets("10.4.0.2", 1)[0])
+    module.counted([counted("10.4.0.2", 7), counted("10.4.0.2", 2, ttl=7)])
+    ends = ip_address("10.4.0.2").packed + ip_address("10.1.0.2").packed
+    assert module._counts == {(61, ends): 8, (7, ends): 2}
+    assert node.metrics.values()["packets"] == 10
+    for number in range(FLOWS_MAX):
+        module.counted([counted(f"10.9.{number >> 8}.{number & 255}", 1)])
+    assert (len(module._counts), module._others, total(module)) == (FLOWS_MAX, 2, FLOWS_MAX + 10)
+
+
+def test_without_offload_the_kernel_is_not_asked_to_count() -> None:
+    module = started(Node(offload="no"))
+    assert module.process(packets("10.4.0.2", 1)[0]) is ACCEPT
+    assert module.process_batch(packets("10.4.0.2", 2)) is ACCEPT
+
+
 def test_tcp_is_counted_as_well() -> None:
     module = started(Node())
     module.process(view(packet_bytes(("10.4.0.2", "10.1.0.2"), TCP, b"x")))
     assert total(module) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"report": "10.1.0.2"}, {"report": ":80"}, {"interval": "0"}, {"interval": "soon"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"report": "10.1.0.2"}, {"report": ":80"}, {"interval": "0"}, {"interval": "soon"}, {"offload": "perhaps"}],
+)
 def test_wrong_properties_fail_the_installation(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="property"):
         started(Node(**wrong))
@@ -152,6 +179,16 @@ async def test_counts_are_streamed_and_wait_where_nobody_takes_them(clock: trio.
         report = Reports().take((await far.receive_some()).splitlines()[1])
         assert report is not None
         assert [one.packets for one in report.flows] == [2]
+
+        module.process_batch(packets("10.4.0.2", 3))
+        await module.stop()
+        report = Reports().take(await far.receive_some())
+        assert report is not None
+        assert [one.packets for one in report.flows] == [3]
+        await far.aclose()
+        begun = trio.current_time()
+        await module.stop()
+        assert trio.current_time() - begun == pytest.approx(LAST_S), "nobody takes it"
         node.nursery.cancel_scope.cancel()
 
 

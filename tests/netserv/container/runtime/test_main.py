@@ -12,7 +12,7 @@ import pytest
 from netserv.container.messages import Failed, Loaded, Log, Ping, Pong, Unload, Unloaded
 from netserv.container.runtime.dispatcher import FAILED
 from netserv.container.runtime.main import SWITCH_S
-from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, DROP, INJECT
+from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, COUNT_FLOW, COUNTS, DROP, FLOW, INJECT
 from netserv.modules.packets import UDP
 from tests.netserv.container.runtime.boxes import Box, until
 from tests.netserv.modules.test_packets import FOUR, packet_bytes
@@ -53,6 +53,7 @@ def test_packets_of_no_module_are_for_the_policy(box: Box) -> None:
     ("said", "expected"),
     [
         ("ACCEPT_FLOW", (ACCEPT_FLOW, b"")),
+        ("COUNT_FLOW", (COUNT_FLOW, b"")),
         ("packet.replaced(b'other')", (CHANGED, packet_bytes(FOUR, UDP, b"other"))),
         ("packet.replaced(b'longer' * 9)", (CHANGED, packet_bytes(FOUR, UDP, b"longer" * 9))),
         ("memoryview(bytes(packet.raw))", (CHANGED, PACKET)),
@@ -169,6 +170,38 @@ def test_modules_treat_a_packet_in_turn(box: Box) -> None:
     assert box.answers(PACKET, number=5) == [(FAILED, b"")]
     box.run(7, module("def process(self, packet): return DROP"), filters=(5,))
     assert box.answers(PACKET, number=5) == [(DROP, b"")], "one that drops is heard where another has failed"
+
+
+def counts(packets: int) -> bytes:
+    ends = [bytes([192, 0, 2, each]).ljust(16, b"\0") for each in (1, 2)]
+    return FLOW.pack(4, 17, (5060).to_bytes(2), (6000).to_bytes(2), 61, *ends, packets, 29 * packets)
+
+
+COUNTING = """
+def start(self, context): self.log = context.log
+def process(self, packet): return COUNT_FLOW
+def counted(self, flows):
+    for flow in flows:
+        if flow.packets == 13: raise ValueError("thirteen")
+        self.log.info("%s", tuple(flow))
+def stop(self): self.log.info("stopped")
+"""
+
+
+def test_a_module_is_told_what_the_kernel_has_counted_and_the_rest_before_it_stops(box: Box) -> None:
+    box.attach()
+    box.run(1, module(COUNTING), filters=(1,))
+    assert box.answers(counts(3) + counts(4), number=1 | COUNTS) == [(ACCEPT, b"")]
+    told = [box.log_until("(").text for _ in range(2)]
+    ends = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
+    assert told == [str((*ends, 5060, 6000, 17, 61, each, 29 * each)) for each in (3, 4)]
+    assert box.answers(counts(13), number=1 | COUNTS) == [(ACCEPT, b"")]
+    assert "thirteen" in box.hear(Failed).text
+    assert box.answers(counts(5), number=2 | COUNTS) == [(ACCEPT, b"")], "of a filter that nobody has any more"
+    assert box.broker is not None
+    assert box.broker.post(counts(6), 1 | COUNTS, 1) is not None
+    box.unload(1)
+    assert [box.hear(Log).text[-8:] for _ in range(2)] == [" 6, 174)", "stopped"]
 
 
 def test_packets_of_several_filters_in_one_batch(box: Box) -> None:
