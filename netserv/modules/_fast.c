@@ -7,13 +7,11 @@ No state but tables that are made once. Everything is read within the bounds of 
 network.
 */
 
-#define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 struct span {
@@ -185,11 +183,26 @@ static bool has_tag(struct span value) {
     return false;
 }
 
-static bool has(struct span value, const char *text) {
+static bool has_received(struct span value) {
     for (; value.size; value = behind(value, 1))
-        if (begins(value, text))
+        if (lower(*value.at) == 'r' && begins(value, "received"))
             return true;
     return false;
+}
+
+/* How many bytes stand before the first that is below a space, or is DEL: eight are looked at together. */
+static size_t plain_size(struct span all) {
+    static const uint64_t ones = ~UINT64_C(0) / 255, high = ones << 7;
+    size_t count = 0;
+    for (uint64_t word; count + sizeof word <= all.size; count += sizeof word) {
+        memcpy(&word, all.at + count, sizeof word);
+        uint64_t del = word ^ ones * 0x7F;
+        if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & high)
+            break; /* one of them, or a byte that took from its neighbour: they are told apart below */
+    }
+    while (count < all.size && all.at[count] >= 0x20 && all.at[count] != 0x7F)
+        count++;
+    return count;
 }
 
 static inline bool is_of_host(uint8_t letter, bool bracketed) {
@@ -250,10 +263,18 @@ static void put_text(struct writer *to, const char *text) {
     put(to, (struct span){(const uint8_t *)text, strlen(text)});
 }
 
-static void put_number(struct writer *to, const char *form, unsigned long number) {
-    char text[32];
-    snprintf(text, sizeof text, form, number);
-    put_text(to, text);
+static void put_port(struct writer *to, long port) {
+    char text[8];
+    size_t at = sizeof text;
+    do
+        text[--at] = (char)('0' + port % 10);
+    while (port /= 10);
+    put(to, (struct span){(const uint8_t *)text + at, sizeof text - at});
+}
+
+static void put_hex(struct writer *to, uint32_t number) {
+    for (int shift = 28; shift >= 0; shift -= 4)
+        *to->at++ = (uint8_t)"0123456789abcdef"[number >> shift & 15];
 }
 
 /* Whether a parameter of a Via is `rport`, with a value or without. */
@@ -268,7 +289,7 @@ static long put_via(struct writer *to, struct span line, struct span value, stru
     struct span head = until(top, ';'), parameters = behind(top, head.size), host;
     long port;
     if (value.at > head.at + head.size || !sent_by((struct span){value.at, (size_t)(head.at + head.size - value.at)}, &host, &port) ||
-        has(parameters, "received"))
+        has_received(parameters))
         return 0;
     bool asked = false;
     put_text(to, "\r\n");
@@ -278,7 +299,8 @@ static long put_via(struct writer *to, struct span line, struct span value, stru
         put_text(to, ";");
         if (!asked && is_rport(parameter)) {
             asked = true;
-            put_number(to, "rport=%lu", (unsigned long)came_by);
+            put_text(to, "rport=");
+            put_port(to, came_by);
         } else {
             put(to, parameter);
         }
@@ -309,19 +331,17 @@ static long respond(struct writer *to, struct span head, const struct rules *rul
     for (struct span rest = head; rest.size || !lines;) {
         struct span line = rest;
         for (size_t each = 0;; each++) {
+            each += plain_size(behind(rest, each));
             if (each == rest.size) {
                 rest.size = 0;
                 break;
             }
-            uint8_t letter = rest.at[each];
-            if (letter >= 0x20 && letter != 0x7F)
-                continue;
-            if (letter == '\r' && each + 2 < rest.size && rest.at[each + 1] == '\n') {
+            if (rest.at[each] == '\r' && each + 2 < rest.size && rest.at[each + 1] == '\n') {
                 line.size = each;
                 rest = behind(rest, each + 2);
                 break;
             }
-            if (letter != '\t')
+            if (rest.at[each] != '\t')
                 return 0; /* lines are copied, so no line end of another kind may be in them */
         }
         if (++lines > LINES_MAX)
@@ -377,7 +397,7 @@ static long respond(struct writer *to, struct span head, const struct rules *rul
         if (kind == TO) {
             put_text(to, ";tag=");
             put(to, rules->salt);
-            put_number(to, "%08lx", crc32_of(head));
+            put_hex(to, crc32_of(head));
         }
     }
     int needed = NEEDED | (rules->event.size ? EVENT : 0);
@@ -410,10 +430,8 @@ static PyObject *plain_response(PyObject *module, PyObject *const *arguments, Py
     address = (struct span){(const uint8_t *)address_text, (size_t)address_size};
     PyObject *answer = NULL;
     long port = 0;
-    static const char end[] = "\r\n\r\n";
-    /* No body: the head ends where the datagram does, and not before. */
-    if (data.len > 4 && !memcmp((const char *)data.buf + data.len - 4, end, 4) &&
-        memmem(data.buf, (size_t)data.len, end, 4) == (const char *)data.buf + data.len - 4) {
+    /* No body: the head ends where the datagram does, and not before, since no line of it may be empty. */
+    if (data.len > 4 && !memcmp((const char *)data.buf + data.len - 4, "\r\n\r\n", 4)) {
         struct span head = {data.buf, (size_t)data.len - 4};
         Py_ssize_t most = data.len + address_size + (Py_ssize_t)(rules.status.size + rules.salt.size) + 128;
         answer = PyBytes_FromStringAndSize(NULL, most);
@@ -433,7 +451,15 @@ static PyObject *plain_response(PyObject *module, PyObject *const *arguments, Py
     }
     if (!answer)
         Py_RETURN_NONE;
-    return Py_BuildValue("(Nl)", answer, port);
+    PyObject *number = PyLong_FromLong(port), *found = number ? PyTuple_New(2) : NULL;
+    if (!found) {
+        Py_XDECREF(number);
+        Py_DECREF(answer);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(found, 0, answer);
+    PyTuple_SET_ITEM(found, 1, number);
+    return found;
 }
 
 /* ---- packets ---- */
