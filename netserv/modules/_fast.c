@@ -2,6 +2,7 @@
 
 plain_response   modules/blocks/sip.py
 plain_reply      modules/packets.py
+PacketView       likewise
 
 No state but tables that are made once. Everything is read within the bounds of what was given, which comes from the
 network.
@@ -524,6 +525,251 @@ static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ss
     return made;
 }
 
+/* ---- a packet as a module sees it ---- */
+
+enum { UDP = 17, TCP = 6, IP4_MIN = 20, IP6 = 40, NOWHERE = -1, EXTENSIONS_MAX = 8 };
+enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *raw;
+    Py_ssize_t transport_at; /* 0: not looked for yet; NOWHERE */
+    int proto;               /* behind extension headers; known with the place */
+} View;
+
+/* The bytes of a packet, for as long as nothing of Python's runs. Its memory cannot be kept: who gave it may release it. */
+static bool bytes_of(View *self, struct span *all) {
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(self->raw, &buffer, PyBUF_SIMPLE))
+        return false;
+    *all = (struct span){buffer.buf, (size_t)buffer.len};
+    PyBuffer_Release(&buffer);
+    return true;
+}
+
+/* Whether a byte is there; with IndexError where it is not. */
+static bool has_byte(struct span all, size_t at) {
+    if (at < all.size)
+        return true;
+    PyErr_SetString(PyExc_IndexError, "the packet is shorter");
+    return false;
+}
+
+static bool is_four(struct span all) {
+    return *all.at < 0x60;
+}
+
+static Py_ssize_t transport_of(struct span all, int *proto) {
+    const uint8_t *raw = all.at;
+    if (is_four(all)) {
+        *proto = raw[9];
+        if ((raw[6] & 0x1F) || raw[7])
+            return NOWHERE; /* a later fragment */
+        return (raw[0] & 15) > 5 ? (raw[0] & 15) * 4 : IP4_MIN;
+    }
+    size_t at = IP6;
+    *proto = raw[6];
+    for (int each = 0; each < EXTENSIONS_MAX && at + 8 <= all.size; each++) {
+        if (*proto == HOP_BY_HOP || *proto == ROUTING || *proto == DESTINATION) {
+            *proto = raw[at];
+            at += 8 + (size_t)raw[at + 1] * 8;
+        } else if (*proto == FRAGMENT) {
+            *proto = raw[at];
+            if (raw[at + 2] || raw[at + 3] & 0xF8)
+                return NOWHERE;
+            at += 8;
+        } else {
+            break;
+        }
+    }
+    bool listed = *proto == HOP_BY_HOP || *proto == ROUTING || *proto == DESTINATION;
+    return listed || at > all.size ? NOWHERE : (Py_ssize_t)at;
+}
+
+/* Bytes, and the transport header; it is looked for once. */
+static bool look(View *self, struct span *all) {
+    if (!bytes_of(self, all))
+        return false;
+    if (self->transport_at)
+        return true;
+    if (!has_byte(*all, 0) || !has_byte(*all, is_four(*all) ? 9 : 6))
+        return false;
+    self->transport_at = transport_of(*all, &self->proto);
+    return true;
+}
+
+static Py_ssize_t ports_at(View *self, struct span all) {
+    bool there = self->transport_at != NOWHERE && (self->proto == UDP || self->proto == TCP);
+    return there && (size_t)self->transport_at + 8 <= all.size ? self->transport_at : NOWHERE;
+}
+
+static Py_ssize_t payload_at(View *self, struct span all) {
+    size_t at = (size_t)self->transport_at, found = at;
+    if (self->transport_at == NOWHERE) {
+        size_t header = all.size ? (size_t)(*all.at & 15) * 4 : 0;
+        found = all.size && !is_four(all) ? IP6 : header > IP4_MIN ? header : IP4_MIN;
+    } else if (self->proto == UDP) {
+        found = at + 8;
+    } else if (self->proto == TCP && at + 13 <= all.size) {
+        size_t header = (size_t)(all.at[at + 12] >> 4) * 4;
+        found = at + (header > 20 ? header : 20);
+    }
+    return (Py_ssize_t)(found < all.size ? found : all.size);
+}
+
+static int view_init(View *self, PyObject *arguments, PyObject *keywords) {
+    PyObject *raw;
+    if (keywords && PyDict_GET_SIZE(keywords)) {
+        static char *names[] = {"raw", NULL};
+        if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O", names, &raw))
+            return -1;
+    } else if (PyTuple_GET_SIZE(arguments) == 1) {
+        raw = PyTuple_GET_ITEM(arguments, 0);
+    } else {
+        PyErr_SetString(PyExc_TypeError, "a packet is made of its bytes");
+        return -1;
+    }
+    Py_INCREF(raw);
+    Py_XSETREF(self->raw, raw);
+    self->transport_at = 0;
+    return 0;
+}
+
+static PyObject *view_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    (void)arguments, (void)keywords;
+    View *made = (View *)type->tp_alloc(type, 0);
+    if (made)
+        Py_INCREF(made->raw = Py_None); /* until it has some */
+    return (PyObject *)made;
+}
+
+static void view_dealloc(View *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->raw);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyObject *view_raw(View *self, void *nothing) {
+    (void)nothing;
+    Py_INCREF(self->raw);
+    return self->raw;
+}
+
+static PyObject *part_of(struct span all, size_t from, size_t to) {
+    to = to < all.size ? to : all.size;
+    return PyBytes_FromStringAndSize((const char *)all.at + (from < to ? from : to), from < to ? (Py_ssize_t)(to - from) : 0);
+}
+
+enum { VERSION, TTL, SRC, DST };
+
+static PyObject *view_head(View *self, void *what) {
+    struct span all;
+    if (!bytes_of(self, &all) || !has_byte(all, 0))
+        return NULL;
+    bool four = is_four(all);
+    switch ((intptr_t)what) {
+    case VERSION: return PyLong_FromLong(*all.at >> 4);
+    case TTL: return has_byte(all, four ? 8 : 7) ? PyLong_FromLong(all.at[four ? 8 : 7]) : NULL;
+    case SRC: return four ? part_of(all, 12, 16) : part_of(all, 8, 24);
+    default: return four ? part_of(all, 16, 20) : part_of(all, 24, 40);
+    }
+}
+
+static PyObject *view_proto(View *self, void *nothing) {
+    (void)nothing;
+    struct span all;
+    if (!bytes_of(self, &all) || !has_byte(all, 0))
+        return NULL;
+    if (is_four(all))
+        return has_byte(all, 9) ? PyLong_FromLong(all.at[9]) : NULL;
+    return look(self, &all) ? PyLong_FromLong(self->proto) : NULL;
+}
+
+static PyObject *view_port(View *self, void *offset) {
+    struct span all;
+    if (!look(self, &all))
+        return NULL;
+    Py_ssize_t at = ports_at(self, all);
+    if (at == NOWHERE)
+        return PyLong_FromLong(0);
+    at += (intptr_t)offset;
+    return PyLong_FromLong(all.at[at] << 8 | all.at[at + 1]);
+}
+
+static PyObject *view_payload(View *self, void *nothing) {
+    (void)nothing;
+    struct span all;
+    if (!look(self, &all))
+        return NULL;
+    Py_ssize_t at = self->transport_at;
+    if (at != NOWHERE && self->proto == UDP && (size_t)at + 8 <= all.size) {
+        Py_ssize_t length = all.at[at + 4] << 8 | all.at[at + 5];
+        return PySequence_GetSlice(self->raw, at + 8, at + (length > 8 ? length : 8));
+    }
+    return PySequence_GetSlice(self->raw, payload_at(self, all), PY_SSIZE_T_MAX);
+}
+
+static PyObject *view_is_plain(View *self, void *nothing) {
+    (void)nothing;
+    struct span all;
+    if (!look(self, &all))
+        return NULL;
+    return PyBool_FromLong(self->transport_at == 20 && self->proto == UDP && all.size >= 28 && *all.at == 0x45);
+}
+
+static PyObject *view_find_transport(View *self, PyObject *nothing) {
+    (void)nothing;
+    struct span all;
+    return look(self, &all) ? PyLong_FromSsize_t(self->transport_at) : NULL;
+}
+
+static PyObject *view_ports_at(View *self, PyObject *nothing) {
+    (void)nothing;
+    struct span all;
+    return look(self, &all) ? PyLong_FromSsize_t(ports_at(self, all)) : NULL;
+}
+
+static PyObject *view_payload_at(View *self, PyObject *nothing) {
+    (void)nothing;
+    struct span all;
+    return look(self, &all) ? PyLong_FromSsize_t(payload_at(self, all)) : NULL;
+}
+
+static PyGetSetDef view_properties[] = {
+    {"raw", (getter)view_raw, NULL, "All of it, writable.", NULL},
+    {"version", (getter)view_head, NULL, "4 or 6.", (void *)VERSION},
+    {"ttl", (getter)view_head, NULL, "TTL, or hop limit.", (void *)TTL},
+    {"src", (getter)view_head, NULL, "Source address, packed: 4 or 16 bytes.", (void *)SRC},
+    {"dst", (getter)view_head, NULL, "Destination address, packed.", (void *)DST},
+    {"proto", (getter)view_proto, NULL, "Transport protocol, 17 for UDP; behind the extension headers of IPv6.", NULL},
+    {"sport", (getter)view_port, NULL, "Source port; 0 where there is none.", (void *)0},
+    {"dport", (getter)view_port, NULL, "Destination port; 0 where there is none.", (void *)2},
+    {"payload", (getter)view_payload, NULL, "What UDP or TCP carry, without a copy.", NULL},
+    {"_is_plain", (getter)view_is_plain, NULL, "UDP in IPv4 without options.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef view_methods[] = {
+    {"_find_transport", (PyCFunction)view_find_transport, METH_NOARGS, "Where the transport header begins."},
+    {"_ports_at", (PyCFunction)view_ports_at, METH_NOARGS, "Where its ports are."},
+    {"_payload_at", (PyCFunction)view_payload_at, METH_NOARGS, "Where the payload begins."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot view_slots[] = {
+    {Py_tp_doc, "See `netserv.modules.packets`."},
+    {Py_tp_new, view_new},
+    {Py_tp_init, view_init},
+    {Py_tp_dealloc, view_dealloc},
+    {Py_tp_getset, view_properties},
+    {Py_tp_methods, view_methods},
+    {0, NULL},
+};
+
+static PyType_Spec view_spec = {"netserv.modules._fast.PacketView", sizeof(View), 0,
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, view_slots};
+
 static PyMethodDef methods[] = {
     {"plain_response", (PyCFunction)(void (*)(void))plain_response, METH_FASTCALL, "See `netserv.modules.blocks.sip`."},
     {"plain_reply", (PyCFunction)(void (*)(void))plain_reply, METH_FASTCALL, "See `netserv.modules.packets`."},
@@ -535,5 +781,10 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fast", "What mo
 
 PyMODINIT_FUNC PyInit__fast(void) {
     make_crc_table();
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition), *view = PyType_FromSpec(&view_spec);
+    if (module && view && !PyModule_AddObject(module, "PacketView", view))
+        return module;
+    Py_XDECREF(view);
+    Py_XDECREF(module);
+    return NULL;
 }

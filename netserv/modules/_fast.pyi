@@ -1,3 +1,7 @@
+from netserv.modules.packets import PythonPacketView
+
+PacketView = PythonPacketView
+
 def plain_response(
     data: bytes | memoryview, address: str, port: int, method: bytes, event: bytes, status: bytes, salt: bytes, /
 ) -> tuple[bytes, int] | None: ...

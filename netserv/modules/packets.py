@@ -6,7 +6,7 @@ takes one. What a module makes of a packet (`replaced`, `reply`) is new bytes wi
 
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from netserv.checksum import Buffer, internet_checksum, transport_checksum
 
@@ -30,12 +30,8 @@ _REPLY4: Final = struct.Struct("!HHHHBBH8s4sHH")
 "Headers of IPv4 and UDP."
 
 
-class Packet:
-    """One IP packet, from its first byte on; valid until the handler returns.
-
-    Attributes:
-        raw: all of it, writable. Whoever changes bytes in place calls `refresh` and returns `CHANGED`.
-    """
+class PythonPacketView:
+    """What is asked of each packet: `Packet` is this, and what it can be made into."""
 
     __slots__ = ("_proto", "_transport_at", "raw")
 
@@ -44,13 +40,6 @@ class Packet:
     def __init__(self, raw: memoryview) -> None:
         self.raw = raw
         self._transport_at = 0
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    def __repr__(self) -> str:
-        ends = f"{self.source} {self.sport} > {self.destination} {self.dport}"
-        return f"<Packet {ends} proto {self.proto} ttl {self.ttl}, {len(self.raw)} bytes>"
 
     @property
     def version(self) -> int:
@@ -70,16 +59,6 @@ class Packet:
         return (raw[16:20] if raw[0] < 0x60 else raw[24:40]).tobytes()
 
     @property
-    def source(self) -> IPv4Address | IPv6Address:
-        """Source address, to be printed and compared with networks; slower than `src`."""
-        return ip_address(self.src)
-
-    @property
-    def destination(self) -> IPv4Address | IPv6Address:
-        """Destination address, likewise."""
-        return ip_address(self.dst)
-
-    @property
     def ttl(self) -> int:
         """TTL, or hop limit."""
         raw = self.raw
@@ -97,14 +76,14 @@ class Packet:
     @property
     def sport(self) -> int:
         """Source port; 0 where there is none."""
-        at = self._find_transport()
-        return self.raw[at] << 8 | self.raw[at + 1] if self._has_ports(at) else 0
+        at = self._ports_at()
+        return 0 if at == _NOWHERE else self.raw[at] << 8 | self.raw[at + 1]
 
     @property
     def dport(self) -> int:
         """Destination port; 0 where there is none."""
-        at = self._find_transport()
-        return self.raw[at + 2] << 8 | self.raw[at + 3] if self._has_ports(at) else 0
+        at = self._ports_at()
+        return 0 if at == _NOWHERE else self.raw[at + 2] << 8 | self.raw[at + 3]
 
     @property
     def payload(self) -> memoryview:
@@ -115,67 +94,16 @@ class Packet:
             return raw[at + 8 : at + max(8, raw[at + 4] << 8 | raw[at + 5])]
         return raw[self._payload_at() :]
 
-    def replaced(
-        self,
-        payload: Buffer | None = None,
-        *,
-        src: bytes | None = None,
-        dst: bytes | None = None,
-        sport: int | None = None,
-        dport: int | None = None,
-        ttl: int | None = None,
-    ) -> bytearray:
-        """This packet with something else in it, as a whole new one: return it from `process`, or `inject` it.
-
-        Args:
-            payload: instead of its own.
-            src: packed address of the same family.
-            dst: likewise.
-            sport: source port.
-            dport: destination port.
-            ttl: TTL or hop limit.
-
-        Returns:
-            The packet, lengths and checksums right. The node sends it only if it is of the module's filter, of the
-            reverse flow, or between addresses that the publisher may use.
-
-        Raises:
-            ValueError: it would be too long, or an address is of the other family.
-        """
-        new = bytearray(self.raw[: self._payload_at()])
-        new += self.payload if payload is None else payload
-        if len(new) > PACKET_MAX:
-            raise ValueError(f"a packet of {len(new)} bytes; {PACKET_MAX} are possible")
-        four = new[0] < 0x60
-        for address, place in ((src, 12 if four else 8), (dst, 16 if four else 24)):
-            if address is not None:
-                if len(address) != (4 if four else 16):
-                    raise ValueError("an address of the other family")
-                new[place : place + len(address)] = address
-        if ttl is not None:
-            new[8 if four else 7] = ttl
-        at = self._find_transport()
-        if self._has_ports(at):
-            for port, place in ((sport, at), (dport, at + 2)):
-                if port is not None:
-                    new[place : place + 2] = port.to_bytes(2)
-        set_lengths_and_checksums(new, at, self.proto)
-        return new
-
-    def reply(self, payload: Buffer, *, ttl: int = REPLY_TTL) -> bytearray:
-        """A packet back to where this one is from, as if its receiver had answered."""
+    @property
+    def _is_plain(self) -> bool:
+        """UDP in IPv4 without options."""
         raw = self.raw
         at = self._transport_at or self._find_transport()
-        if at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28:
-            return plain_reply(raw, payload, ttl)
-        return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=ttl)
+        return at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28
 
-    def refresh(self) -> None:
-        """Make lengths and checksums right after `raw` was changed in place."""
-        set_lengths_and_checksums(self.raw, self._find_transport(), self.proto)
-
-    def _has_ports(self, at: int) -> bool:
-        return at != _NOWHERE and self._proto in {TCP, UDP} and at + 8 <= len(self.raw)
+    def _ports_at(self) -> int:
+        at = self._find_transport()
+        return at if at != _NOWHERE and self._proto in {TCP, UDP} and at + 8 <= len(self.raw) else _NOWHERE
 
     def _payload_at(self) -> int:
         raw, at = self.raw, self._find_transport()
@@ -225,12 +153,97 @@ def python_plain_reply(raw: memoryview, payload: Buffer, ttl: int, /) -> bytearr
 
 
 if TYPE_CHECKING:
+    PacketView: TypeAlias = PythonPacketView
     plain_reply = python_plain_reply
 else:
     try:
-        from netserv.modules._fast import plain_reply  # the same in C
+        from netserv.modules._fast import PacketView, plain_reply  # the same in C
     except ImportError:
-        plain_reply = python_plain_reply
+        PacketView, plain_reply = PythonPacketView, python_plain_reply
+
+
+class Packet(PacketView):
+    """One IP packet, from its first byte on; valid until the handler returns.
+
+    Attributes:
+        raw: all of it, writable. Whoever changes bytes in place calls `refresh` and returns `CHANGED`.
+    """
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __repr__(self) -> str:
+        ends = f"{self.source} {self.sport} > {self.destination} {self.dport}"
+        return f"<Packet {ends} proto {self.proto} ttl {self.ttl}, {len(self.raw)} bytes>"
+
+    @property
+    def source(self) -> IPv4Address | IPv6Address:
+        """Source address, to be printed and compared with networks; slower than `src`."""
+        return ip_address(self.src)
+
+    @property
+    def destination(self) -> IPv4Address | IPv6Address:
+        """Destination address, likewise."""
+        return ip_address(self.dst)
+
+    def replaced(
+        self,
+        payload: Buffer | None = None,
+        *,
+        src: bytes | None = None,
+        dst: bytes | None = None,
+        sport: int | None = None,
+        dport: int | None = None,
+        ttl: int | None = None,
+    ) -> bytearray:
+        """This packet with something else in it, as a whole new one: return it from `process`, or `inject` it.
+
+        Args:
+            payload: instead of its own.
+            src: packed address of the same family.
+            dst: likewise.
+            sport: source port.
+            dport: destination port.
+            ttl: TTL or hop limit.
+
+        Returns:
+            The packet, lengths and checksums right. The node sends it only if it is of the module's filter, of the
+            reverse flow, or between addresses that the publisher may use.
+
+        Raises:
+            ValueError: it would be too long, or an address is of the other family.
+        """
+        new = bytearray(self.raw[: self._payload_at()])
+        new += self.payload if payload is None else payload
+        if len(new) > PACKET_MAX:
+            raise ValueError(f"a packet of {len(new)} bytes; {PACKET_MAX} are possible")
+        four = new[0] < 0x60
+        for address, place in ((src, 12 if four else 8), (dst, 16 if four else 24)):
+            if address is not None:
+                if len(address) != (4 if four else 16):
+                    raise ValueError("an address of the other family")
+                new[place : place + len(address)] = address
+        if ttl is not None:
+            new[8 if four else 7] = ttl
+        at = self._ports_at()
+        if at != _NOWHERE:
+            for port, place in ((sport, at), (dport, at + 2)):
+                if port is not None:
+                    new[place : place + 2] = port.to_bytes(2)
+        set_lengths_and_checksums(new, self._find_transport(), self.proto)
+        return new
+
+    def reply(self, payload: Buffer, *, ttl: int = REPLY_TTL) -> bytearray:
+        """A packet back to where this one is from, as if its receiver had answered."""
+        if self._is_plain:
+            return plain_reply(self.raw, payload, ttl)
+        return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=ttl)
+
+    def refresh(self) -> None:
+        """Make lengths and checksums right after `raw` was changed in place."""
+        set_lengths_and_checksums(self.raw, self._find_transport(), self.proto)
 
 
 def set_lengths_and_checksums(packet: bytearray | memoryview, transport_at: int, proto: int) -> None:
