@@ -481,7 +481,12 @@ static void put16(uint8_t *at, uint32_t value) {
     at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
 }
 
-/* A UDP packet in IPv4 without options, back to where another one is from. */
+/* UDP in IPv4 without options, and no later fragment. */
+static bool is_plain(struct span all) {
+    return all.size >= 28 && all.at[0] == 0x45 && all.at[9] == 17 && !(all.at[6] & 0x1F) && !all.at[7];
+}
+
+/* A plain packet back to where another one is from; None where that is of another kind. */
 static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     Py_buffer raw, payload;
@@ -497,7 +502,9 @@ static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ss
         return NULL;
     }
     PyObject *made = NULL;
-    if (raw.len < 28 || payload.len > 0xFFFF - 28) {
+    if (!is_plain((struct span){raw.buf, (size_t)raw.len})) {
+        Py_INCREF(made = Py_None);
+    } else if (payload.len > 0xFFFF - 28) {
         PyErr_Format(PyExc_ValueError, "a packet of %zd bytes; 65535 are possible", payload.len + 28);
     } else if ((made = PyByteArray_FromStringAndSize(NULL, 28 + payload.len))) {
         uint8_t *to = (uint8_t *)PyByteArray_AS_STRING(made);
@@ -710,14 +717,6 @@ static PyObject *view_payload(View *self, void *nothing) {
     return PySequence_GetSlice(self->raw, payload_at(self, all), PY_SSIZE_T_MAX);
 }
 
-static PyObject *view_is_plain(View *self, void *nothing) {
-    (void)nothing;
-    struct span all;
-    if (!look(self, &all))
-        return NULL;
-    return PyBool_FromLong(self->transport_at == 20 && self->proto == UDP && all.size >= 28 && *all.at == 0x45);
-}
-
 static PyObject *view_find_transport(View *self, PyObject *nothing) {
     (void)nothing;
     struct span all;
@@ -746,7 +745,6 @@ static PyGetSetDef view_properties[] = {
     {"sport", (getter)view_port, NULL, "Source port; 0 where there is none.", (void *)0},
     {"dport", (getter)view_port, NULL, "Destination port; 0 where there is none.", (void *)2},
     {"payload", (getter)view_payload, NULL, "What UDP or TCP carry, without a copy.", NULL},
-    {"_is_plain", (getter)view_is_plain, NULL, "UDP in IPv4 without options.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -94,13 +94,6 @@ class PythonPacketView:
             return raw[at + 8 : at + max(8, raw[at + 4] << 8 | raw[at + 5])]
         return raw[self._payload_at() :]
 
-    @property
-    def _is_plain(self) -> bool:
-        """UDP in IPv4 without options."""
-        raw = self.raw
-        at = self._transport_at or self._find_transport()
-        return at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28
-
     def _ports_at(self) -> int:
         at = self._find_transport()
         return at if at != _NOWHERE and self._proto in {TCP, UDP} and at + 8 <= len(self.raw) else _NOWHERE
@@ -128,11 +121,13 @@ class PythonPacketView:
         return at
 
 
-def python_plain_reply(raw: memoryview, payload: Buffer, ttl: int, /) -> bytearray:
-    """`Packet.reply` for UDP in IPv4 without options, which keep-alives are: in a fifth of the time.
+def python_plain_reply(raw: memoryview, payload: Buffer, ttl: int, /) -> bytearray | None:
+    """`Packet.reply` for UDP in IPv4 without options, which keep-alives are: in a fifth of the time. None for others.
 
     Sums of 16-bit words are remainders by 65,535 of the whole number, so that those of the parts add up.
     """
+    if len(raw) < 28 or raw[0] != _PLAIN or raw[9] != UDP or raw[6] & 0x1F or raw[7]:
+        return None
     length = 8 + len(payload)
     if length > PACKET_MAX - 20:
         raise ValueError(f"a packet of {20 + length} bytes; {PACKET_MAX} are possible")
@@ -237,8 +232,9 @@ class Packet(PacketView):
 
     def reply(self, payload: Buffer, *, ttl: int = REPLY_TTL) -> bytearray:
         """A packet back to where this one is from, as if its receiver had answered."""
-        if self._is_plain:
-            return plain_reply(self.raw, payload, ttl)
+        plain = plain_reply(self.raw, payload, ttl)
+        if plain is not None:
+            return plain
         return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=ttl)
 
     def refresh(self) -> None:

@@ -46,7 +46,7 @@ def view(data: bytes) -> Packet:
 PYTHON = type("Packet", (PythonPacketView,), dict(vars(Packet)))
 "`Packet` above the form in Python, where the other one is in C."
 ASKED = (
-    *("version", "src", "dst", "ttl", "proto", "sport", "dport", "_is_plain"),
+    *("version", "src", "dst", "ttl", "proto", "sport", "dport"),
     *("_find_transport", "_ports_at", "_payload_at"),
 )
 
@@ -142,6 +142,17 @@ def test_both_forms_of_a_plain_reply_are_right(ends: bytes, payload: bytes, tos:
         assert form(packet.raw, payload, ttl) == expected
     with pytest.raises(ValueError, match="65535 are possible"):
         plain_reply(packet.raw, bytes(PACKET_MAX - 27), ttl)
+
+
+@pytest.mark.parametrize(("at", "byte"), [(0, 0x46), (0, 0x65), (6, 0x1F), (7, 1), (9, TCP), (27, None)])
+def test_packets_of_another_kind_have_no_plain_reply(at: int, byte: int | None) -> None:
+    data = bytearray(packet_bytes(FOUR, UDP, b""))
+    if byte is None:
+        del data[at]
+    else:
+        data[at] = byte
+    for form in (python_plain_reply, plain_reply):
+        assert form(memoryview(data), b"", 64) is None
 
 
 def test_what_is_changed_in_place_is_made_right() -> None:
