@@ -10,8 +10,10 @@ network.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -657,12 +659,6 @@ static void view_dealloc(View *self) {
     Py_DECREF(type);
 }
 
-static PyObject *view_raw(View *self, void *nothing) {
-    (void)nothing;
-    Py_INCREF(self->raw);
-    return self->raw;
-}
-
 static PyObject *part_of(struct span all, size_t from, size_t to) {
     to = to < all.size ? to : all.size;
     return PyBytes_FromStringAndSize((const char *)all.at + (from < to ? from : to), from < to ? (Py_ssize_t)(to - from) : 0);
@@ -736,7 +732,6 @@ static PyObject *view_payload_at(View *self, PyObject *nothing) {
 }
 
 static PyGetSetDef view_properties[] = {
-    {"raw", (getter)view_raw, NULL, "All of it, writable.", NULL},
     {"version", (getter)view_head, NULL, "4 or 6.", (void *)VERSION},
     {"ttl", (getter)view_head, NULL, "TTL, or hop limit.", (void *)TTL},
     {"src", (getter)view_head, NULL, "Source address, packed: 4 or 16 bytes.", (void *)SRC},
@@ -746,6 +741,12 @@ static PyGetSetDef view_properties[] = {
     {"dport", (getter)view_port, NULL, "Destination port; 0 where there is none.", (void *)2},
     {"payload", (getter)view_payload, NULL, "What UDP or TCP carry, without a copy.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* Not a property: the interpreter reads members by itself. */
+static PyMemberDef view_members[] = {
+    {"raw", T_OBJECT_EX, offsetof(View, raw), READONLY, "All of it, writable."},
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyMethodDef view_methods[] = {
@@ -760,6 +761,7 @@ static PyType_Slot view_slots[] = {
     {Py_tp_new, view_new},
     {Py_tp_init, view_init},
     {Py_tp_dealloc, view_dealloc},
+    {Py_tp_members, view_members},
     {Py_tp_getset, view_properties},
     {Py_tp_methods, view_methods},
     {0, NULL},
