@@ -266,12 +266,12 @@ static void put_text(struct writer *to, const char *text) {
     put(to, (struct span){(const uint8_t *)text, strlen(text)});
 }
 
-static void put_port(struct writer *to, long port) {
-    char text[8];
+static void put_number(struct writer *to, unsigned long number) {
+    char text[24]; /* of 64 bits: whoever calls this may say more than a port */
     size_t at = sizeof text;
     do
-        text[--at] = (char)('0' + port % 10);
-    while (port /= 10);
+        text[--at] = (char)('0' + number % 10);
+    while (number /= 10);
     put(to, (struct span){(const uint8_t *)text + at, sizeof text - at});
 }
 
@@ -303,7 +303,7 @@ static long put_via(struct writer *to, struct span line, struct span value, stru
         if (!asked && is_rport(parameter)) {
             asked = true;
             put_text(to, "rport=");
-            put_port(to, came_by);
+            put_number(to, (unsigned long)came_by);
         } else {
             put(to, parameter);
         }
