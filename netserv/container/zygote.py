@@ -7,7 +7,6 @@ thread, since a fork takes only the one that calls it, and holds no secret, sinc
     python -I -m netserv.container.zygote DESCRIPTOR RUNTIME [DIRECTORY ..]
 """
 
-import gc
 import importlib
 import io
 import os
@@ -29,7 +28,9 @@ from netserv.container import root
 from netserv.container.descriptors import close_all, receive, send
 from netserv.container.kernel import CLONE_NEWPID, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, setns, unmount, unshare
 from netserv.container.namespaces import data_options
+from netserv.container.runtime.memory import settle
 from netserv.container.runtime.preload import preload
+from netserv.container.runtime.rehearsal import rehearse
 from netserv.container.sandbox import Given, Workshop, become_container
 from netserv.container.seccomp import Loadable
 from netserv.container.zygote_messages import (
@@ -172,7 +173,7 @@ def _import_all(runtime: str) -> Workshop:
 
 
 def _settle(scratch: str) -> None:
-    """No environment, no signal of a terminal; Python's objects stay on pages that are never written again."""
+    """No environment, no signal of a terminal; Python's objects stay on pages that are seldom written again."""
     os.environ.clear()
     os.environ["TMPDIR"] = scratch
     for stream in (sys.stdout, sys.stderr):
@@ -180,9 +181,7 @@ def _settle(scratch: str) -> None:
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node ends this, when it has ended what it does
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    gc.collect()
-    gc.freeze()
-    gc.disable()
+    settle()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -197,6 +196,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"netserv: containers: {error}\n")
         return 1
     workshop = workshop._replace(root_names=frozenset(os.listdir(root.SKELETON)), scratch=scratch)
+    rehearse(workshop.runtime, Path(root.STORE, "rehearsal"))
     _settle(scratch)
     Zygote(node, workshop).serve()
     return 0

@@ -2,18 +2,19 @@
 
 plain_response   modules/blocks/sip.py
 plain_reply      modules/packets.py
+PacketView       likewise
 
 No state but tables that are made once. Everything is read within the bounds of what was given, which comes from the
 network.
 */
 
-#define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 struct span {
@@ -185,11 +186,26 @@ static bool has_tag(struct span value) {
     return false;
 }
 
-static bool has(struct span value, const char *text) {
+static bool has_received(struct span value) {
     for (; value.size; value = behind(value, 1))
-        if (begins(value, text))
+        if (lower(*value.at) == 'r' && begins(value, "received"))
             return true;
     return false;
+}
+
+/* How many bytes stand before the first that is below a space, or is DEL: eight are looked at together. */
+static size_t plain_size(struct span all) {
+    static const uint64_t ones = ~UINT64_C(0) / 255, high = ones << 7;
+    size_t count = 0;
+    for (uint64_t word; count + sizeof word <= all.size; count += sizeof word) {
+        memcpy(&word, all.at + count, sizeof word);
+        uint64_t del = word ^ ones * 0x7F;
+        if ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & high)
+            break; /* one of them, or a byte that took from its neighbour: they are told apart below */
+    }
+    while (count < all.size && all.at[count] >= 0x20 && all.at[count] != 0x7F)
+        count++;
+    return count;
 }
 
 static inline bool is_of_host(uint8_t letter, bool bracketed) {
@@ -250,10 +266,18 @@ static void put_text(struct writer *to, const char *text) {
     put(to, (struct span){(const uint8_t *)text, strlen(text)});
 }
 
-static void put_number(struct writer *to, const char *form, unsigned long number) {
-    char text[32];
-    snprintf(text, sizeof text, form, number);
-    put_text(to, text);
+static void put_number(struct writer *to, unsigned long number) {
+    char text[24]; /* of 64 bits: whoever calls this may say more than a port */
+    size_t at = sizeof text;
+    do
+        text[--at] = (char)('0' + number % 10);
+    while (number /= 10);
+    put(to, (struct span){(const uint8_t *)text + at, sizeof text - at});
+}
+
+static void put_hex(struct writer *to, uint32_t number) {
+    for (int shift = 28; shift >= 0; shift -= 4)
+        *to->at++ = (uint8_t)"0123456789abcdef"[number >> shift & 15];
 }
 
 /* Whether a parameter of a Via is `rport`, with a value or without. */
@@ -268,7 +292,7 @@ static long put_via(struct writer *to, struct span line, struct span value, stru
     struct span head = until(top, ';'), parameters = behind(top, head.size), host;
     long port;
     if (value.at > head.at + head.size || !sent_by((struct span){value.at, (size_t)(head.at + head.size - value.at)}, &host, &port) ||
-        has(parameters, "received"))
+        has_received(parameters))
         return 0;
     bool asked = false;
     put_text(to, "\r\n");
@@ -278,7 +302,8 @@ static long put_via(struct writer *to, struct span line, struct span value, stru
         put_text(to, ";");
         if (!asked && is_rport(parameter)) {
             asked = true;
-            put_number(to, "rport=%lu", (unsigned long)came_by);
+            put_text(to, "rport=");
+            put_number(to, (unsigned long)came_by);
         } else {
             put(to, parameter);
         }
@@ -309,19 +334,17 @@ static long respond(struct writer *to, struct span head, const struct rules *rul
     for (struct span rest = head; rest.size || !lines;) {
         struct span line = rest;
         for (size_t each = 0;; each++) {
+            each += plain_size(behind(rest, each));
             if (each == rest.size) {
                 rest.size = 0;
                 break;
             }
-            uint8_t letter = rest.at[each];
-            if (letter >= 0x20 && letter != 0x7F)
-                continue;
-            if (letter == '\r' && each + 2 < rest.size && rest.at[each + 1] == '\n') {
+            if (rest.at[each] == '\r' && each + 2 < rest.size && rest.at[each + 1] == '\n') {
                 line.size = each;
                 rest = behind(rest, each + 2);
                 break;
             }
-            if (letter != '\t')
+            if (rest.at[each] != '\t')
                 return 0; /* lines are copied, so no line end of another kind may be in them */
         }
         if (++lines > LINES_MAX)
@@ -377,7 +400,7 @@ static long respond(struct writer *to, struct span head, const struct rules *rul
         if (kind == TO) {
             put_text(to, ";tag=");
             put(to, rules->salt);
-            put_number(to, "%08lx", crc32_of(head));
+            put_hex(to, crc32_of(head));
         }
     }
     int needed = NEEDED | (rules->event.size ? EVENT : 0);
@@ -410,10 +433,8 @@ static PyObject *plain_response(PyObject *module, PyObject *const *arguments, Py
     address = (struct span){(const uint8_t *)address_text, (size_t)address_size};
     PyObject *answer = NULL;
     long port = 0;
-    static const char end[] = "\r\n\r\n";
-    /* No body: the head ends where the datagram does, and not before. */
-    if (data.len > 4 && !memcmp((const char *)data.buf + data.len - 4, end, 4) &&
-        memmem(data.buf, (size_t)data.len, end, 4) == (const char *)data.buf + data.len - 4) {
+    /* No body: the head ends where the datagram does, and not before, since no line of it may be empty. */
+    if (data.len > 4 && !memcmp((const char *)data.buf + data.len - 4, "\r\n\r\n", 4)) {
         struct span head = {data.buf, (size_t)data.len - 4};
         Py_ssize_t most = data.len + address_size + (Py_ssize_t)(rules.status.size + rules.salt.size) + 128;
         answer = PyBytes_FromStringAndSize(NULL, most);
@@ -433,7 +454,15 @@ static PyObject *plain_response(PyObject *module, PyObject *const *arguments, Py
     }
     if (!answer)
         Py_RETURN_NONE;
-    return Py_BuildValue("(Nl)", answer, port);
+    PyObject *number = PyLong_FromLong(port), *found = number ? PyTuple_New(2) : NULL;
+    if (!found) {
+        Py_XDECREF(number);
+        Py_DECREF(answer);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(found, 0, answer);
+    PyTuple_SET_ITEM(found, 1, number);
+    return found;
 }
 
 /* ---- packets ---- */
@@ -454,7 +483,12 @@ static void put16(uint8_t *at, uint32_t value) {
     at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
 }
 
-/* A UDP packet in IPv4 without options, back to where another one is from. */
+/* UDP in IPv4 without options, and no later fragment. */
+static bool is_plain(struct span all) {
+    return all.size >= 28 && all.at[0] == 0x45 && all.at[9] == 17 && !(all.at[6] & 0x1F) && !all.at[7];
+}
+
+/* A plain packet back to where another one is from; None where that is of another kind. */
 static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     Py_buffer raw, payload;
@@ -470,7 +504,9 @@ static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ss
         return NULL;
     }
     PyObject *made = NULL;
-    if (raw.len < 28 || payload.len > 0xFFFF - 28) {
+    if (!is_plain((struct span){raw.buf, (size_t)raw.len})) {
+        Py_INCREF(made = Py_None);
+    } else if (payload.len > 0xFFFF - 28) {
         PyErr_Format(PyExc_ValueError, "a packet of %zd bytes; 65535 are possible", payload.len + 28);
     } else if ((made = PyByteArray_FromStringAndSize(NULL, 28 + payload.len))) {
         uint8_t *to = (uint8_t *)PyByteArray_AS_STRING(made);
@@ -498,6 +534,242 @@ static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ss
     return made;
 }
 
+/* ---- a packet as a module sees it ---- */
+
+enum { UDP = 17, TCP = 6, IP4_MIN = 20, IP6 = 40, NOWHERE = -1, EXTENSIONS_MAX = 8 };
+enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *raw;
+    Py_ssize_t transport_at; /* 0: not looked for yet; NOWHERE */
+    int proto;               /* behind extension headers; known with the place */
+} View;
+
+/* The bytes of a packet, for as long as nothing of Python's runs. Its memory cannot be kept: who gave it may release it. */
+static bool bytes_of(View *self, struct span *all) {
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(self->raw, &buffer, PyBUF_SIMPLE))
+        return false;
+    *all = (struct span){buffer.buf, (size_t)buffer.len};
+    PyBuffer_Release(&buffer);
+    return true;
+}
+
+/* Whether a byte is there; with IndexError where it is not. */
+static bool has_byte(struct span all, size_t at) {
+    if (at < all.size)
+        return true;
+    PyErr_SetString(PyExc_IndexError, "the packet is shorter");
+    return false;
+}
+
+static bool is_four(struct span all) {
+    return *all.at < 0x60;
+}
+
+static Py_ssize_t transport_of(struct span all, int *proto) {
+    const uint8_t *raw = all.at;
+    if (is_four(all)) {
+        *proto = raw[9];
+        if ((raw[6] & 0x1F) || raw[7])
+            return NOWHERE; /* a later fragment */
+        return (raw[0] & 15) > 5 ? (raw[0] & 15) * 4 : IP4_MIN;
+    }
+    size_t at = IP6;
+    *proto = raw[6];
+    for (int each = 0; each < EXTENSIONS_MAX && at + 8 <= all.size; each++) {
+        if (*proto == HOP_BY_HOP || *proto == ROUTING || *proto == DESTINATION) {
+            *proto = raw[at];
+            at += 8 + (size_t)raw[at + 1] * 8;
+        } else if (*proto == FRAGMENT) {
+            *proto = raw[at];
+            if (raw[at + 2] || raw[at + 3] & 0xF8)
+                return NOWHERE;
+            at += 8;
+        } else {
+            break;
+        }
+    }
+    bool listed = *proto == HOP_BY_HOP || *proto == ROUTING || *proto == DESTINATION;
+    return listed || at > all.size ? NOWHERE : (Py_ssize_t)at;
+}
+
+/* Bytes, and the transport header; it is looked for once. */
+static bool look(View *self, struct span *all) {
+    if (!bytes_of(self, all))
+        return false;
+    if (self->transport_at)
+        return true;
+    if (!has_byte(*all, 0) || !has_byte(*all, is_four(*all) ? 9 : 6))
+        return false;
+    self->transport_at = transport_of(*all, &self->proto);
+    return true;
+}
+
+static Py_ssize_t ports_at(View *self, struct span all) {
+    bool there = self->transport_at != NOWHERE && (self->proto == UDP || self->proto == TCP);
+    return there && (size_t)self->transport_at + 8 <= all.size ? self->transport_at : NOWHERE;
+}
+
+static Py_ssize_t payload_at(View *self, struct span all) {
+    size_t at = (size_t)self->transport_at, found = at;
+    if (self->transport_at == NOWHERE) {
+        size_t header = all.size ? (size_t)(*all.at & 15) * 4 : 0;
+        found = all.size && !is_four(all) ? IP6 : header > IP4_MIN ? header : IP4_MIN;
+    } else if (self->proto == UDP) {
+        found = at + 8;
+    } else if (self->proto == TCP && at + 13 <= all.size) {
+        size_t header = (size_t)(all.at[at + 12] >> 4) * 4;
+        found = at + (header > 20 ? header : 20);
+    }
+    return (Py_ssize_t)(found < all.size ? found : all.size);
+}
+
+static int view_init(View *self, PyObject *arguments, PyObject *keywords) {
+    PyObject *raw;
+    if (keywords && PyDict_GET_SIZE(keywords)) {
+        static char *names[] = {"raw", NULL};
+        if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O", names, &raw))
+            return -1;
+    } else if (PyTuple_GET_SIZE(arguments) == 1) {
+        raw = PyTuple_GET_ITEM(arguments, 0);
+    } else {
+        PyErr_SetString(PyExc_TypeError, "a packet is made of its bytes");
+        return -1;
+    }
+    Py_INCREF(raw);
+    Py_XSETREF(self->raw, raw);
+    self->transport_at = 0;
+    return 0;
+}
+
+static PyObject *view_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    (void)arguments, (void)keywords;
+    View *made = (View *)type->tp_alloc(type, 0);
+    if (made)
+        Py_INCREF(made->raw = Py_None); /* until it has some */
+    return (PyObject *)made;
+}
+
+static void view_dealloc(View *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->raw);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyObject *part_of(struct span all, size_t from, size_t to) {
+    to = to < all.size ? to : all.size;
+    return PyBytes_FromStringAndSize((const char *)all.at + (from < to ? from : to), from < to ? (Py_ssize_t)(to - from) : 0);
+}
+
+enum { VERSION, TTL, SRC, DST };
+
+static PyObject *view_head(View *self, void *what) {
+    struct span all;
+    if (!bytes_of(self, &all) || !has_byte(all, 0))
+        return NULL;
+    bool four = is_four(all);
+    switch ((intptr_t)what) {
+    case VERSION: return PyLong_FromLong(*all.at >> 4);
+    case TTL: return has_byte(all, four ? 8 : 7) ? PyLong_FromLong(all.at[four ? 8 : 7]) : NULL;
+    case SRC: return four ? part_of(all, 12, 16) : part_of(all, 8, 24);
+    default: return four ? part_of(all, 16, 20) : part_of(all, 24, 40);
+    }
+}
+
+static PyObject *view_proto(View *self, void *nothing) {
+    (void)nothing;
+    struct span all;
+    if (!bytes_of(self, &all) || !has_byte(all, 0))
+        return NULL;
+    if (is_four(all))
+        return has_byte(all, 9) ? PyLong_FromLong(all.at[9]) : NULL;
+    return look(self, &all) ? PyLong_FromLong(self->proto) : NULL;
+}
+
+static PyObject *view_port(View *self, void *offset) {
+    struct span all;
+    if (!look(self, &all))
+        return NULL;
+    Py_ssize_t at = ports_at(self, all);
+    if (at == NOWHERE)
+        return PyLong_FromLong(0);
+    at += (intptr_t)offset;
+    return PyLong_FromLong(all.at[at] << 8 | all.at[at + 1]);
+}
+
+static PyObject *view_payload(View *self, void *nothing) {
+    (void)nothing;
+    struct span all;
+    if (!look(self, &all))
+        return NULL;
+    Py_ssize_t at = self->transport_at;
+    if (at != NOWHERE && self->proto == UDP && (size_t)at + 8 <= all.size) {
+        Py_ssize_t length = all.at[at + 4] << 8 | all.at[at + 5];
+        return PySequence_GetSlice(self->raw, at + 8, at + (length > 8 ? length : 8));
+    }
+    return PySequence_GetSlice(self->raw, payload_at(self, all), PY_SSIZE_T_MAX);
+}
+
+static PyObject *view_find_transport(View *self, PyObject *nothing) {
+    (void)nothing;
+    struct span all;
+    return look(self, &all) ? PyLong_FromSsize_t(self->transport_at) : NULL;
+}
+
+static PyObject *view_ports_at(View *self, PyObject *nothing) {
+    (void)nothing;
+    struct span all;
+    return look(self, &all) ? PyLong_FromSsize_t(ports_at(self, all)) : NULL;
+}
+
+static PyObject *view_payload_at(View *self, PyObject *nothing) {
+    (void)nothing;
+    struct span all;
+    return look(self, &all) ? PyLong_FromSsize_t(payload_at(self, all)) : NULL;
+}
+
+static PyGetSetDef view_properties[] = {
+    {"version", (getter)view_head, NULL, "4 or 6.", (void *)VERSION},
+    {"ttl", (getter)view_head, NULL, "TTL, or hop limit.", (void *)TTL},
+    {"src", (getter)view_head, NULL, "Source address, packed: 4 or 16 bytes.", (void *)SRC},
+    {"dst", (getter)view_head, NULL, "Destination address, packed.", (void *)DST},
+    {"proto", (getter)view_proto, NULL, "Transport protocol, 17 for UDP; behind the extension headers of IPv6.", NULL},
+    {"sport", (getter)view_port, NULL, "Source port; 0 where there is none.", (void *)0},
+    {"dport", (getter)view_port, NULL, "Destination port; 0 where there is none.", (void *)2},
+    {"payload", (getter)view_payload, NULL, "What UDP or TCP carry, without a copy.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* Not a property: the interpreter reads members by itself. */
+static PyMemberDef view_members[] = {
+    {"raw", T_OBJECT_EX, offsetof(View, raw), READONLY, "All of it, writable."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef view_methods[] = {
+    {"_find_transport", (PyCFunction)view_find_transport, METH_NOARGS, "Where the transport header begins."},
+    {"_ports_at", (PyCFunction)view_ports_at, METH_NOARGS, "Where its ports are."},
+    {"_payload_at", (PyCFunction)view_payload_at, METH_NOARGS, "Where the payload begins."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot view_slots[] = {
+    {Py_tp_doc, "See `netserv.modules.packets`."},
+    {Py_tp_new, view_new},
+    {Py_tp_init, view_init},
+    {Py_tp_dealloc, view_dealloc},
+    {Py_tp_members, view_members},
+    {Py_tp_getset, view_properties},
+    {Py_tp_methods, view_methods},
+    {0, NULL},
+};
+
+static PyType_Spec view_spec = {"netserv.modules._fast.PacketView", sizeof(View), 0,
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, view_slots};
+
 static PyMethodDef methods[] = {
     {"plain_response", (PyCFunction)(void (*)(void))plain_response, METH_FASTCALL, "See `netserv.modules.blocks.sip`."},
     {"plain_reply", (PyCFunction)(void (*)(void))plain_reply, METH_FASTCALL, "See `netserv.modules.packets`."},
@@ -509,5 +781,10 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fast", "What mo
 
 PyMODINIT_FUNC PyInit__fast(void) {
     make_crc_table();
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition), *view = PyType_FromSpec(&view_spec);
+    if (module && view && !PyModule_AddObject(module, "PacketView", view))
+        return module;
+    Py_XDECREF(view);
+    Py_XDECREF(module);
+    return NULL;
 }

@@ -6,7 +6,7 @@ takes one. What a module makes of a packet (`replaced`, `reply`) is new bytes wi
 
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from netserv.checksum import Buffer, internet_checksum, transport_checksum
 
@@ -30,12 +30,8 @@ _REPLY4: Final = struct.Struct("!HHHHBBH8s4sHH")
 "Headers of IPv4 and UDP."
 
 
-class Packet:
-    """One IP packet, from its first byte on; valid until the handler returns.
-
-    Attributes:
-        raw: all of it, writable. Whoever changes bytes in place calls `refresh` and returns `CHANGED`.
-    """
+class PythonPacketView:
+    """What is asked of each packet: `Packet` is this, and what it can be made into."""
 
     __slots__ = ("_proto", "_transport_at", "raw")
 
@@ -44,13 +40,6 @@ class Packet:
     def __init__(self, raw: memoryview) -> None:
         self.raw = raw
         self._transport_at = 0
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    def __repr__(self) -> str:
-        ends = f"{self.source} {self.sport} > {self.destination} {self.dport}"
-        return f"<Packet {ends} proto {self.proto} ttl {self.ttl}, {len(self.raw)} bytes>"
 
     @property
     def version(self) -> int:
@@ -70,16 +59,6 @@ class Packet:
         return (raw[16:20] if raw[0] < 0x60 else raw[24:40]).tobytes()
 
     @property
-    def source(self) -> IPv4Address | IPv6Address:
-        """Source address, to be printed and compared with networks; slower than `src`."""
-        return ip_address(self.src)
-
-    @property
-    def destination(self) -> IPv4Address | IPv6Address:
-        """Destination address, likewise."""
-        return ip_address(self.dst)
-
-    @property
     def ttl(self) -> int:
         """TTL, or hop limit."""
         raw = self.raw
@@ -97,14 +76,14 @@ class Packet:
     @property
     def sport(self) -> int:
         """Source port; 0 where there is none."""
-        at = self._find_transport()
-        return self.raw[at] << 8 | self.raw[at + 1] if self._has_ports(at) else 0
+        at = self._ports_at()
+        return 0 if at == _NOWHERE else self.raw[at] << 8 | self.raw[at + 1]
 
     @property
     def dport(self) -> int:
         """Destination port; 0 where there is none."""
-        at = self._find_transport()
-        return self.raw[at + 2] << 8 | self.raw[at + 3] if self._has_ports(at) else 0
+        at = self._ports_at()
+        return 0 if at == _NOWHERE else self.raw[at + 2] << 8 | self.raw[at + 3]
 
     @property
     def payload(self) -> memoryview:
@@ -114,6 +93,95 @@ class Packet:
         if at != _NOWHERE and self._proto == UDP and at + 8 <= len(raw):
             return raw[at + 8 : at + max(8, raw[at + 4] << 8 | raw[at + 5])]
         return raw[self._payload_at() :]
+
+    def _ports_at(self) -> int:
+        at = self._find_transport()
+        return at if at != _NOWHERE and self._proto in {TCP, UDP} and at + 8 <= len(self.raw) else _NOWHERE
+
+    def _payload_at(self) -> int:
+        raw, at = self.raw, self._find_transport()
+        if at == _NOWHERE:
+            return min(len(raw), max(20, (raw[0] & 15) * 4) if raw[0] < 0x60 else 40)
+        if self._proto == UDP:
+            return min(len(raw), at + 8)
+        if self._proto == TCP and at + 13 <= len(raw):
+            return min(len(raw), at + max(20, raw[at + 12] >> 4 << 2))
+        return min(len(raw), at)
+
+    def _find_transport(self) -> int:
+        """Where the transport header begins; found once."""
+        at = self._transport_at
+        if not at:
+            raw = self.raw
+            if raw[0] == _PLAIN and not raw[7] and not raw[6] & 0x1F:  # nearly all packets
+                self._proto, at = raw[9], 20
+            else:
+                self._proto, at = _transport_of(raw)
+            self._transport_at = at
+        return at
+
+
+def python_plain_reply(raw: memoryview, payload: Buffer, ttl: int, /) -> bytearray | None:
+    """`Packet.reply` for UDP in IPv4 without options, which keep-alives are: in a fifth of the time. None for others.
+
+    Sums of 16-bit words are remainders by 65,535 of the whole number, so that those of the parts add up.
+    """
+    if len(raw) < 28 or raw[0] != _PLAIN or raw[9] != UDP or raw[6] & 0x1F or raw[7]:
+        return None
+    length = 8 + len(payload)
+    if length > PACKET_MAX - 20:
+        raise ValueError(f"a packet of {20 + length} bytes; {PACKET_MAX} are possible")
+    head = raw[:24].tobytes()
+    tos, number4, flags = head[1], head[4] << 8 | head[5], head[6] << 8 & _DONT_FRAGMENT
+    first = _PLAIN << 8 | tos
+    ends, ports = int.from_bytes(head[12:20]), int.from_bytes(head[20:24])
+    sum4 = -(first + 20 + length + number4 + flags + (ttl << 8 | UDP) + ends) % 0xFFFF
+    number = int.from_bytes(payload)
+    if length & 1:
+        number <<= 8
+    # The length stands in the header and in the pseudo-header.
+    found = 0xFFFF - (ports + ends + number + 2 * length + UDP) % 0xFFFF
+    back, ports_back = head[16:20] + head[12:16], head[22:24] + head[20:22]
+    new = bytearray(_REPLY4.pack(first, 20 + length, number4, flags, ttl, UDP, sum4, back, ports_back, length, found))
+    new += payload
+    return new
+
+
+if TYPE_CHECKING:
+    PacketView: TypeAlias = PythonPacketView
+    plain_reply = python_plain_reply
+else:
+    try:
+        from netserv.modules._fast import PacketView, plain_reply  # the same in C
+    except ImportError:
+        PacketView, plain_reply = PythonPacketView, python_plain_reply
+
+
+class Packet(PacketView):
+    """One IP packet, from its first byte on; valid until the handler returns.
+
+    Attributes:
+        raw: all of it, writable. Whoever changes bytes in place calls `refresh` and returns `CHANGED`.
+    """
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __repr__(self) -> str:
+        ends = f"{self.source} {self.sport} > {self.destination} {self.dport}"
+        return f"<Packet {ends} proto {self.proto} ttl {self.ttl}, {len(self.raw)} bytes>"
+
+    @property
+    def source(self) -> IPv4Address | IPv6Address:
+        """Source address, to be printed and compared with networks; slower than `src`."""
+        return ip_address(self.src)
+
+    @property
+    def destination(self) -> IPv4Address | IPv6Address:
+        """Destination address, likewise."""
+        return ip_address(self.dst)
 
     def replaced(
         self,
@@ -154,83 +222,24 @@ class Packet:
                 new[place : place + len(address)] = address
         if ttl is not None:
             new[8 if four else 7] = ttl
-        at = self._find_transport()
-        if self._has_ports(at):
+        at = self._ports_at()
+        if at != _NOWHERE:
             for port, place in ((sport, at), (dport, at + 2)):
                 if port is not None:
                     new[place : place + 2] = port.to_bytes(2)
-        set_lengths_and_checksums(new, at, self.proto)
+        set_lengths_and_checksums(new, self._find_transport(), self.proto)
         return new
 
     def reply(self, payload: Buffer, *, ttl: int = REPLY_TTL) -> bytearray:
         """A packet back to where this one is from, as if its receiver had answered."""
-        raw = self.raw
-        at = self._transport_at or self._find_transport()
-        if at == 20 and self._proto == UDP and raw[0] == _PLAIN and len(raw) >= 28:
-            return plain_reply(raw, payload, ttl)
+        plain = plain_reply(self.raw, payload, ttl)
+        if plain is not None:
+            return plain
         return self.replaced(payload, src=self.dst, dst=self.src, sport=self.dport, dport=self.sport, ttl=ttl)
 
     def refresh(self) -> None:
         """Make lengths and checksums right after `raw` was changed in place."""
         set_lengths_and_checksums(self.raw, self._find_transport(), self.proto)
-
-    def _has_ports(self, at: int) -> bool:
-        return at != _NOWHERE and self._proto in {TCP, UDP} and at + 8 <= len(self.raw)
-
-    def _payload_at(self) -> int:
-        raw, at = self.raw, self._find_transport()
-        if at == _NOWHERE:
-            return min(len(raw), max(20, (raw[0] & 15) * 4) if raw[0] < 0x60 else 40)
-        if self._proto == UDP:
-            return min(len(raw), at + 8)
-        if self._proto == TCP and at + 13 <= len(raw):
-            return min(len(raw), at + max(20, raw[at + 12] >> 4 << 2))
-        return min(len(raw), at)
-
-    def _find_transport(self) -> int:
-        """Where the transport header begins; found once."""
-        at = self._transport_at
-        if not at:
-            raw = self.raw
-            if raw[0] == _PLAIN and not raw[7] and not raw[6] & 0x1F:  # nearly all packets
-                self._proto, at = raw[9], 20
-            else:
-                self._proto, at = _transport_of(raw)
-            self._transport_at = at
-        return at
-
-
-def python_plain_reply(raw: memoryview, payload: Buffer, ttl: int, /) -> bytearray:
-    """`Packet.reply` for UDP in IPv4 without options, which keep-alives are: in a fifth of the time.
-
-    Sums of 16-bit words are remainders by 65,535 of the whole number, so that those of the parts add up.
-    """
-    length = 8 + len(payload)
-    if length > PACKET_MAX - 20:
-        raise ValueError(f"a packet of {20 + length} bytes; {PACKET_MAX} are possible")
-    head = raw[:24].tobytes()
-    tos, number4, flags = head[1], head[4] << 8 | head[5], head[6] << 8 & _DONT_FRAGMENT
-    first = _PLAIN << 8 | tos
-    ends, ports = int.from_bytes(head[12:20]), int.from_bytes(head[20:24])
-    sum4 = -(first + 20 + length + number4 + flags + (ttl << 8 | UDP) + ends) % 0xFFFF
-    number = int.from_bytes(payload)
-    if length & 1:
-        number <<= 8
-    # The length stands in the header and in the pseudo-header.
-    found = 0xFFFF - (ports + ends + number + 2 * length + UDP) % 0xFFFF
-    back, ports_back = head[16:20] + head[12:16], head[22:24] + head[20:22]
-    new = bytearray(_REPLY4.pack(first, 20 + length, number4, flags, ttl, UDP, sum4, back, ports_back, length, found))
-    new += payload
-    return new
-
-
-if TYPE_CHECKING:
-    plain_reply = python_plain_reply
-else:
-    try:
-        from netserv.modules._fast import plain_reply  # the same in C
-    except ImportError:
-        plain_reply = python_plain_reply
 
 
 def set_lengths_and_checksums(packet: bytearray | memoryview, transport_at: int, proto: int) -> None:

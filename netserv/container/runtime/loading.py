@@ -23,6 +23,13 @@ _PREFIX: Final = "_netserv_module_"
 _RESERVED: Final = frozenset({"netserv"})
 "What modules import from us; a file of that name would hide it."
 
+_spare_builtins: Final[list[dict[str, Any]]] = []
+
+
+def make_spare() -> None:
+    """Before the fork, for the first module: a copy refers to all of them, so that their pages would be copied too."""
+    _spare_builtins[:] = [dict(vars(builtins))]
+
 
 class ModuleSpace:
     """The files of one module.
@@ -43,7 +50,8 @@ class ModuleSpace:
         root = ModuleType(self.package)
         root.__path__ = [directory]
         self._scope = {"__name__": self.package, "__package__": self.package, "__path__": [directory]}
-        self.builtins: Mapping[str, Any] = {**vars(builtins), "__import__": self._import}
+        self.builtins: dict[str, Any] = _spare_builtins.pop() if _spare_builtins else dict(vars(builtins))
+        self.builtins["__import__"] = self._import
         sys.modules[self.package] = root
         sys.meta_path.insert(0, self._finder)
 

@@ -36,6 +36,7 @@ from netserv.container.runtime.connects import Connects
 from netserv.container.runtime.context import Shared
 from netserv.container.runtime.dispatcher import Dispatcher
 from netserv.container.runtime.hosted import Hosted
+from netserv.container.runtime.memory import give_back
 from netserv.container.runtime.packet_timers import PacketTimers
 from netserv.container.runtime.reports import Reports, failure_text
 from netserv.container.runtime.servers import ServerThread
@@ -216,6 +217,7 @@ class Runtime:
         hosted = Hosted(load, descriptors, self._shared, self._dispatcher, self.call_soon, self._forget)
         self._modules[load.module] = hosted
         hosted.begin()
+        give_back()
 
     def _forget(self, module: int) -> None:
         self._modules.pop(module, None)

@@ -87,7 +87,7 @@ def python_plain_response(
         seen |= kind
         if kind == _VIA and not to:
             top = _received(name, value, address, port)
-            if top is None:
+            if top is None or not top[1]:  # nobody listens on port 0
                 return None
             piece, to = top
             pieces.append(piece)

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netserv.modules.packets import PACKET_MAX, TCP, UDP, Packet, plain_reply, python_plain_reply
+from netserv.modules.packets import (
+    PACKET_MAX,
+    TCP,
+    UDP,
+    Packet,
+    PacketView,
+    PythonPacketView,
+    plain_reply,
+    python_plain_reply,
+)
 
 FOUR = ("10.1.0.1", "10.9.0.2")
 SIX = ("2001:db8::1", "2001:db8::2")
@@ -32,6 +41,69 @@ def packet_bytes(ends: tuple[str, str], proto: int, payload: bytes, ports: tuple
 
 def view(data: bytes) -> Packet:
     return Packet(memoryview(bytearray(data)))
+
+
+PYTHON = type("Packet", (PythonPacketView,), dict(vars(Packet)))
+"`Packet` above the form in Python, where the other one is in C."
+ASKED = (
+    *("version", "src", "dst", "ttl", "proto", "sport", "dport"),
+    *("_find_transport", "_ports_at", "_payload_at"),
+)
+
+
+def said(packet: PythonPacketView, name: str) -> object:
+    try:
+        value = getattr(packet, name)
+        return value() if callable(value) else bytes(value) if name == "payload" else value
+    except IndexError as error:
+        return type(error)
+
+
+@st.composite
+def nearly_packets(draw: st.DrawFn) -> bytes:
+    """Packets with some bytes that are others, cut or longer."""
+    ends, proto = draw(st.sampled_from([FOUR, SIX])), draw(st.sampled_from([UDP, TCP]))
+    data = bytearray(packet_bytes(ends, proto, draw(st.binary(max_size=40))))
+    for at in draw(st.lists(st.integers(0, min(48, len(data) - 1)), max_size=4)):
+        data[at] = draw(st.sampled_from([0, 1, 6, 17, 43, 44, 60, 0x45, 0x46, 0x4F, 0x60, 0xFF]))
+    return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data) + draw(st.binary())
+
+
+@given(st.one_of(nearly_packets(), st.binary(max_size=120)))
+def test_both_forms_of_a_packet_say_the_same(data: bytes) -> None:
+    for each in (*ASKED, "payload"):
+        raw = memoryview(bytearray(data))
+        assert said(PacketView(raw), each) == said(PythonPacketView(raw), each), each
+
+
+@given(nearly_packets(), st.binary(max_size=40), st.booleans())
+def test_both_forms_of_a_packet_make_the_same(data: bytes, payload: bytes, looks: bool) -> None:
+    made = []
+    for form in (Packet, PYTHON):
+        packet = form(memoryview(bytearray(data)))
+        if looks:
+            said(packet, "payload")
+        try:
+            made.append((packet.reply(payload), packet.replaced(payload, sport=7, ttl=9), repr(packet), len(packet)))
+            packet.refresh()
+            made[-1] += (bytes(packet.raw),)
+        except (IndexError, ValueError) as error:
+            made.append(type(error))
+    assert made[0] == made[1]
+
+
+def test_a_packet_is_made_of_its_bytes_alone() -> None:
+    for wrong in ((), (memoryview(b""), 1)):
+        with pytest.raises(TypeError):
+            Packet(*wrong)
+    raw = memoryview(bytearray(packet_bytes(FOUR, UDP, b"abc")))
+    packet = Packet(raw=raw)
+    assert packet.raw is raw
+    with pytest.raises(AttributeError):
+        packet.other = 1  # type: ignore[attr-defined]
+    raw.release()
+    with pytest.raises(ValueError, match="released"):
+        _ = packet.src
 
 
 @pytest.mark.parametrize("ends", [FOUR, SIX])
@@ -70,6 +142,17 @@ def test_both_forms_of_a_plain_reply_are_right(ends: bytes, payload: bytes, tos:
         assert form(packet.raw, payload, ttl) == expected
     with pytest.raises(ValueError, match="65535 are possible"):
         plain_reply(packet.raw, bytes(PACKET_MAX - 27), ttl)
+
+
+@pytest.mark.parametrize(("at", "byte"), [(0, 0x46), (0, 0x65), (6, 0x1F), (7, 1), (9, TCP), (27, None)])
+def test_packets_of_another_kind_have_no_plain_reply(at: int, byte: int | None) -> None:
+    data = bytearray(packet_bytes(FOUR, UDP, b""))
+    if byte is None:
+        del data[at]
+    else:
+        data[at] = byte
+    for form in (python_plain_reply, plain_reply):
+        assert form(memoryview(data), b"", 64) is None
 
 
 def test_what_is_changed_in_place_is_made_right() -> None:

@@ -47,6 +47,18 @@ def test_a_keep_alive_is_answered_with_its_own_headers() -> None:
     assert response.headers.get("event") is None
 
 
+@pytest.mark.parametrize("port", [1, 9, 10, 65_535, 2**62, 2**63 - 1])
+def test_any_number_is_written_as_a_port(port: int) -> None:
+    found = plain(notify((b";branch", b";rport;branch")), (AGENT[0], port))
+    assert found is not None
+    assert f";rport={port};".encode() in found[0]
+    assert found[1] == port
+
+
+def test_who_comes_from_port_0_is_not_answered() -> None:
+    assert plain(notify((b";branch", b";rport;branch")), (AGENT[0], 0)) is None
+
+
 def test_a_repetition_gets_the_same_answer_and_another_request_another_tag() -> None:
     first = plain(NOTIFY)
     assert first == plain(NOTIFY)
