@@ -1,6 +1,6 @@
 /* What modules do for each packet, in C: optional, since each function has a form in Python that is complete.
 
-plain_response   modules/blocks/sip.py
+plain_response   modules/blocks/sip_plain.py
 plain_reply      modules/packets.py
 PacketView       likewise
 
@@ -771,7 +771,7 @@ static PyType_Spec view_spec = {"netserv.modules._fast.PacketView", sizeof(View)
                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, view_slots};
 
 static PyMethodDef methods[] = {
-    {"plain_response", (PyCFunction)(void (*)(void))plain_response, METH_FASTCALL, "See `netserv.modules.blocks.sip`."},
+    {"plain_response", (PyCFunction)(void (*)(void))plain_response, METH_FASTCALL, "See `netserv.modules.blocks.sip_plain`."},
     {"plain_reply", (PyCFunction)(void (*)(void))plain_reply, METH_FASTCALL, "See `netserv.modules.packets`."},
     {NULL, NULL, 0, NULL},
 };
