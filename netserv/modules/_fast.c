@@ -1,6 +1,7 @@
 /* What modules do for each packet, in C: optional, since each function has a form in Python that is complete.
 
 plain_response   modules/blocks/sip_plain.py
+plain_answers    likewise
 plain_reply      modules/packets.py
 PacketView       likewise
 
@@ -15,6 +16,7 @@ network.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 struct span {
@@ -408,69 +410,80 @@ static long respond(struct writer *to, struct span head, const struct rules *rul
     return (seen & needed) == needed ? port : 0;
 }
 
+/* Method, event, status and salt. */
+static bool read_rules(PyObject *const *arguments, struct rules *rules) {
+    struct span *texts[] = {&rules->method, &rules->event, &rules->status, &rules->salt};
+    for (int each = 0; each < 4; each++) {
+        if (!PyBytes_Check(arguments[each])) {
+            PyErr_SetString(PyExc_TypeError, "method, event, status and salt are bytes");
+            return false;
+        }
+        *texts[each] =
+            (struct span){(const uint8_t *)PyBytes_AS_STRING(arguments[each]), (size_t)PyBytes_GET_SIZE(arguments[each])};
+    }
+    return true;
+}
+
+/* Of the response to a datagram, at most. */
+static size_t response_room(struct span data, const struct rules *rules, struct span address) {
+    return data.size + address.size + rules->status.size + rules->salt.size + 128;
+}
+
+/* Write the response to a datagram; the port that it goes to, 0: none. */
+static long respond_to(struct writer *to, struct span data, const struct rules *rules, struct span address, long came_by) {
+    /* No body: the head ends where the datagram does, and not before, since no line of it may be empty. */
+    if (data.size <= 4 || memcmp(data.at + data.size - 4, "\r\n\r\n", 4))
+        return 0;
+    return respond(to, (struct span){data.at, data.size - 4}, rules, address, came_by);
+}
+
 static PyObject *plain_response(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     Py_buffer data;
     struct rules rules;
-    struct span *texts[] = {&rules.method, &rules.event, &rules.status, &rules.salt}, address;
     if (count != 7) {
         PyErr_SetString(PyExc_TypeError, "plain_response(data, address, port, method, event, status, salt)");
         return NULL;
     }
-    for (int each = 0; each < 4; each++) {
-        if (!PyBytes_Check(arguments[3 + each])) {
-            PyErr_SetString(PyExc_TypeError, "method, event, status and salt are bytes");
-            return NULL;
-        }
-        *texts[each] = (struct span){(const uint8_t *)PyBytes_AS_STRING(arguments[3 + each]),
-                                     (size_t)PyBytes_GET_SIZE(arguments[3 + each])};
-    }
+    if (!read_rules(arguments + 3, &rules))
+        return NULL;
     Py_ssize_t address_size;
     const char *address_text = PyUnicode_AsUTF8AndSize(arguments[1], &address_size);
     long came_by = address_text ? PyLong_AsLong(arguments[2]) : -1;
     if (PyErr_Occurred() || PyObject_GetBuffer(arguments[0], &data, PyBUF_SIMPLE))
         return NULL;
-    address = (struct span){(const uint8_t *)address_text, (size_t)address_size};
-    PyObject *answer = NULL;
-    long port = 0;
-    /* No body: the head ends where the datagram does, and not before, since no line of it may be empty. */
-    if (data.len > 4 && !memcmp((const char *)data.buf + data.len - 4, "\r\n\r\n", 4)) {
-        struct span head = {data.buf, (size_t)data.len - 4};
-        Py_ssize_t most = data.len + address_size + (Py_ssize_t)(rules.status.size + rules.salt.size) + 128;
-        answer = PyBytes_FromStringAndSize(NULL, most);
-        if (answer) {
-            struct writer to = {(uint8_t *)PyBytes_AS_STRING(answer)};
-            port = respond(&to, head, &rules, address, came_by);
-            if (port)
-                _PyBytes_Resize(&answer, to.at - (uint8_t *)PyBytes_AS_STRING(answer));
-            else
-                Py_CLEAR(answer);
-        }
+    struct span address = {(const uint8_t *)address_text, (size_t)address_size}, all = {data.buf, (size_t)data.len};
+    PyObject *answer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)response_room(all, &rules, address)), *found = NULL;
+    if (answer) {
+        struct writer to = {(uint8_t *)PyBytes_AS_STRING(answer)};
+        long port = respond_to(&to, all, &rules, address, came_by);
+        if (!port)
+            Py_INCREF(found = Py_None);
+        else
+            found = Py_BuildValue("y#l", PyBytes_AS_STRING(answer), (Py_ssize_t)(to.at - (uint8_t *)PyBytes_AS_STRING(answer)),
+                                  port);
+        Py_DECREF(answer);
     }
     PyBuffer_Release(&data);
-    if (PyErr_Occurred()) {
-        Py_XDECREF(answer);
-        return NULL;
-    }
-    if (!answer)
-        Py_RETURN_NONE;
-    PyObject *number = PyLong_FromLong(port), *found = number ? PyTuple_New(2) : NULL;
-    if (!found) {
-        Py_XDECREF(number);
-        Py_DECREF(answer);
-        return NULL;
-    }
-    PyTuple_SET_ITEM(found, 0, answer);
-    PyTuple_SET_ITEM(found, 1, number);
     return found;
 }
 
 /* ---- packets ---- */
 
+/* The sum of words of 16 bits, as the machine reads them: its bytes stand in the order of theirs (RFC 1071 section 2). */
 static uint32_t sum_of(const uint8_t *at, size_t size, uint32_t sum) {
-    for (; size > 1; at += 2, size -= 2)
-        sum += (uint32_t)at[0] << 8 | at[1];
-    return size ? sum + ((uint32_t)at[0] << 8) : sum;
+    uint64_t all = sum;
+    uint32_t word;
+    for (; size >= sizeof word; at += sizeof word, size -= sizeof word) {
+        memcpy(&word, at, sizeof word);
+        all += word;
+    }
+    word = 0;
+    memcpy(&word, at, size);
+    all += word;
+    while (all >> 32)
+        all = (all & 0xFFFFFFFFu) + (all >> 32);
+    return (uint32_t)all;
 }
 
 static uint16_t folded(uint32_t sum) {
@@ -479,13 +492,40 @@ static uint16_t folded(uint32_t sum) {
     return (uint16_t)~sum;
 }
 
+static void put_sum(uint8_t *at, uint16_t sum) {
+    memcpy(at, &sum, sizeof sum);
+}
+
 static void put16(uint8_t *at, uint32_t value) {
     at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value;
 }
 
+enum { PAYLOAD_MAX = 0xFFFF - 28, REPLY_TTL = 64 };
+
 /* UDP in IPv4 without options, and no later fragment. */
 static bool is_plain(struct span all) {
     return all.size >= 28 && all.at[0] == 0x45 && all.at[9] == 17 && !(all.at[6] & 0x1F) && !all.at[7];
+}
+
+/* The headers of a plain packet that goes back to where another one is from; behind them stands what it carries. */
+static void write_headers(uint8_t *to, const uint8_t *from, size_t payload, long ttl, uint32_t port) {
+    uint32_t length = 8 + (uint32_t)payload;
+    to[0] = 0x45, to[1] = from[1];
+    put16(to + 2, 20 + length);
+    memcpy(to + 4, from + 4, 2);
+    to[6] = from[6] & 0x40, to[7] = 0;
+    to[8] = (uint8_t)ttl, to[9] = 17;
+    put16(to + 10, 0);
+    memcpy(to + 12, from + 16, 4);
+    memcpy(to + 16, from + 12, 4);
+    put_sum(to + 10, folded(sum_of(to, 20, 0)));
+    memcpy(to + 20, from + 22, 2);
+    put16(to + 22, port);
+    put16(to + 24, length);
+    put16(to + 26, 0);
+    uint8_t pseudo[4] = {0, 17, (uint8_t)(length >> 8), (uint8_t)length};
+    uint16_t checksum = folded(sum_of(to + 12, 8 + length, sum_of(pseudo, sizeof pseudo, 0)));
+    put_sum(to + 26, checksum ? checksum : 0xFFFF); /* 0 would say that there is no checksum */
 }
 
 /* A plain packet back to where another one is from; None where that is of another kind. */
@@ -504,30 +544,15 @@ static PyObject *plain_reply(PyObject *module, PyObject *const *arguments, Py_ss
         return NULL;
     }
     PyObject *made = NULL;
-    if (!is_plain((struct span){raw.buf, (size_t)raw.len})) {
+    const uint8_t *from = raw.buf;
+    if (!is_plain((struct span){from, (size_t)raw.len})) {
         Py_INCREF(made = Py_None);
-    } else if (payload.len > 0xFFFF - 28) {
+    } else if (payload.len > PAYLOAD_MAX) {
         PyErr_Format(PyExc_ValueError, "a packet of %zd bytes; 65535 are possible", payload.len + 28);
     } else if ((made = PyByteArray_FromStringAndSize(NULL, 28 + payload.len))) {
         uint8_t *to = (uint8_t *)PyByteArray_AS_STRING(made);
-        const uint8_t *from = raw.buf;
-        uint32_t length = 8 + (uint32_t)payload.len;
-        to[0] = 0x45, to[1] = from[1];
-        put16(to + 2, 20 + length);
-        memcpy(to + 4, from + 4, 2);
-        to[6] = from[6] & 0x40, to[7] = 0;
-        to[8] = (uint8_t)ttl, to[9] = 17;
-        put16(to + 10, 0);
-        memcpy(to + 12, from + 16, 4);
-        memcpy(to + 16, from + 12, 4);
-        put16(to + 10, folded(sum_of(to, 20, 0)));
-        memcpy(to + 20, from + 22, 2);
-        memcpy(to + 22, from + 20, 2);
-        put16(to + 24, length);
-        put16(to + 26, 0);
         memcpy(to + 28, payload.buf, (size_t)payload.len);
-        uint16_t checksum = folded(sum_of(to + 12, 8, sum_of(to + 20, length, 17 + length)));
-        put16(to + 26, checksum ? checksum : 0xFFFF); /* 0 would say that there is no checksum */
+        write_headers(to, from, (size_t)payload.len, ttl, (uint32_t)from[20] << 8 | from[21]);
     }
     PyBuffer_Release(&payload);
     PyBuffer_Release(&raw);
@@ -770,8 +795,71 @@ static PyType_Slot view_slots[] = {
 static PyType_Spec view_spec = {"netserv.modules._fast.PacketView", sizeof(View), 0,
                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, view_slots};
 
+/* ---- plain requests in packets ---- */
+
+static PyTypeObject *view_type;
+
+/* The answer to a request that a plain packet carries; None where only the server can give it. */
+static PyObject *answer_in(struct span all, const struct rules *rules) {
+    static uint8_t made[28 + PAYLOAD_MAX + 1024]; /* one thread has the interpreter at a time */
+    size_t end = 20 + ((size_t)all.at[24] << 8 | all.at[25]);
+    struct span data = behind(all, 28), address = {made, 0};
+    if (end < all.size)
+        data.size = end < 28 ? 0 : end - 28;
+    char text[16];
+    address.at = (const uint8_t *)text;
+    address.size = (size_t)snprintf(text, sizeof text, "%u.%u.%u.%u", all.at[12], all.at[13], all.at[14], all.at[15]);
+    long port = 0;
+    struct writer to = {made + 28};
+    if (response_room(data, rules, address) <= sizeof made - 28)
+        port = respond_to(&to, data, rules, address, (long)all.at[20] << 8 | all.at[21]);
+    size_t size = (size_t)(to.at - made);
+    if (!port || size > 28 + PAYLOAD_MAX)
+        Py_RETURN_NONE;
+    write_headers(made, all.at, size - 28, REPLY_TTL, (uint32_t)port);
+    return PyByteArray_FromStringAndSize((const char *)made, (Py_ssize_t)size);
+}
+
+static PyObject *answer_to(PyObject *packet, const struct rules *rules, PyObject *otherwise) {
+    Py_buffer raw;
+    if (PyObject_TypeCheck(packet, view_type) && ((View *)packet)->raw) {
+        if (PyObject_GetBuffer(((View *)packet)->raw, &raw, PyBUF_SIMPLE))
+            return NULL;
+        struct span all = {raw.buf, (size_t)raw.len};
+        PyObject *answer = NULL;
+        bool plain = is_plain(all);
+        if (plain)
+            answer = answer_in(all, rules);
+        PyBuffer_Release(&raw);
+        if (plain)
+            return answer;
+    }
+    return PyObject_CallOneArg(otherwise, packet);
+}
+
+static PyObject *plain_answers(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    struct rules rules;
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "plain_answers(packets, method, event, status, salt, otherwise)");
+        return NULL;
+    }
+    PyObject *packets = read_rules(arguments + 1, &rules) ? PySequence_Tuple(arguments[0]) : NULL;
+    PyObject *answers = packets ? PyList_New(PyTuple_GET_SIZE(packets)) : NULL;
+    for (Py_ssize_t each = 0; answers && each < PyTuple_GET_SIZE(packets); each++) {
+        PyObject *answer = answer_to(PyTuple_GET_ITEM(packets, each), &rules, arguments[5]);
+        if (answer)
+            PyList_SET_ITEM(answers, each, answer);
+        else
+            Py_CLEAR(answers);
+    }
+    Py_XDECREF(packets);
+    return answers;
+}
+
 static PyMethodDef methods[] = {
     {"plain_response", (PyCFunction)(void (*)(void))plain_response, METH_FASTCALL, "See `netserv.modules.blocks.sip_plain`."},
+    {"plain_answers", (PyCFunction)(void (*)(void))plain_answers, METH_FASTCALL, "See `netserv.modules.blocks.sip_plain`."},
     {"plain_reply", (PyCFunction)(void (*)(void))plain_reply, METH_FASTCALL, "See `netserv.modules.packets`."},
     {NULL, NULL, 0, NULL},
 };
@@ -782,6 +870,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fast", "What mo
 PyMODINIT_FUNC PyInit__fast(void) {
     make_crc_table();
     PyObject *module = PyModule_Create(&definition), *view = PyType_FromSpec(&view_spec);
+    view_type = (PyTypeObject *)view;
     if (module && view && !PyModule_AddObject(module, "PacketView", view))
         return module;
     Py_XDECREF(view);

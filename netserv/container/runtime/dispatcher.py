@@ -2,6 +2,8 @@
 
 An empty handler costs about a microsecond with all that is around it, so there is nothing here for each packet that
 could be there for each batch: packets of one filter are handled in one loop, and what is common is decided before it.
+Where the container's end of a ring is the compiled one, `BoxEnd.attend` does the same for filters that one module has
+alone, by what a `Dispatcher` shows of itself.
 """
 
 import inspect
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from netserv.errors import LocalProtocolError
-from netserv.forwarding.ring import COUNTS, FLOW
+from netserv.forwarding.ring import COUNTS, FLOW, Taken
 from netserv.modules.api import ACCEPT, ACCEPT_FLOW, CHANGED, COUNT_FLOW, DROP, Counted, Verdict
 from netserv.modules.packets import Packet
 
@@ -17,9 +19,16 @@ FAILED: Final = 0
 "None of the ring's verdicts: the broker lets the failure policy of the filter decide."
 PACKET_MIN: Final = 20
 "Bytes: the shortest IP header."
+_NEVER: Final = 1 << 31
+"More packets than any batch has."
 
-Taken: TypeAlias = tuple[int, int, memoryview]
-"Slot, filter number, packet."
+Alone: TypeAlias = tuple[
+    Callable[[Packet], Any] | None,
+    Callable[[Sequence[Packet]], Any] | None,
+    int,
+    Callable[[BaseException], None],
+]
+"Of a handler: `process`, `process_batch`, `batch_least`, `strike`."
 
 
 class End(Protocol):
@@ -63,11 +72,11 @@ class Handler:
             raise LocalProtocolError('a module of kind "packet" or "both" needs process or process_batch')
         least = getattr(activator, "batch_least", 1)
         if self.process_batch is None:
-            self.batch_least: float = float("inf")
+            self.batch_least: int = _NEVER
         elif self.process is None or not isinstance(least, int):
             self.batch_least = 1
         else:
-            self.batch_least = least
+            self.batch_least = min(least, _NEVER)
 
     def one(self, packet: Packet) -> Any:
         """The answer of the module to one packet.
@@ -79,28 +88,36 @@ class Handler:
             return self.process(packet)
         if self.process_batch is None:
             raise RubbishError("no handler")
-        answers = self.process_batch([packet])
-        return answers if type(answers) is Verdict else _checked(answers, 1)[0]
+        return _checked(self.process_batch([packet]), 1)[0]
 
 
 class Dispatcher:
-    """Which packets go to which modules."""
+    """Which packets go to which modules.
+
+    Attributes:
+        alone: handlers of filters that no other module has.
+        packet: makes of the memory of a packet what modules get.
+        verdicts: answers that are frequent, and say all.
+        other: has other answers given; raises where something is none.
+        checked: the answers to a batch, where they are neither a list nor a tuple of its length.
+    """
+
+    packet = Packet
+    verdicts = (ACCEPT, DROP, COUNT_FLOW)
 
     def __init__(self) -> None:
         self._chains: dict[int, tuple[Handler, ...]] = {}
+        self.alone: dict[int, Alone] = {}
+        self.other, self.checked = _answer_other, _checked
 
     def attach(self, number: int, handler: Handler) -> None:
         """Give packets of a filter to a module, behind those that have them already."""
-        self._chains[number] = (*self._chains.get(number, ()), handler)
+        self._give(number, (*self._chains.get(number, ()), handler))
 
     def detach(self, module: int) -> None:
         """Give a module no more packets."""
         for number, chain in list(self._chains.items()):
-            left = tuple(handler for handler in chain if handler.module != module)
-            if left:
-                self._chains[number] = left
-            else:
-                del self._chains[number]
+            self._give(number, tuple(handler for handler in chain if handler.module != module))
 
     def dispatch(self, end: End, packets: Sequence[Taken]) -> None:
         """Have packets treated, and answer all of them."""
@@ -124,6 +141,15 @@ class Dispatcher:
             else:
                 _run_each(end, run, chain[0])
             first = last
+
+    def _give(self, number: int, chain: tuple[Handler, ...]) -> None:
+        self._chains[number] = chain
+        self.alone.pop(number, None)
+        if len(chain) == 1:
+            (only,) = chain
+            self.alone[number] = only.process, only.process_batch, only.batch_least, only.strike
+        elif not chain:
+            del self._chains[number]
 
 
 def _tell(end: End, run: Sequence[Taken], chain: Sequence[Handler]) -> None:
@@ -165,10 +191,7 @@ def _run_batch(end: End, run: Sequence[Taken], handler: Handler) -> None:
     if handler.process_batch is None:
         return
     try:
-        answers = handler.process_batch([Packet(view) for _, _, view in run])
-        if type(answers) is Verdict:
-            answers = (answers,) * len(run)
-        answers = _checked(answers, len(run))
+        answers = _checked(handler.process_batch([Packet(view) for _, _, view in run]), len(run))
     except BaseException as error:
         handler.strike(error)
         _answer_all(end, run, FAILED)
@@ -253,6 +276,8 @@ def _written(end: End, slot: int, packet: Any) -> memoryview:
 
 
 def _checked(answers: Any, count: int) -> Sequence[Any]:
+    if type(answers) is Verdict:
+        return (answers,) * count
     if not isinstance(answers, list | tuple) or len(answers) != count:
         size = f" of {len(answers)}" if isinstance(answers, list | tuple) else ""
         raise RubbishError(f"process_batch returned {type(answers).__name__}{size} for {count} packets")

@@ -44,10 +44,6 @@ from netserv.container.runtime.services import Registry
 from netserv.errors import RemoteProtocolError
 from netserv.forwarding.ring import BoxEnd
 
-BATCH_MAX: Final = 128
-"Packets before the first of them is answered: at 10 us for each 1.3 ms, well below a deadline of 5 ms."
-ROUNDS_MAX: Final = 16
-"Batches before the node is listened to again."
 FRAMES_MAX: Final = 16
 "Of the node, before packets are looked at again."
 MODULES_MAX: Final = 64
@@ -88,8 +84,6 @@ class Runtime:
         self._thread = threading.get_ident()
         self._end: BoxEnd | None = None
         self._end_descriptors: list[int] = []
-        self._more = False
-        "Packets wait that the ring's descriptor does not tell of."
         self._injected: deque[tuple[bytes, int]] = deque()
         self._open = True
         self._modules: dict[int, Hosted] = {}
@@ -139,20 +133,14 @@ class Runtime:
         return True
 
     def _turn(self) -> None:
-        """Wait for something, and do it."""
+        """Wait for something, and do it; packets are treated by the way."""
         deadline = self._timers.next_deadline()
-        timeout = 0.0 if self._more else -1.0 if deadline == math.inf else max(0.0, deadline - self._clock())
-        packets = self._more
-        for descriptor, _ in self._epoll.poll(timeout):
+        for descriptor in self._wait(-1.0 if deadline == math.inf else max(0.0, deadline - self._clock())):
             if descriptor == self._wake:
                 os.eventfd_read(self._wake)
             elif descriptor == self._control.fileno():
                 self._reports.send_waiting()
                 self._read_frames()
-            else:
-                packets = True
-        if packets:
-            self._treat_packets()
         while self._calls:
             self._calls.popleft()()
         if deadline != math.inf and deadline <= self._clock():
@@ -161,18 +149,10 @@ class Runtime:
         if self._end is not None:
             self._end.flush()
 
-    def _treat_packets(self) -> None:
-        end = self._end
-        self._more = False
-        if end is None:
-            return
-        for _ in range(ROUNDS_MAX):
-            packets = end.take(BATCH_MAX)
-            if not packets:
-                return
-            self._dispatcher.dispatch(end, packets)
-            end.flush()
-        self._more = True
+    def _wait(self, seconds: float) -> list[int]:
+        if self._end is not None:
+            return self._end.attend(self._epoll, seconds, self._dispatcher)
+        return [descriptor for descriptor, _ in self._epoll.poll(seconds)]
 
     def _read_frames(self) -> None:
         for _ in range(FRAMES_MAX):
@@ -199,7 +179,7 @@ class Runtime:
                     self._modules[module].give(filters)
             case Unload(module=module):
                 if module in self._modules:
-                    self._treat_packets()  # among them what the kernel has counted for it last
+                    self._wait(0.0)  # packets are treated, and what the kernel has counted for it last
                     self._modules[module].end()
                 else:
                     self._reports.send(Unloaded(module))
@@ -234,7 +214,6 @@ class Runtime:
         self._detach()
         self._end, self._end_descriptors = end, descriptors
         self._epoll.register(end.fileno(), select.EPOLLIN)
-        self._more = True
 
     def _detach(self) -> None:
         if self._end is not None:

@@ -1,7 +1,6 @@
 """Timers of modules: on the packet thread between batches, or as tasks of the server thread."""
 
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,21 +70,17 @@ class PacketTimers:
 
     Args:
         clock: seconds.
-        call_soon: has a function called on the packet thread, from any other.
+        call_soon: has a function called on the packet thread, which may be in the midst of packets.
     """
 
     def __init__(self, clock: Callable[[], float], call_soon: Callable[[Callable[[], None]], None]) -> None:
         self._timers = Timers()
         self._clock, self._call_soon = clock, call_soon
-        self._thread = threading.get_ident()
         self.next_deadline = self._timers.next_deadline
 
     def add(self, ticker: Ticker, seconds: float, *, again: bool) -> None:
         """Begin a timer; from any thread."""
-        if threading.get_ident() == self._thread:
-            self._add(ticker, seconds, again=again)
-        else:
-            self._call_soon(lambda: self._add(ticker, seconds, again=again))
+        self._call_soon(lambda: self._add(ticker, seconds, again=again))
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         """Call a function of the runtime itself; on the packet thread."""

@@ -15,7 +15,7 @@ BLOCKS: Final[Mapping[str, str]] = MappingProxyType(
         "http-server": "1.0.0",
         "metrics": "1.0.0",
         "sip": "1.0.0",
-        "sip-plain": "1.0.0",
+        "sip-plain": "1.1.0",
         "storage": "1.0.0",
         "timers": "1.0.0",
         "xml-rpc": "1.0.0",

@@ -28,7 +28,7 @@ def module() -> KeepAlive:
 
 
 def reply(module: KeepAlive, data: bytes, ends: tuple[str, str] = FOUR, proto: int = UDP) -> Packet | None:
-    said = module.process(view(packet_bytes(ends, proto, data, PORTS)))
+    (said,) = module.process_batch([view(packet_bytes(ends, proto, data, PORTS))])
     return None if said is ACCEPT else Packet(memoryview(said))  # type: ignore[arg-type]
 
 
@@ -58,7 +58,7 @@ def test_what_could_go_round_between_two_nodes_comes_to_an_end(module: KeepAlive
         ttl, turns = 61, 0
         packet = view(packet_bytes(FOUR, UDP, data, (5060, 5060)))
         while packet.ttl > 1:
-            said = module.process(packet)
+            (said,) = module.process_batch([packet])
             packet = Packet(memoryview(said))  # type: ignore[arg-type]
             turns += 1
             assert packet.ttl < ttl

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from netserv.container.runtime import main
+from netserv.forwarding.ring import BoxEnd
 from tests.netserv.container.runtime.boxes import Box
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    """A container whose private directory is an empty one."""
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Box]:
+    """A container whose private directory is an empty one; its end of a ring may be chosen."""
+    monkeypatch.setattr(main, "BoxEnd", getattr(request, "param", BoxEnd))
     private = tmp_path / "private"
     private.mkdir()
     monkeypatch.chdir(private)

@@ -12,13 +12,30 @@ import pytest
 from netserv.container.messages import Failed, Loaded, Log, Ping, Pong, Unload, Unloaded
 from netserv.container.runtime.dispatcher import FAILED
 from netserv.container.runtime.main import SWITCH_S
-from netserv.forwarding.ring import ACCEPT, ACCEPT_FLOW, CHANGED, COUNT_FLOW, COUNTS, DROP, FLOW, INJECT
+from netserv.forwarding.ring import (
+    ACCEPT,
+    ACCEPT_FLOW,
+    CHANGED,
+    COUNT_FLOW,
+    COUNTS,
+    DROP,
+    FLOW,
+    INJECT,
+    BoxEnd,
+    PythonBoxEnd,
+)
 from netserv.modules.packets import UDP
 from tests.netserv.container.runtime.boxes import Box, until
 from tests.netserv.modules.test_packets import FOUR, packet_bytes
 
+ENDS = sorted({BoxEnd, PythonBoxEnd}, key=lambda end: end.__module__)
 PACKET = packet_bytes(FOUR, UDP, b"NOTIFY sip:x")
 HEAD = "from netserv.modules.api import *\nfrom netserv.modules.api import Activator as A\n"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "box" in metafunc.fixturenames:
+        metafunc.parametrize("box", ENDS, indirect=True, ids=[end.__module__.rpartition(".")[2] for end in ENDS])
 
 
 def module(body: str) -> str:

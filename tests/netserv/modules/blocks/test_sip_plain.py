@@ -6,8 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netserv.modules.blocks import sip
-from netserv.modules.blocks.sip_plain import plain_response, python_plain_response
+from netserv.modules.blocks.sip_plain import (
+    PlainResponder,
+    plain_answers,
+    plain_response,
+    python_plain_answers,
+    python_plain_response,
+)
 from tests.netserv.apps.keep_alive.messages import AGENT, NOTIFY, notify
+from tests.netserv.modules.test_packets import FOUR, SIX, TCP, UDP, packet_bytes, view
 
 Found = tuple[bytes, int] | None
 FORMS: dict[str, Callable[..., Found]] = {"python": python_plain_response, "chosen": plain_response}
@@ -259,3 +266,61 @@ def test_the_largest_datagrams_are_taken() -> None:
 def test_wrong_arguments_are_errors_of_the_caller(arguments: tuple[object, ...]) -> None:
     with pytest.raises((TypeError, AttributeError)):
         plain_response(*arguments)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda ends, proto, data, ports, place, byte, size: _spoiled(
+                packet_bytes(ends, proto, data, ports), place, byte, size
+            ),
+            st.sampled_from([FOUR, SIX, (AGENT[0], "10.1.0.2")]),
+            st.sampled_from([UDP, UDP, TCP]),
+            st.sampled_from([NOTIFY, notify((b"192.0.2.7:40000", b"192.0.2.7:5070")), NOTIFY[:-2], b"\r\n", b""]),
+            st.tuples(st.sampled_from([0, 1, AGENT[1]]), st.just(5060)),
+            st.none() | st.integers(0, 43),
+            st.integers(0, 255),
+            st.none() | st.integers(20, 60),
+        ),
+        max_size=5,
+    )
+)
+def test_packets_are_answered_together_as_they_are_one_by_one(packets: list[bytes]) -> None:
+    responder = PlainResponder(*RULES)
+    views = [view(each) for each in packets if len(each) >= (20 if each[0] < 0x60 else 40)]
+    alone = [responder.answer(each) for each in views]
+    assert responder.answers(views) == alone
+    assert plain_answers(views, *RULES, responder.answer) == python_plain_answers(views, *RULES, responder.answer)
+
+
+def _spoiled(packet: bytes, place: int | None, byte: int, size: int | None) -> bytes:
+    changed = bytearray(packet)
+    if place is not None and place < len(changed):
+        changed[place] = byte
+    return bytes(changed[:size])
+
+
+def test_an_answer_is_a_whole_packet_back_to_the_sender() -> None:
+    ends = (AGENT[0], "10.1.0.2")
+    (answer,) = PlainResponder(*RULES).answers([view(packet_bytes(ends, UDP, NOTIFY, (AGENT[1], 5060)))])
+    assert answer is not None
+    found = plain(NOTIFY)
+    assert found is not None
+    expected = view(packet_bytes(ends[::-1], UDP, found[0], (5060, AGENT[1]))).replaced(ttl=64)
+    assert bytes(answer) == bytes(expected)
+
+
+def test_who_has_no_packets_gets_no_answers() -> None:
+    assert PlainResponder(*RULES).answers([]) == []
+
+
+@pytest.mark.skipif(plain_answers is python_plain_answers, reason="the compiled part is not there")
+def test_arguments_of_answers_are_checked() -> None:
+    def otherwise(_: object) -> bytearray | None:
+        raise LookupError
+
+    for arguments in ((), ([], *RULES), ([], "NOTIFY", *RULES[1:], otherwise), (1, *RULES, otherwise)):
+        with pytest.raises(TypeError):
+            plain_answers(*arguments)  # type: ignore[arg-type]
+    with pytest.raises(LookupError):
+        plain_answers(["no packet"], *RULES, otherwise)  # type: ignore[list-item]
