@@ -43,7 +43,7 @@ enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64,
 enum { SLOTS_MAX = 16384, SLOT_BYTES_MAX = 65536 };
 #define COUNTS 0x80000000u /* beside the number of a filter: not a packet, but what the kernel has counted of flows */
 enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, NEXT_MAX = 64 };
-enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, /* in the time of coalescing */ BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
+enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, WOKEN_AT = 4, /* in the time of coalescing */ CALM = 5, WAKE_NS = 10000, BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
 enum { KICKS = 16, FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
@@ -326,6 +326,7 @@ struct ring {
     struct packet **holds; /* by slot; NULL where the deadline is over */
     struct packet *first, *last;
     uint64_t woken_at;
+    uint64_t held_since; /* 0: no packet waits for it to be woken */
     uint32_t unwoken; /* packets that it was not woken for */
     uint32_t reports; /* slots in which it was told of flows, in this turn */
     bool deaf;
@@ -450,8 +451,9 @@ typedef struct {
     struct link *links[LINKS];
     unsigned links_count;
     uint64_t recent_since;
-    unsigned recent;
+    unsigned recent, woken_recently;
     bool loaded;
+    unsigned sleepers, sleepers_recently; /* containers to be woken at a time */
     int flow_map, router;
     struct count *counts;     /* the kernel's own, by place; 0 is no place */
     struct counted *counted;  /* what is known of each of them */
@@ -483,6 +485,7 @@ static void wake_box(struct ring *ring, uint64_t now) {
     (void)!send(ring->wake_fd, "\1", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     ring->woken_at = now;
     ring->unwoken = 0;
+    ring->held_since = 0;
 }
 
 static void unlink_packet(struct packet *packet) {
@@ -1317,8 +1320,16 @@ static void drain(Engine *self, struct ring *ring) {
     }
 }
 
+/* How long packets of a container that sleeps wait for others: the more containers there are to wake, the longer. */
+static uint64_t hold_ns(Engine *self) {
+    uint64_t hold = self->loaded ? self->sleepers * (uint64_t)WAKE_NS : 0;
+    return hold < self->deadline_ns / 5 ? hold : self->deadline_ns / 5;
+}
+
 /* Wake containers, do what is late; returns when to do so again. */
 static uint64_t attend(Engine *self, uint64_t now, uint64_t until) {
+    uint64_t hold = hold_ns(self);
+    unsigned sleepers = 0;
     for (unsigned number = 0; number < self->rings_count; number++) {
         struct ring *ring = self->rings[number];
         expire(self, ring, now);
@@ -1326,16 +1337,27 @@ static uint64_t attend(Engine *self, uint64_t now, uint64_t until) {
             atomic_thread_fence(memory_order_seq_cst);
             if (!get(ring->memory, BOX_SLEEPS)) {
                 ring->unwoken = 0;
-            } else if (ring->unwoken >= WAKE_AT || now - ring->woken_at >= self->coalesce_ns) {
-                set(ring->memory, BOX_SLEEPS, 0);
-                wake_box(ring, now);
-            } else if (ring->woken_at + self->coalesce_ns < until) {
-                until = ring->woken_at + self->coalesce_ns;
+            } else {
+                if (!ring->held_since)
+                    ring->held_since = now;
+                uint64_t rested = ring->woken_at + self->coalesce_ns, due = ring->held_since + hold;
+                if (due < rested)
+                    due = rested;
+                sleepers++;
+                if (ring->unwoken >= WAKE_AT || due <= now) {
+                    set(ring->memory, BOX_SLEEPS, 0);
+                    wake_box(ring, now);
+                    self->woken_recently++;
+                } else if (due < until) {
+                    until = due;
+                }
             }
         }
         if (ring->first && ring->first->deadline < until)
             until = ring->first->deadline;
     }
+    if (sleepers > self->sleepers_recently)
+        self->sleepers_recently = sleepers;
     for (unsigned number = 0; number < self->queues_count; number++)
         if (self->queues[number]->begin != self->queues[number]->end)
             flush_verdicts(self, self->queues[number]);
@@ -1356,18 +1378,30 @@ static bool hear(Engine *self, uint64_t now) {
     return more;
 }
 
-/* Under load let packets gather for a moment: to be woken for each of them costs more than to treat it. */
-static void gather(Engine *self, unsigned received, uint64_t now) {
+/* Whether containers are to say that there are answers: not while all of them are looked at again and again. */
+static void listen_to(Engine *self, bool wakes) {
+    for (unsigned number = 0; number < self->rings_count; number++)
+        set(self->rings[number]->memory, BROKER_SLEEPS, wakes);
+    atomic_thread_fence(memory_order_seq_cst); /* what they answer before they see it is found by the next look */
+}
+
+/* Under load let packets and answers gather for a moment: to be woken for each of them costs more than to treat it. */
+static bool gather(Engine *self, unsigned received, uint64_t now) {
+    bool loaded = self->loaded;
     self->recent += received;
-    if (now - self->recent_since >= self->coalesce_ns) {
-        self->loaded = self->recent >= LOADED_AT;
-        self->recent = 0;
+    if (now - self->recent_since >= (loaded ? CALM : 1) * self->coalesce_ns) {
+        self->loaded = self->recent >= LOADED_AT || self->woken_recently >= WOKEN_AT;
+        self->sleepers = self->sleepers_recently;
+        self->recent = self->woken_recently = self->sleepers_recently = 0;
         self->recent_since = now;
     }
+    if (self->loaded != loaded)
+        listen_to(self, !self->loaded);
     if (self->loaded && received < BATCH) {
         struct timespec pause = {0, (long)(self->coalesce_ns / 2)};
         nanosleep(&pause, NULL);
     }
+    return self->loaded || loaded;
 }
 
 static void run(Engine *self, void *control, uint64_t until) {
@@ -1380,8 +1414,7 @@ static void run(Engine *self, void *control, uint64_t until) {
         uint64_t next = attend(self, now, until);
         if (until <= now)
             return;
-        if (came)
-            gather(self, came, now);
+        busy |= gather(self, came, now);
         int64_t patience = next == UINT64_MAX ? -1 : next > now ? (int64_t)(next - now) : 0;
         int count = wait_events(self, events, 64, busy ? 0 : patience);
         busy = false;
@@ -2086,10 +2119,12 @@ static void box_put(BoxEnd *self, uint32_t slot, uint32_t verdict, uint32_t leng
 }
 
 static void box_publish(BoxEnd *self) {
-    if (self->answered != self->published) {
-        set(self->memory, ANSWERS_HEAD, self->published = self->answered);
+    if (self->answered == self->published)
+        return;
+    set(self->memory, ANSWERS_HEAD, self->published = self->answered);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (get(self->memory, BROKER_SLEEPS))
         (void)!write(self->broker_fd, "\1", 1); /* full of wake-ups not read yet: the broker looks by itself */
-    }
 }
 
 static void box_next(BoxEnd *self, uint32_t descriptor[4]) {

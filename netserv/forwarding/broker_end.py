@@ -11,6 +11,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from netserv.forwarding.ring import (
     ANSWERS_HEAD,
     ANSWERS_TAIL,
+    BROKER_SLEEPS,
     CHANGED,
     DESCRIPTOR,
     HEADER_BYTES,
@@ -60,6 +61,7 @@ class BrokerEnd(Generic[T]):
         self._wake_fd, self._broker_fd = wake_fd, broker_fd
         self._head = self._words[PACKETS_HEAD]
         self._tail = self._words[ANSWERS_TAIL] = self._words[ANSWERS_HEAD]
+        self._words[BROKER_SLEEPS] = 1
         self._sequence = sequence & WORD_MASK
         self._free = list(range(self.layout.slots))
         "The slot freed last is lent next: few pages are touched, and they are in the cache."

@@ -78,7 +78,7 @@ ANSWERS_TAIL: Final = 192 // 4
 BOX_SLEEPS: Final = 256 // 4
 "1: the container waits for its socket; set by it, cleared by the broker."
 BROKER_SLEEPS: Final = 320 // 4
-"1: the broker waits for its sockets; set and cleared by it."
+"1: the broker waits for its sockets; set and cleared by it. 0: it looks again and again."
 LATE_HEAD: Final = 384 // 4
 "By the broker: packets before this one are decided without the container, since their deadline is over."
 WORD_MASK: Final = 0xFFFFFFFF
@@ -321,6 +321,8 @@ class PythonBoxEnd:
         """Hand over what was answered and injected."""
         if self._answered != self._published:
             self._words[ANSWERS_HEAD] = self._published = self._answered
+            if not self._words[BROKER_SLEEPS]:
+                return
             # Full of wake-ups not read yet, or the broker is gone for now: it looks by itself.
             with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
                 os.write(self._broker_fd, _WAKE)
