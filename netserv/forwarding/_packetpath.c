@@ -43,7 +43,7 @@ enum { PACKETS_HEAD = 16, ANSWERS_HEAD = 32, ANSWERS_TAIL = 48, BOX_SLEEPS = 64,
 enum { SLOTS_MAX = 16384, SLOT_BYTES_MAX = 65536 };
 #define COUNTS 0x80000000u /* beside the number of a filter: not a packet, but what the kernel has counted of flows */
 enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, NEXT_MAX = 64 };
-enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, WOKEN_AT = 4, /* in the time of coalescing */ CALM = 5, WAKE_NS = 10000, BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
+enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, CROWDED_AT = 4, /* in the time of coalescing */ CALM = 20, /* times of coalescing */ CROWDED_YET = 16, /* in that time */ WAKE_NS = 10000, BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
 enum { KICKS = 16, FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
@@ -452,7 +452,7 @@ typedef struct {
     unsigned links_count;
     uint64_t recent_since;
     unsigned recent, woken_recently;
-    bool loaded;
+    bool loaded, crowded;
     unsigned sleepers, sleepers_recently; /* containers to be woken at a time */
     int flow_map, router;
     struct count *counts;     /* the kernel's own, by place; 0 is no place */
@@ -1322,8 +1322,8 @@ static void drain(Engine *self, struct ring *ring) {
 
 /* How long packets of a container that sleeps wait for others: the more containers there are to wake, the longer. */
 static uint64_t hold_ns(Engine *self) {
-    uint64_t hold = self->loaded ? self->sleepers * (uint64_t)WAKE_NS : 0;
-    return hold < self->deadline_ns / 5 ? hold : self->deadline_ns / 5;
+    uint64_t hold = self->crowded ? self->sleepers * (uint64_t)WAKE_NS : 0;
+    return hold < self->deadline_ns / 8 ? hold : self->deadline_ns / 8;
 }
 
 /* Wake containers, do what is late; returns when to do so again. */
@@ -1385,23 +1385,25 @@ static void listen_to(Engine *self, bool wakes) {
     atomic_thread_fence(memory_order_seq_cst); /* what they answer before they see it is found by the next look */
 }
 
-/* Under load let packets and answers gather for a moment: to be woken for each of them costs more than to treat it. */
+/* Under load let packets gather for a moment: to be woken for each of them costs more than to treat it. Where many
+ * containers are woken, their answers gather as well. Returns whether to look again without being called. */
 static bool gather(Engine *self, unsigned received, uint64_t now) {
-    bool loaded = self->loaded;
+    bool crowded = self->crowded;
     self->recent += received;
-    if (now - self->recent_since >= (loaded ? CALM : 1) * self->coalesce_ns) {
-        self->loaded = self->recent >= LOADED_AT || self->woken_recently >= WOKEN_AT;
+    if (now - self->recent_since >= (crowded ? CALM : 1) * self->coalesce_ns) {
+        self->loaded = self->recent >= LOADED_AT;
+        self->crowded = self->woken_recently >= (crowded ? CROWDED_YET : CROWDED_AT);
         self->sleepers = self->sleepers_recently;
         self->recent = self->woken_recently = self->sleepers_recently = 0;
         self->recent_since = now;
     }
-    if (self->loaded != loaded)
-        listen_to(self, !self->loaded);
-    if (self->loaded && received < BATCH) {
+    if (self->crowded != crowded)
+        listen_to(self, !self->crowded);
+    if (received < BATCH && (self->crowded || (self->loaded && received))) {
         struct timespec pause = {0, (long)(self->coalesce_ns / 2)};
         nanosleep(&pause, NULL);
     }
-    return self->loaded || loaded;
+    return self->crowded || crowded;
 }
 
 static void run(Engine *self, void *control, uint64_t until) {
