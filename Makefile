@@ -33,13 +33,19 @@ demo: system $(STAMP)
 demo-netserv: system $(STAMP)
 	@$(PY) -m tools.demo_netserv
 
-# On two cores, but for what shares the loopback interface or floods a host: that comes last, one test at a time. Laboratories
-# are apart from each other, and mostly wait: six at a time keep two cores busy. In the order of their names, since xdist
-# begins with the files of most tests, and the slowest have few.
+# On two cores, but for what floods a host: that comes last, one test at a time. Laboratories are apart from each other, and
+# mostly wait: six at a time keep two cores busy, with those that share the loopback interface as one of them. The longest of
+# them begin, so that no worker is left with one at the end; xdist would begin with the files of most tests. Each worker reads
+# all files that it is given: those that have the mark.
+marked = $(shell grep -rlE --include='test_*.py' 'mark\.($(1))' tests | sort)
+longest := $(patsubst %,tests/end_to_end/test_%.py,node crashes live_subnets mdht two_subnets_merge link_members packet_path \
+	behind_nat commands main_job filtered_multicast same_prefix same_names trust) tests/z2z/mdns/test_beside_avahi.py \
+	tests/tools/test_netlab.py tests/tools/test_idle_office.py
 test: system $(STAMP) check
-	@$(PY) -m pytest -m "not lab and not loopback" --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	@$(PY) -m pytest -m "lab and not heavy" --numprocesses 6 --dist loadfile --no-loadscope-reorder
-	@$(PY) -m pytest -m "loopback or heavy"
+	@$(PY) -m pytest -m "not lab and not loopback and not heavy" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "(lab or loopback) and not heavy" --numprocesses 6 --dist loadfile --no-loadscope-reorder \
+		$(longest) $(call marked,loopback) $(call marked,lab)
+	@$(PY) -m pytest -m heavy $(call marked,heavy)
 
 check: $(STAMP)
 	@$(VENV)/bin/ruff check .

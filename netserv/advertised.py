@@ -13,7 +13,6 @@ from netserv.errors import LocalProtocolError, SystemRefusedError
 from netserv.signaling.node_state import NodeState
 from netserv_discovery.advertiser import AdvertiserSettings, Running, advertising, load_now, own_addresses
 from netserv_discovery.advertising import Facts
-from netserv_discovery.cli_output import read_text
 from netserv_discovery.covers import read_covers
 from netserv_discovery.dht_settings import DhtSettings
 from netserv_discovery.errors import DiscoveryError
@@ -21,6 +20,7 @@ from netserv_discovery.location import Location, parse_location
 from netserv_discovery.own_key import Identity
 from netserv_discovery.policy import DEFAULT, parse_policy, with_private, with_sites
 from netserv_discovery.record import Limits
+from netserv_discovery.text_files import read_text
 from netserv_discovery.versions import Offer
 
 Modules = Callable[[], tuple[tuple[str, str], ...]]

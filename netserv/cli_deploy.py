@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from netserv.publisher.serving import Offer, url_of
 from netserv.publisher.wishes import Wish, check_wish, remove_of
 from netserv.signaling.asking import Signer
 from netserv.signaling.gist.addresses import address_text
-from netserv.signaling.nslp.values import ModuleRef
+from netserv.signaling.nslp.values import ModuleRef, Property
 from netserv.signaling.sessions import Session, session
 
 
@@ -52,15 +52,8 @@ async def _remove(options: argparse.Namespace, signer: Signer) -> int:
 async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
     data, bundle = await trio.to_thread.run_sync(_opened, options.file)
     check_signer(bundle.signer, signer.key.public_key)
-    wish = Wish(
-        user=signer.user,
-        ttl_s=options.ttl,
-        filter_ports=options.filter_port,
-        filter_proto=options.filter_proto,
-        filter_dst=options.filter_dst,
-        properties=tuple(options.property),
-        notification=options.notification,
-        node_id=options.node_id,
+    wish = msgspec.structs.replace(
+        wish_of(options, signer, options.property), notification=options.notification, node_id=options.node_id
     )
     check_wish(bundle.manifest, wish)
     host = options.toward or options.near_user
@@ -82,6 +75,18 @@ async def _deploy(options: argparse.Namespace, signer: Signer) -> int:
             await waited_for(f"the nodes toward {host}", work)
         nursery.cancel_scope.cancel()
     return 0 if any(one.is_active for one in deployment.results) else 1
+
+
+def wish_of(options: argparse.Namespace, signer: Signer, properties: Iterable[Property]) -> Wish:
+    """How a module is to be installed, with the packets that the options name."""
+    return Wish(
+        user=signer.user,
+        ttl_s=options.ttl,
+        filter_ports=options.filter_port,
+        filter_proto=options.filter_proto,
+        filter_dst=options.filter_dst,
+        properties=tuple(properties),
+    )
 
 
 async def offered(

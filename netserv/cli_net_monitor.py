@@ -10,12 +10,11 @@ import trio
 from dhtboot.ids import format_address
 from mdht.service_manager import of_this_process
 from netserv.cli_ask import waited_for, way_of
-from netserv.cli_deploy import offered
+from netserv.cli_deploy import offered, wish_of
 from netserv.errors import NetservError
 from netserv.publisher.app_bundles import app_bundle
 from netserv.publisher.deploying import removed_at_the_end
 from netserv.publisher.net_monitor.monitoring import Monitor, monitor_page, show
-from netserv.publisher.wishes import Wish
 from netserv.signaling.asking import Signer
 from netserv.signaling.gist.addresses import address_text
 from netserv.signaling.nslp.requests import Probe
@@ -40,18 +39,8 @@ async def run(options: argparse.Namespace, signer: Signer) -> int:
         own = address_text(path.flow.source)
         host, port = options.report
         reports = await nursery.start(monitor.collector.serve, (host or own, port))
-        wish = Wish(
-            user=signer.user,
-            ttl_s=options.ttl,
-            filter_ports=options.filter_port,
-            filter_proto=options.filter_proto,
-            filter_dst=options.filter_dst,
-            properties=(
-                ("report", format_address(reports)),
-                ("token", monitor.token),
-                ("interval", f"{options.interval:g}"),
-            ),
-        )
+        properties = {"report": format_address(reports), "token": monitor.token, "interval": f"{options.interval:g}"}
+        wish = wish_of(options, signer, properties.items())
         deployment = await offered(options, nursery, path, (data, bundle), wish)
         page: str = await nursery.start(server.serve, options.port)
         nursery.start_soon(show, monitor, server)

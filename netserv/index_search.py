@@ -11,7 +11,7 @@ from netserv.controller.turns import Turns
 from netserv.errors import UnreachableError
 from netserv.signaling.nslp.values import Dependency, ModuleRef
 from netserv_discovery.advertiser import Running
-from netserv_discovery.cli_output import counted
+from netserv_discovery.counters import counted
 from netserv_discovery.errors import DiscoveryError
 from netserv_discovery.index import Choice
 from netserv_discovery.locating import locate

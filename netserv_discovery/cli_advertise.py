@@ -19,13 +19,14 @@ from netserv_discovery.advertiser import (
     own_addresses,
 )
 from netserv_discovery.advertising import Facts
-from netserv_discovery.cli_output import dht_settings, read_text, tell
+from netserv_discovery.cli_output import dht_settings, tell
 from netserv_discovery.covers import read_covers
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.facts_file import FactsFile, offers, parse_facts
 from netserv_discovery.own_key import Identity, own_identity
 from netserv_discovery.policy import DEFAULT, Policy, View, Where, parse_policy, with_private, with_sites
 from netserv_discovery.record import Limits
+from netserv_discovery.text_files import read_text
 from netserv_discovery.versions import Offer, folded
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ import trio
 
 from mdht.journal import printable
 from mdht.signing import SigningKey
-from netserv_discovery.cli_output import counted, dht_settings, tell
+from netserv_discovery.cli_output import dht_settings, tell
+from netserv_discovery.counters import counted
 from netserv_discovery.covers import read_covers
 from netserv_discovery.dht_io import open_dht
 from netserv_discovery.errors import LocalProtocolError

@@ -13,7 +13,8 @@ import trio
 
 from mdht.errors import MdhtError
 from mdht.signing import SigningKey
-from netserv_discovery.cli_output import counted, dht_settings, read_text, tell
+from netserv_discovery.cli_output import dht_settings, tell
+from netserv_discovery.counters import counted
 from netserv_discovery.dht_io import open_dht
 from netserv_discovery.errors import LocalProtocolError
 from netserv_discovery.fetch_io import FetchRules, fetch, parse_rules
@@ -28,6 +29,7 @@ from netserv_discovery.index import (
 )
 from netserv_discovery.keys import index_key
 from netserv_discovery.locating import locate
+from netserv_discovery.text_files import read_text
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from tools.netlab import Host, Lab, LabError, Process
 from tools.netlab_chain import chain
-from tools.netlab_netserv import Publisher, node_status, start_nodes
+from tools.netlab_netserv import Publisher, start_nodes
 from tools.netlab_process import end_by_exception
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -78,10 +78,10 @@ class Scene:
 
     def __init__(self, lab: Lab, plane: str) -> None:
         server, node, agent = chain(lab, "server", "node", "agent")
-        self.server, self.agent, self.node = server, agent, node
+        self.server, self.agent = server, agent
         self._numbers = itertools.count(1)
         self.good, self.bad = Publisher(server, "alice"), Publisher(agent, "mallory")
-        start_nodes((self.good, self.bad), node, plane=plane)
+        (self.node,) = start_nodes((self.good, self.bad), node, plane=plane)
         deploy(self.good, build(self.good, "bench.Good", GOOD, 'failure = "closed"'), agent, GOOD_PORT)
 
     def rate(self, seconds: float) -> float:
@@ -89,8 +89,9 @@ class Scene:
         began, before = time.monotonic(), received(self.server)
         time.sleep(seconds)
         passed = (received(self.server) - before) / (time.monotonic() - began)
-        if {each["user"]: each["state"] for each in node_status(self.node)["modules"]}["alice"] != "active":
-            raise LabError(f"the module that is measured was stopped: {node_status(self.node)}")
+        modules = self.node.modules()
+        if {each["user"]: each["state"] for each in modules}["alice"] != "active":
+            raise LabError(f"the module that is measured was stopped: {modules}")
         return passed
 
     @contextmanager

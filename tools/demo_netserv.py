@@ -79,23 +79,23 @@ class Scene:
             lab, "server", "plain", "node1", "node2", "agent"
         )
         self.publisher = Publisher(self.server)
-        self._nodes = start_nodes((self.publisher,), self.node1, self.node2, plane=plane)
+        self.nodes = start_nodes((self.publisher,), self.node1, self.node2, plane=plane)
         self.kamailio = Kamailio(self.server)
         self._answers = Answers(self.agent, self.server.ipv4)
         self._turn = 0
         roles = {self.server: "Kamailio", plain: "", self.node1: "node", self.node2: "node", self.agent: "sipp"}
         for host, role in roles.items():
             terminal.show(host.name, f"{host.ipv4:<10} {role}".rstrip())
-        for node in self._nodes:
-            terminal.show("", next(line for line in node.log.splitlines() if " is ready" in line))
+        for node in self.nodes:
+            terminal.show("", next(line for line in node.process.log.splitlines() if " is ready" in line))
         self.publisher.run("module", "build", "--app", "keep-alive", "--key", "alice.pem", "--output", BUNDLE)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._nodes:
-            process.stop()
+        for node in self.nodes:
+            node.process.stop()
 
     def play(self, *, count: int, few: int, per_second: int) -> None:
         """Send, deploy, send, remove, send, deploy, send."""

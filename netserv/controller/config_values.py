@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,9 +14,16 @@ from netserv.modules.manifest import PortWish
 from netserv.signaling.gist.addresses import GIST_PORT
 
 T = TypeVar("T")
+PortNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0.0, le=3_600.0)]
 
 LIST_MAX: Final = 1_024
 "Prefixes of one publisher, or of whom modules are fetched: a packet, or a record, is looked up among them."
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
 
 
 def read_key(where: str, text: str) -> bytes:

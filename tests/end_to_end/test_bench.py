@@ -15,7 +15,6 @@ from netserv.bench.configurations import CONFIGURATIONS, PLANES
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.heavy,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can put up the walls of a container"),
 ]
 PATIENCE_S = 30.0
@@ -44,6 +43,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.heavy
 def test_all_configurations_delays_and_containers_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run(
         words("--plane", "both", "--containers", "1,3", "--out", str(tmp_path)),

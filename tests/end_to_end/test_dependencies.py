@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.end_to_end.nodes import PublisherHost, RunningNode
+from tests.end_to_end.publisher_host import PublisherHost
 from tests.end_to_end.sites import PATIENCE_S, command, laboratory, run_mdht
 from tools.netlab import Host, Process, wait_until
 from tools.netlab_chain import chain
+from tools.netlab_netserv import ADVERTISED, RunningNode
 
 pytestmark = pytest.mark.lab
 PORT = 8080
@@ -100,7 +101,9 @@ def scene() -> Iterator[Scene]:
         run_mdht(first, "--allow-private")
         (library.directory / "www").mkdir()
         web = library.popen(sys.executable, "-u", "-m", "http.server", "8000", "--directory", "www")
-        nodes = [RunningNode(first, publishers + rules, advertise=True), RunningNode(second, publishers)]
+        nodes = [RunningNode(first, publishers + rules, discovery=ADVERTISED), RunningNode(second, publishers)]
+        for node in nodes:
+            node.ready()
         yield Scene(alice, carol, nodes, web)
         for node in nodes:
             print(f"== {node.host.name}\n{node.process.log}")

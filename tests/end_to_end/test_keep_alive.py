@@ -18,7 +18,6 @@ from tests.netserv.apps.keep_alive.test_stun import REQUEST
 from tools.demo import Terminal
 from tools.demo_netserv import PORT, Scene
 from tools.netlab import Host, Process, wait_until
-from tools.netlab_netserv import node_status
 
 # A thousand keep-alives a second, each with 5 ms in its container, while nobody else takes the processor.
 pytestmark = [pytest.mark.lab, pytest.mark.heavy]
@@ -73,7 +72,7 @@ def wait_event(process: Process, event: str, number: int = 1) -> dict[str, Any]:
 
 
 def modules(scene: Scene) -> list[str]:
-    return [one["state"] for host in (scene.node1, scene.node2) for one in node_status(host)["modules"]]
+    return [one["state"] for node in scene.nodes for one in node.modules()]
 
 
 def test_the_watcher_has_nodes_answer_who_sends_keep_alives_as_long_as_somebody_does(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from tests.end_to_end.browser import Browser
 from tests.end_to_end.sites import laboratory
 from tools.netlab import Host, wait_until
 from tools.netlab_chain import chain
-from tools.netlab_netserv import Publisher, node_status, start_nodes
+from tools.netlab_netserv import Publisher, start_nodes
 
 pytestmark = pytest.mark.lab
 PORT = 5060
@@ -41,7 +41,7 @@ def test_the_page_shows_what_passes_each_node_and_nothing_is_left_at_the_end() -
     with laboratory() as lab:
         server, node1, node2, agent = chain(lab, "server", "node1", "node2", "agent")
         publisher = Publisher(server)
-        start_nodes((publisher,), node1, node2)
+        nodes = start_nodes((publisher,), node1, node2)
         words = ["app", "net-monitor", "--toward", agent.ipv4, *publisher.identity, "--filter-port", str(PORT)]
         process = publisher.start(*words, "--interval", "0.2", "--json", log="monitor.log")
         process.wait_for('"serving"')
@@ -63,8 +63,8 @@ def test_the_page_shows_what_passes_each_node_and_nothing_is_left_at_the_end() -
         assert seen == {("node2", 64): 50, ("node2", 9): 20, ("node1", 63): 50, ("node1", 8): 20}
         _look(server, agent)
         assert process.stop() == 0
-        for node in (node1, node2):
-            wait_until(lambda node=node: not node_status(node)["modules"], PATIENCE_S, "a node without modules")
+        for node in nodes:
+            wait_until(lambda node=node: not node.modules(), PATIENCE_S, "a node without modules")
 
 
 def _look(server: Host, agent: Host) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.nodes import PublisherHost, RunningNode
+from tests.end_to_end.publisher_host import PublisherHost
 from tests.end_to_end.sites import PATIENCE_S, command, laboratory
 from tests.end_to_end.told import Told, told
 from tools.netlab import wait_until
 from tools.netlab_chain import chain
+from tools.netlab_netserv import ADVERTISED, RunningNode
 
 pytestmark = pytest.mark.lab
 PORT = 5060
@@ -117,9 +118,13 @@ def scene() -> Iterator[Scene]:
             (host.directory / "secret.txt").touch(mode=0o600)
             (host.directory / "secret.txt").write_text("correct horse battery\n")
         sites = 'policy = "policy.toml"\nsites = ["office"]\nsecret_file = "secret.txt"'
-        nodes = [RunningNode(first, tables, advertise=True, discovery=sites), RunningNode(second, tables)]
+        nodes = [RunningNode(first, tables, discovery=ADVERTISED + sites), RunningNode(second, tables)]
+        for node in nodes:
+            node.ready()
         peers = told(server, "packet_peer.py", str(PORT)), told(agent, "packet_peer.py", "4000")
         yield Scene(publishers, nodes, *peers)
+        for peer in peers:
+            peer.end()
         for node in nodes:
             print(f"== {node.host.name}\n{node.process.log}")
 

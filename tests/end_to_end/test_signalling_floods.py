@@ -20,7 +20,7 @@ from tools.netlab import Host, Process, wait_until
 from tools.netlab_chain import chain
 from tools.signalling_floods import BARE, SPOOFED
 
-pytestmark = [pytest.mark.lab, pytest.mark.heavy]
+pytestmark = pytest.mark.lab
 HERE = Path(__file__).parent
 CODE = {"PYTHONPATH": os.pathsep.join(sys.path)}
 UNSIGNED = 100
@@ -106,6 +106,7 @@ def resident_kib(pid: int) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 
+@pytest.mark.heavy
 def test_a_flood_of_queries_leaves_nothing_and_is_answered_by_little_more_than_it_is(siege: Siege) -> None:
     siege.honest()
     before = status(siege.node)
@@ -146,6 +147,7 @@ def test_what_is_no_query_of_a_stranger_is_dropped_in_silence_and_counted(siege:
     assert counters["malformed"] + counters["wrong_encapsulation"] == counters["errors_held_back"] == 100 * len(BARE)
 
 
+@pytest.mark.heavy
 def test_mute_connections_give_way_to_an_honest_one(siege: Siege) -> None:
     addresses = [f"10.1.0.{100 + number}" for number in range(ADDRESSES)]
     words = (str(HERE / "mute_connections.py"), siege.node.ipv4, "270", str(64 * ADDRESSES), *addresses)
@@ -172,6 +174,7 @@ def test_requests_that_nobody_has_signed_are_refused_and_forgotten(siege: Siege)
     wait_until(lambda: not status(siege.node).sessions, PATIENCE_S, "end of the sessions")
 
 
+@pytest.mark.heavy
 def test_broken_datagrams_and_streams_do_no_harm() -> None:
     with laboratory() as lab:
         report = fuzz_signalling.fuzz(
@@ -183,6 +186,7 @@ def test_broken_datagrams_and_streams_do_no_harm() -> None:
         assert counters["received"] > 5_000
 
 
+@pytest.mark.heavy
 def test_a_node_that_is_killed_or_ended_under_load_has_its_rules_once_and_then_not_at_all(hosts: Siege) -> None:
     running = daemon(hosts.node)
     clean = rules(hosts.node)

@@ -37,6 +37,7 @@ def test_what_lasts_may_be_stopped() -> None:
         (["--interface", "lo", "--key-file", "/nonexistent/key"], "key file /nonexistent/key: No such file"),
         (ON_LOOPBACK, f"no member of {NETWORK} answers on lo; start one"),
     ],
+    ids=["no interface", "no key", "nobody"],  # the same in each process of a test run, which the network is not
 )
 def test_what_cannot_be_done_is_said_in_one_line(
     arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,8 @@ pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can put up the walls of a container"),
 ]
-WINDOW_S = 2.0
+WINDOW_S = 1.0
+"Fifty periods of the quota: one more or less is within the bounds."
 SPIN = "while True:\n    pass"
 
 

@@ -1,11 +1,13 @@
 """What the supervisor does when modules come, go, fail and crash; and that nothing of them is left."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,19 @@ def groups(process: int) -> set[Path]:
     own = {part for name in names for part in name.parts if part.startswith(PREFIX)}
     assert len(own) == 1
     return {Path(at) / name for at, names, _ in os.walk("/sys/fs/cgroup") for name in names if name in own}
+
+
+@contextmanager
+def nobody_sweeps(places: set[Path]) -> Iterator[None]:
+    """No node of a test beside this one begins, and removes what a dead one has left."""
+    root = Path("/sys/fs/cgroup")
+    above = {each for place in places for each in place.parents if each.is_relative_to(root)}
+    with ExitStack() as held:
+        for each in sorted(above):
+            descriptor = os.open(each, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def read(path: str) -> str:
@@ -243,10 +258,11 @@ async def test_nothing_outlives_a_node_that_is_killed() -> None:
     assert len(boxes) == 2
     assert all(map(runs, boxes))
     places = groups(boxes[0])
-    node.kill()
-    node.wait()
-    await until(lambda: not any(map(runs, boxes)))
-    assert all(place.exists() for place in places)  # empty, and of nobody
+    with nobody_sweeps(places):
+        node.kill()
+        node.wait()
+        await until(lambda: not any(map(runs, boxes)))
+        assert all(place.exists() for place in places)  # empty, and of nobody
     async with supervised() as supervisor:
         await supervisor.install(installation())
     assert not any(place.exists() for place in places)
