@@ -44,7 +44,7 @@ from netserv.signaling.nslp.publishers import KEYS_MAX, PUBLISHERS_MAX
 from netserv.signaling.nslp.values import Dependency, read_word
 from netserv.signaling.profiles import Profile
 
-Plane: TypeAlias = Literal["auto", "xdp", "netfilter"]
+Plane: TypeAlias = Literal["auto", "xdp", "netfilter", "xdp+stack"]
 PortNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0.0, le=3_600.0)]
