@@ -1,4 +1,4 @@
-"""The broker's part of the planes `xdp` and `xdp+stack`: tables, a program on each interface, a socket of AF_XDP for each of its queues.
+"""The broker's part of `xdp` and `xdp+stack`: tables, a program on each interface, a socket for each of its queues.
 
 All of them are descriptors of the broker, so all of them are gone with it, however it ends.
 """
