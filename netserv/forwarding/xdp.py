@@ -273,6 +273,23 @@ class XdpPart:
 
     def _attach(self, interface: Interface) -> None:
         first = len(self._indices) * QUEUES_MAX
+        code = xdp_program.main_program(self._tables.maps, interface.mac, first, stack=self._stack)
+        program = bpf.load_xdp(code)
+        attach = _natively if self._stack else _first
+        try:
+            link = attach(bpf.attach_xdp, program, interface.number)
+        finally:
+            os.close(program)  # the link keeps it
+        try:
+            self._open_sockets(interface, first)
+        except SystemRefusedError:
+            os.close(link)
+            raise
+        self._links.append(link)
+        self._indices.append(interface.number)
+
+    def _open_sockets(self, interface: Interface, first: int) -> None:
+        """After the program is there, as each takes a good part of the frames; without them packets pass."""
         for queue in range(QUEUES_MAX):
             try:
                 descriptor = self._engine.core.add_link(interface.number, queue, interface.mtu)
@@ -281,14 +298,6 @@ class XdpPart:
                     break  # that was the last one
                 raise SystemRefusedError(f"it gives no socket of AF_XDP: {error.strerror}") from error
             bpf.update(self._tables.maps.sockets, struct.pack("=I", first + queue), struct.pack("=I", descriptor))
-        code = xdp_program.main_program(self._tables.maps, interface.mac, first, stack=self._stack)
-        program = bpf.load_xdp(code)
-        try:
-            attach = _natively if self._stack else _first
-            self._links.append(attach(bpf.attach_xdp, program, interface.number))
-        finally:
-            os.close(program)  # the link keeps it
-        self._indices.append(interface.number)
 
 
 def _first(attach: Callable[[int, int, int], int], program: int, index: int) -> int:

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -12,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from netserv.errors import SystemRefusedError
-from netserv.forwarding import bpf, xdp, xdp_stack
+from netserv.forwarding import bpf, compiled, xdp_stack
 from netserv.forwarding.bpf_assembler import R0, Assembler
+from netserv.forwarding.broker_messages import Start
+from netserv.forwarding.xdp import XdpPart
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="BPF needs root")
 NEW_NETWORK = 0x40000000
@@ -111,13 +114,37 @@ def test_no_more_is_taken_than_there_are_slots(way: tuple[Way, ThreadPoolExecuto
     assert thread.submit(run).result() == xdp_stack.SLOTS
 
 
-def test_an_interface_whose_driver_takes_no_program_is_refused_with_the_reason() -> None:
-    modes = []
+@pytest.mark.skipif(not compiled.BUILT, reason="it needs the compiled part")
+def test_an_interface_whose_driver_takes_no_program_is_left_out_with_the_reason(
+    way: tuple[Way, ThreadPoolExecutor],
+) -> None:
+    _, thread = way
 
-    def attach(program: int, index: int, mode: int) -> int:
-        modes.append(mode)
-        raise bpf.BpfError(95, "Operation not supported")
+    def warnings(*names: str, plane: str = "xdp+stack") -> tuple[str, ...]:
+        settings = Start(
+            plane=plane,
+            deadline_s=1.0,
+            coalesce_s=0.0,
+            queue_base=0,
+            queue_max=1,
+            interfaces=names,
+            compiled=True,
+        )
+        engine = compiled.CompiledEngine(1.0, 0.0, (-1, -1))
+        try:
+            part = XdpPart(engine, settings)
+            part.close()
+        finally:
+            engine.close()
+        return part.warnings
 
-    with pytest.raises(SystemRefusedError, match=r"not supported\), and in .* would come again"):
-        xdp._natively(attach, 3, 1)
-    assert modes == [bpf.NATIVE]
+    def look() -> None:
+        for name in ("first", "second", "third"):
+            subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+        assert warnings("first", plane="xdp") == ()
+        (warning,) = warnings("far", "second")
+        assert re.search(r"by second: .* that was given back would come again, so they go to no module", warning)
+        with pytest.raises(SystemRefusedError, match=r"^second: .*; third: .* would come again$"):
+            warnings("second", "third")
+
+    thread.submit(look).result()
