@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("what", type=_kind, nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)} (all of them)")
     add(
         "--plane",
-        choices=("auto", "xdp", "netfilter", "both"),
+        choices=("auto", "xdp", "netfilter", "xdp+stack", "both"),
         default="auto",
-        help="how packets reach modules (auto: as a node on this machine chooses)",
+        help="how packets reach modules (auto: as a node on this machine chooses; both: xdp and netfilter)",
     )
     add("--rounds", type=_whole(ROUNDS_MAX), default=5, metavar="N", help="of all configurations in turns (5)")
     add("--seconds", type=_seconds, default=1.0, metavar="S", help="of traffic for each number (1)")

@@ -5,7 +5,13 @@ from typing import Final
 
 import msgspec
 
+from netserv.forwarding.base import XDP_STACK
+
 PLANES: Final = ("xdp", "netfilter")
+"Both; for a third one there are no goals."
+_ALL: Final = (*PLANES, XDP_STACK)
+_COUNTING: Final = ("xdp", XDP_STACK)
+"Those in which the kernel treats flows by itself."
 SIZES: Final = (64, 340)
 "Bytes of an IP packet: the smallest, and a SIP keep-alive."
 CROWD: Final = "crowd"
@@ -29,7 +35,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     "Whether the module may have the kernel count."
     answers: bool = False
     "Whether the module says something of each packet, so that only those count."
-    planes: tuple[str, ...] = PLANES
+    planes: tuple[str, ...] = _ALL
     sizes: tuple[int, ...] = SIZES
     kpps: Mapping[int, float] = {}
     "Of the thesis, by size."
@@ -43,10 +49,10 @@ CONFIGURATIONS: Final = (
     Configuration(number=5, name="NetMonitor", module="net-monitor", answers=True, kpps={64: 188, 340: 111}),
     Configuration(number=6, name="KeepAlive", module="keep-alive", answers=True, sizes=(340,), kpps={340: 71}),
     Configuration(
-        number=0, name="NetMonitor, offloaded", module="net-monitor", offload=True, answers=True, planes=("xdp",)
+        number=0, name="NetMonitor, offloaded", module="net-monitor", offload=True, answers=True, planes=_COUNTING
     ),
     Configuration(number=0, name="not asked for", module="accept", asked=False),
-    Configuration(number=0, name="flow accepted", module="flow", answers=True, planes=("xdp",)),
+    Configuration(number=0, name="flow accepted", module="flow", answers=True, planes=_COUNTING),
 )
 """Packets come only to a module that has asked for them: that of configuration 4 lets all pass. The thesis' container
 has none."""

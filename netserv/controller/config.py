@@ -30,7 +30,7 @@ from netserv.signaling.daemon_config import Catching, DaemonConfig
 from netserv.signaling.gist.addresses import GIST_PORT, packed
 from netserv.signaling.profiles import Profile
 
-Plane: TypeAlias = Literal["auto", "xdp", "netfilter"]
+Plane: TypeAlias = Literal["auto", "xdp", "netfilter", "xdp+stack"]
 
 FILE_MAX: Final = 16 << 20
 "Bytes: as many publishers as a node may know, with 250 bytes each."

@@ -46,6 +46,7 @@ enum { FILTERS = 4096, PORTS = 64, PREMATCHES = 4, PREMATCH = 16, RINGS = 4096, 
 enum { WAKE_AT = 128, /* packets that wait for others at most */ LOADED_AT = 16, CROWDED_AT = 4, /* in the time of coalescing */ CALM = 20, /* times of coalescing */ CROWDED_YET = 16, /* in that time */ WAKE_NS = 10000, BATCH = 64, PACKET_MAX = 65536, READ_BYTES = 66048, GIST_PORT = 270 };
 enum { C_PACKETS, C_BYTES, C_ACCEPTED, C_DROPPED, C_CHANGED, C_INJECTED, C_LATE, C_REFUSED, C_FULL, C_ABSENT, C_RUBBISH,
        C_PASSED, C_CACHED, COUNTERS };
+enum { BACK_SLOTS = 256, BACK_SLOT_BYTES = 2048, BACK_HEAD_BYTES = 4096 }; /* xdp_stack.py */
 enum { KICKS = 16, FRAME = 2048, FRAMES = 8192, XRING = 2048, LINKS = 256, ETHERNET = 14, ROUTES = 4096 };
 
 /* Flows that the kernel counts: at most so many of a node (xdp.py) and of a filter; what is told of them in one turn. */
@@ -389,7 +390,7 @@ struct packet {
     struct queue *queue; /* NULL: it came by AF_XDP */
     uint8_t *data;       /* IP packet; of a queued one NULL, unless another filter or the kernel needs it */
     uint64_t deadline, frame;
-    uint32_t id, slot, size, out;
+    uint32_t id, slot, size, in, out; /* interfaces, of AF_XDP */
     uint8_t state, changed;
 };
 
@@ -420,6 +421,15 @@ struct route {
     uint64_t address[2], until;
     uint32_t out;
     uint8_t version, macs[12];
+};
+
+struct outbox { /* packets on their way back to the kernel: xdp_stack.py */
+    uint64_t next, lost;
+    uint8_t nothing[BACK_HEAD_BYTES - 16];
+    struct {
+        uint32_t size, interface;
+        uint8_t frame[BACK_SLOT_BYTES - 8];
+    } slots[BACK_SLOTS];
 };
 
 enum { SOURCE_QUEUE = 1, SOURCE_RING, SOURCE_LINK, SOURCE_CONTROL };
@@ -459,6 +469,9 @@ typedef struct {
     struct counted *counted;  /* what is known of each of them */
     uint32_t counted_used, counted_free;
     struct route *routes;
+    struct outbox *outbox; /* NULL: packets leave by AF_XDP */
+    int back_program;
+    uint32_t outbox_count;
     uint64_t unsendable;
 } Engine;
 
@@ -626,6 +639,7 @@ static void change(Engine *self, struct packet *packet, const uint8_t *data, uin
                             self->scratch + (self->scratch[0] >> 4 == 4 ? 12 : 8), self->scratch[0] >> 4 == 4 ? 8 : 32);
         if (moved)
             packet->out = UINT32_MAX; /* its next hop is to be found anew */
+        put16(packet->data - 2, self->scratch[0] >> 4 == 4 ? 0x0800 : 0x86DD);
     }
     memcpy(packet->data, self->scratch, size);
     packet->size = size;
@@ -693,7 +707,7 @@ static bool send_raw(Engine *self, const uint8_t *packet, uint32_t size) {
 }
 
 static bool send_own(Engine *self, const uint8_t *packet, uint32_t size) {
-    if (self->links_count && size <= FRAME - 256 - ETHERNET && self->frames_count) {
+    if (self->links_count && !self->outbox && size <= FRAME - 256 - ETHERNET && self->frames_count) {
         uint64_t frame = self->frames[--self->frames_count];
         uint8_t *at = self->umem + frame + 256;
         uint32_t out;
@@ -1197,8 +1211,44 @@ static bool send_frame(Engine *self, uint64_t frame, uint32_t size, uint32_t out
     return true;
 }
 
+/* To the kernel's stack, as if these packets had just come in. */
+static void give_back(Engine *self) {
+    struct outbox *outbox = self->outbox;
+    uint8_t sheet[64] = {0}; /* the program writes each packet over it */
+    uint64_t done = 0;
+    __atomic_store_n(&outbox->lost, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&outbox->next, 0, __ATOMIC_RELEASE);
+    while (done < self->outbox_count) {
+        union bpf_attr attributes = {0};
+        attributes.test.prog_fd = (uint32_t)self->back_program;
+        attributes.test.data_in = (uint64_t)(uintptr_t)sheet;
+        attributes.test.data_size_in = sizeof sheet;
+        attributes.test.repeat = self->outbox_count - (uint32_t)done;
+        int failed = bpf(BPF_PROG_TEST_RUN, &attributes);
+        done = __atomic_load_n(&outbox->next, __ATOMIC_ACQUIRE);
+        if (failed && errno != EINTR) /* a signal ends it after any packet */
+            break;
+    }
+    self->unsendable += self->outbox_count - done + __atomic_load_n(&outbox->lost, __ATOMIC_RELAXED);
+    self->outbox_count = 0;
+}
+
+static void put_back(Engine *self, const struct packet *packet) {
+    if (self->outbox_count == BACK_SLOTS)
+        give_back(self);
+    uint32_t number = self->outbox_count++, size = packet->size + ETHERNET;
+    self->outbox->slots[number].size = size;
+    self->outbox->slots[number].interface = packet->in;
+    memcpy(self->outbox->slots[number].frame, packet->data - ETHERNET, size);
+}
+
 static void transmit(Engine *self, struct packet *packet) {
     uint8_t *data = packet->data;
+    if (self->outbox) {
+        put_back(self, packet);
+        release(self, packet);
+        return;
+    }
     if (data[0] >> 4 == 4) { /* RFC 1624: the checksum grows by what the TTL byte loses */
         uint32_t sum = be16(data + 10) + 0x100u;
         put16(data + 10, (uint16_t)(sum + (sum >> 16)));
@@ -1230,7 +1280,7 @@ static void finish_checksum(uint8_t *packet, uint32_t size, const struct parts *
         fill_checksum(packet, size, parts->version, parts->proto, parts->at);
 }
 
-static void received(Engine *self, uint64_t address, uint32_t size, uint64_t now) {
+static void received(Engine *self, const struct link *link, uint64_t address, uint32_t size, uint64_t now) {
     struct meta meta;
     uint8_t *data = self->umem + address + ETHERNET;
     memcpy(&meta, self->umem + address - sizeof meta, sizeof meta);
@@ -1245,10 +1295,10 @@ static void received(Engine *self, uint64_t address, uint32_t size, uint64_t now
     }
     size = length; /* without the padding of a short frame */
     finish_checksum(data, size, &parts);
-    if (meta.out)
+    if (meta.out && !self->outbox)
         memcpy(data - ETHERNET, meta.macs, 12);
     self->pool_free = packet->next;
-    *packet = (struct packet){.data = data, .size = size, .frame = address, .out = meta.out};
+    *packet = (struct packet){.data = data, .size = size, .frame = address, .in = link->interface, .out = meta.out};
     struct filter *filter = find_filter(self, meta.filter);
     if (filter && wants(filter, &parts, data, size)) {
         hand_over(self, packet, filter, data, size, now);
@@ -1271,7 +1321,7 @@ static unsigned read_link(Engine *self, struct link *link, uint64_t now) {
         ready = 4 * BATCH;
     for (uint32_t number = 0; number < ready; number++) {
         struct xdp_desc found = descriptors[ring->cached++ & ring->mask];
-        received(self, found.addr, found.len, now);
+        received(self, link, found.addr, found.len, now);
     }
     if (ready)
         __atomic_store_n(ring->consumer, ring->cached, __ATOMIC_RELEASE);
@@ -1361,6 +1411,8 @@ static uint64_t attend(Engine *self, uint64_t now, uint64_t until) {
     for (unsigned number = 0; number < self->queues_count; number++)
         if (self->queues[number]->begin != self->queues[number]->end)
             flush_verdicts(self, self->queues[number]);
+    if (self->outbox_count)
+        give_back(self);
     for (unsigned number = 0; number < self->links_count; number++) {
         struct link *link = self->links[number];
         kick(self, link);
@@ -1858,6 +1910,17 @@ static PyObject *engine_start_xdp(Engine *self, PyObject *arguments) {
     Py_RETURN_NONE;
 }
 
+static PyObject *engine_give_back_by(Engine *self, PyObject *arguments) {
+    int outbox;
+    if (!PyArg_ParseTuple(arguments, "ii", &self->back_program, &outbox))
+        return NULL;
+    void *mapped = mmap(NULL, sizeof *self->outbox, PROT_READ | PROT_WRITE, MAP_SHARED, outbox, 0);
+    if (mapped == MAP_FAILED)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    self->outbox = mapped;
+    Py_RETURN_NONE;
+}
+
 static bool map_xring(struct xring *ring, int fd, const struct xdp_ring_offset *offset, uint64_t page, size_t entry) {
     size_t size = offset->desc + XRING * entry;
     uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)page);
@@ -2001,6 +2064,8 @@ static void engine_dealloc(Engine *self) {
     free(self->counted);
     if (self->counts)
         munmap(self->counts, COUNTED * sizeof *self->counts);
+    if (self->outbox)
+        munmap(self->outbox, sizeof *self->outbox);
     if (self->umem && self->umem != MAP_FAILED)
         munmap(self->umem, (size_t)FRAME * FRAMES);
     PyTypeObject *type = Py_TYPE(self);
@@ -2035,6 +2100,8 @@ static PyMethodDef engine_methods[] = {
     {"remove_queue", (PyCFunction)engine_remove_queue, METH_O, "Empty the queue of a filter and close it."},
     {"start_xdp", (PyCFunction)engine_start_xdp, METH_VARARGS,
      "Get memory for AF_XDP: tables of flows and of what is counted, program for routes."},
+    {"give_back_by", (PyCFunction)engine_give_back_by, METH_VARARGS,
+     "Give packets back to the kernel, and do not forward them: program, outbox."},
     {"tell", (PyCFunction)engine_tell, METH_NOARGS, "Tell modules what was counted; whether there is more to tell."},
     {"tell_last", (PyCFunction)engine_tell_last, METH_O, "Tell the module of a filter all the rest."},
     {"counted", (PyCFunction)engine_counted, METH_O, "How many flows of a filter the kernel counts."},

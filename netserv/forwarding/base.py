@@ -25,6 +25,9 @@ PREMATCHES_MAX: Final = 4
 "Of one filter: each costs every packet of it some nanoseconds in the kernel."
 PREMATCH_OFFSET_MAX: Final = 255
 
+XDP_STACK: Final = "xdp+stack"
+"The plane `xdp`, but what modules let pass is given back to the kernel's stack."
+
 Counters: TypeAlias = dict[str, int]
 COUNTERS: Final = (
     "packets",
@@ -79,7 +82,7 @@ class ForwardingPlane(Protocol):
     """Hands packets to modules, and does what they say."""
 
     name: str
-    "`netfilter` or `xdp`."
+    "`netfilter`, `xdp` or `xdp+stack`."
     warnings: tuple[str, ...]
     "What is not as it should be, for the administrator."
 

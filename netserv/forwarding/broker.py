@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from netserv.errors import LocalProtocolError, NetservError, RemoteProtocolError, SystemRefusedError
 from netserv.forwarding import broker_messages as messages
 from netserv.forwarding import compiled, overlaps, privileges
+from netserv.forwarding.base import XDP_STACK
 from netserv.forwarding.engine import Engine, PythonEngine
 from netserv.forwarding.matching import Rule
 from netserv.forwarding.netfilter import NetfilterPart
@@ -31,11 +32,10 @@ LAST_S: Final = 0.05
 "After packets of a filter go by: whatever a processor was about to count comes within microseconds."
 LAST_TURNS: Final = 4
 "To take what is still to be told: each fills half of a ring at most, and all flows of a filter a quarter."
-_CAPABILITIES: Final = {
-    "netfilter": (privileges.NET_ADMIN, privileges.NET_RAW),
-    # Sockets of AF_XDP lock their memory.
-    "xdp": (privileges.NET_ADMIN, privileges.NET_RAW, privileges.BPF, privileges.PERFMON, privileges.IPC_LOCK),
-}
+_NETWORK: Final = (privileges.NET_ADMIN, privileges.NET_RAW)
+_XDP: Final = (*_NETWORK, privileges.BPF, privileges.PERFMON, privileges.IPC_LOCK)
+"Sockets of AF_XDP lock their memory."
+_CAPABILITIES: Final = {"netfilter": _NETWORK, "xdp": _XDP, XDP_STACK: _XDP}
 
 
 class Part(Protocol):
@@ -194,9 +194,10 @@ def make(settings: messages.Start, opened: ExitStack) -> tuple[Engine, Part, boo
     raw = RawSender.open()
     opened.callback(raw.close)
     sequence = secrets.randbits(32)
-    if settings.plane == "xdp" and not (settings.compiled and compiled.BUILT):
+    by_queues = settings.plane == "netfilter"
+    if not by_queues and not (settings.compiled and compiled.BUILT):
         raise SystemRefusedError(
-            "the plane `xdp` needs the compiled part of this package: install it with a C compiler"
+            f"the plane `{settings.plane}` needs the compiled part of this package: install it with a C compiler"
         )
     engine: Engine
     if settings.compiled and compiled.BUILT:
@@ -208,7 +209,7 @@ def make(settings: messages.Start, opened: ExitStack) -> tuple[Engine, Part, boo
         engine = PythonEngine(settings.deadline_s, raw, sequence=sequence)
     opened.callback(engine.close)
     if isinstance(engine, compiled.CompiledEngine):
-        part: Part = XdpPart(engine, settings) if settings.plane == "xdp" else NetfilterPart(engine, settings)
+        part: Part = NetfilterPart(engine, settings) if by_queues else XdpPart(engine, settings)
         return engine, part, True
     return engine, NetfilterPart(engine, settings), False
 

@@ -8,8 +8,8 @@ from typing import Final
 import trio
 
 from netserv.errors import LocalProtocolError, SystemRefusedError
-from netserv.forwarding import bpf, compiled, xdp_program
-from netserv.forwarding.base import PlaneConfig
+from netserv.forwarding import bpf, compiled, xdp_program, xdp_stack
+from netserv.forwarding.base import XDP_STACK, PlaneConfig
 from netserv.forwarding.plane import BrokerPlane
 from netserv.forwarding.xdp import Tables, interfaces
 
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 PLANES: Final = ("xdp", "netfilter")
 "In the order of `auto`."
+NAMES: Final = (*PLANES, XDP_STACK)
 _AF_XDP: Final = 44
 
 
@@ -27,10 +28,10 @@ async def choose_plane(name: str = "auto", config: PlaneConfig | None = None) ->
         LocalProtocolError: there is no such plane.
         SystemRefusedError: this machine gives none of them; the text has the reasons.
     """
-    if name in PLANES:
+    if name in NAMES:
         return BrokerPlane(name, config)
     if name != "auto":
-        raise LocalProtocolError(f"there is no forwarding plane {name!r}: auto, {' or '.join(PLANES)}")
+        raise LocalProtocolError(f"there is no forwarding plane {name!r}: auto, {', '.join(NAMES[:-1])} or {NAMES[-1]}")
     refused: list[str] = []
     for each in PLANES:
         reason = await trio.to_thread.run_sync(why_not, each)
@@ -45,16 +46,18 @@ async def choose_plane(name: str = "auto", config: PlaneConfig | None = None) ->
 
 def why_not(name: str) -> str:
     """Why this machine does not give a plane; empty where it does, as far as can be told without attaching anything."""
-    if name != "xdp":
+    if name == "netfilter":
         return ""
     if not compiled.BUILT:
         return "it needs the compiled part of this package, which was installed without a C compiler"
     try:
-        tables = Tables()
+        tables = Tables(stack=name == XDP_STACK)
     except SystemRefusedError as error:
         return f"{error}; run as root, or with the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW"
     try:
-        os.close(bpf.load_xdp(xdp_program.main_program(tables.maps, bytes(6), 0)))
+        os.close(bpf.load_xdp(xdp_program.main_program(tables.maps, bytes(6), 0, stack=name == XDP_STACK)))
+        if tables.outbox is not None:
+            os.close(bpf.load_classifier(xdp_stack.stack_program(tables.outbox)))
         with socket.socket(_AF_XDP, socket.SOCK_RAW):
             pass
         interfaces(())

@@ -45,7 +45,7 @@ class BrokerPlane:
     """A `ForwardingPlane` by a broker.
 
     Args:
-        name: `netfilter` or `xdp`.
+        name: `netfilter`, `xdp` or `xdp+stack`.
         config: settings.
     """
 

@@ -1,4 +1,4 @@
-"""The broker's part of the `xdp` plane: tables, a program on each interface, a socket of AF_XDP for each of its queues.
+"""The broker's part of `xdp` and `xdp+stack`: tables, a program on each interface, a socket for each of its queues.
 
 All of them are descriptors of the broker, so all of them are gone with it, however it ends.
 """
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from netserv.errors import SystemRefusedError
-from netserv.forwarding import bpf, xdp_program, xdp_table
-from netserv.forwarding.base import FILTERS_MAX
+from netserv.forwarding import bpf, xdp_program, xdp_stack, xdp_table
+from netserv.forwarding.base import FILTERS_MAX, XDP_STACK
 from netserv.forwarding.broker_messages import Start
 from netserv.forwarding.compiled import CompiledEngine
 from netserv.forwarding.matching import Rule
@@ -83,11 +83,14 @@ def _ask(name: str, question: int) -> bytes | None:
 class Tables:
     """The tables that the programs look into.
 
+    Args:
+        stack: whether there is to be one for packets on their way back to the kernel.
+
     Raises:
         SystemRefusedError: the kernel does not give them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, stack: bool = False) -> None:
         if sys.byteorder != "little":
             raise SystemRefusedError("programs are written for little-endian machines")
         self._open: list[int] = []
@@ -102,6 +105,7 @@ class Tables:
             sockets=self._map(bpf.XSKMAP, 4, 4, INTERFACES_MAX * QUEUES_MAX),
             devices=self._map(bpf.DEVMAP_HASH, 4, 4, INTERFACES_MAX),
         )
+        self.outbox = self._map(bpf.ARRAY, 4, xdp_stack.OUTBOX_BYTES, 1, bpf.MAPPABLE) if stack else None
         self._settings = bytearray(xdp_table.SETTINGS_BYTES)
         self._lock = threading.Lock()
         "Of `_settings`: filters come by the one thread, interfaces by the other."
@@ -186,12 +190,16 @@ class XdpPart:
         found = interfaces(settings.interfaces)
         if not found:
             raise SystemRefusedError("there is no Ethernet interface")
-        self._tables = Tables()
+        self._stack = settings.plane == XDP_STACK
+        self._tables = Tables(stack=self._stack)
         self._links: list[int] = []
         self._indices: list[int] = []
         warnings: list[str] = []
-        router = bpf.load_xdp(xdp_program.router_program(found[0].number))
+        router = -1 if self._stack else bpf.load_xdp(xdp_program.router_program(found[0].number))
         engine.core.start_xdp(self._tables.maps.flows, self._tables.maps.counted, router)
+        if self._tables.outbox is not None:
+            program = bpf.load_classifier(xdp_stack.stack_program(self._tables.outbox))
+            engine.core.give_back_by(program, self._tables.outbox)
         self._tell_at = time.monotonic() + TELL_S
         refused = []
         for each in found:
@@ -204,10 +212,11 @@ class XdpPart:
         warnings += [f"packets that come in by {reason}, so they go to no module" for reason in refused]
         self.warnings = tuple(warnings)
         self._ended = threading.Event()
-        self._look()
         # By a thread of its own: the kernel answers when nobody changes interfaces, and packets cannot wait for that.
         self._looker = threading.Thread(target=self._keep_looking, daemon=True)
-        self._looker.start()
+        if not self._stack:
+            self._look()
+            self._looker.start()
 
     def install(self, rule: Rule) -> None:
         """Have packets of a filter that the engine knows come.
@@ -244,7 +253,8 @@ class XdpPart:
     def close(self) -> None:
         """Detach the programs; packets are the kernel's again."""
         self._ended.set()
-        self._looker.join()
+        if self._looker.is_alive():
+            self._looker.join()
         for each in self._links:
             os.close(each)
         self._links.clear()
@@ -263,6 +273,23 @@ class XdpPart:
 
     def _attach(self, interface: Interface) -> None:
         first = len(self._indices) * QUEUES_MAX
+        code = xdp_program.main_program(self._tables.maps, interface.mac, first, stack=self._stack)
+        program = bpf.load_xdp(code)
+        attach = _natively if self._stack else _first
+        try:
+            link = attach(bpf.attach_xdp, program, interface.number)
+        finally:
+            os.close(program)  # the link keeps it
+        try:
+            self._open_sockets(interface, first)
+        except SystemRefusedError:
+            os.close(link)
+            raise
+        self._links.append(link)
+        self._indices.append(interface.number)
+
+    def _open_sockets(self, interface: Interface, first: int) -> None:
+        """After the program is there, as each takes a good part of the frames; without them packets pass."""
         for queue in range(QUEUES_MAX):
             try:
                 descriptor = self._engine.core.add_link(interface.number, queue, interface.mtu)
@@ -271,12 +298,6 @@ class XdpPart:
                     break  # that was the last one
                 raise SystemRefusedError(f"it gives no socket of AF_XDP: {error.strerror}") from error
             bpf.update(self._tables.maps.sockets, struct.pack("=I", first + queue), struct.pack("=I", descriptor))
-        program = bpf.load_xdp(xdp_program.main_program(self._tables.maps, interface.mac, first))
-        try:
-            self._links.append(_first(bpf.attach_xdp, program, interface.number))
-        finally:
-            os.close(program)  # the link keeps it
-        self._indices.append(interface.number)
 
 
 def _first(attach: Callable[[int, int, int], int], program: int, index: int) -> int:
@@ -285,3 +306,13 @@ def _first(attach: Callable[[int, int, int], int], program: int, index: int) -> 
     except SystemRefusedError as error:
         log.info("interface %d takes the program only in the general code: %s", index, error)
         return attach(program, index, bpf.GENERIC)
+
+
+def _natively(attach: Callable[[int, int, int], int], program: int, index: int) -> int:
+    try:
+        return attach(program, index, bpf.NATIVE)
+    except SystemRefusedError as error:
+        raise SystemRefusedError(
+            f"its driver takes no program ({error}), and in the kernel's general code a packet that was given back "
+            "would come again"
+        ) from error

@@ -91,13 +91,14 @@ class Maps(NamedTuple):
     devices: int
 
 
-def main_program(maps: Maps, mac: bytes, first_socket: int) -> bytes:
+def main_program(maps: Maps, mac: bytes, first_socket: int, *, stack: bool = False) -> bytes:
     """The program of one interface.
 
     Args:
         maps: the tables.
         mac: hardware address of the interface: only what is sent to it is to be forwarded.
         first_socket: where the sockets of its queues begin in the table of sockets.
+        stack: flows that were accepted for good are counted, and are the kernel's to forward.
     """
     a = Assembler()
     a.move(R6, R1)
@@ -112,13 +113,13 @@ def main_program(maps: Maps, mac: bytes, first_socket: int) -> bytes:
     a.move(R1, R7)
     a.operate("+=", R1, FAMILIES[1].transport + 8)
     a.jump(">", R1, R8, "pass")
-    _family(a, FAMILIES[1], maps, mac, first_socket)
+    _family(a, FAMILIES[1], maps, mac, first_socket, stack=stack)
     a.label("ip4")
     a.load(B, R1, R7, IP)
     a.jump("!=", R1, 0x45, "pass")
     a.load(H, R1, R7, IP + 6)
     a.jump("&", R1, int.from_bytes(b"\x3f\xff", "little"), "pass")
-    _family(a, FAMILIES[0], maps, mac, first_socket)
+    _family(a, FAMILIES[0], maps, mac, first_socket, stack=stack)
     a.label("pass")
     a.move(R0, PASS)
     a.exit()
@@ -163,7 +164,7 @@ def router_program(interface: int) -> bytes:
     return a.assemble()
 
 
-def _family(a: Assembler, family: Family, maps: Maps, mac: bytes, first_socket: int) -> None:
+def _family(a: Assembler, family: Family, maps: Maps, mac: bytes, first_socket: int, *, stack: bool) -> None:
     name = f"ip{family.version}"
     a.load(B, R9, R7, family.proto)
     a.move(R5, 0)
@@ -192,7 +193,11 @@ def _family(a: Assembler, family: Family, maps: Maps, mac: bytes, first_socket: 
     a.jump("!=", R1, 0, f"{name} cached")
     _to_broker(a, maps, name, first_socket)
     a.label(f"{name} cached")
-    _forward(a, family, maps)
+    _count(a, family, maps)
+    if stack:
+        a.go("pass")
+    else:
+        _forward(a, family, maps)
 
 
 def _test_bit(a: Assembler, maps: Maps, way: int, at: int, wanted: str) -> None:
@@ -346,10 +351,10 @@ def _to_broker(a: Assembler, maps: Maps, name: str, first_socket: int) -> None:
     a.exit()
 
 
-def _forward(a: Assembler, family: Family, maps: Maps) -> None:
-    """Forward a packet of a flow that was accepted for good; R0: what the routing table said.
+def _count(a: Assembler, family: Family, maps: Maps) -> None:
+    """Count a packet of a flow that was accepted for good; R0: what the routing table said.
 
-    What cannot leave here is the kernel's to forward, and counts as well: the same as would go to the module.
+    What is the kernel's to forward counts as well: the same as would go to the module.
     """
     name = f"ip{family.version}"
     a.store(DW, R10, PAYLOAD, R0)
@@ -364,6 +369,10 @@ def _forward(a: Assembler, family: Family, maps: Maps) -> None:
     a.jump("==", R1, 0, f"{name} counted")
     _count_at(a, family, maps.counted)
     a.label(f"{name} counted")
+
+
+def _forward(a: Assembler, family: Family, maps: Maps) -> None:
+    """Forward it; what cannot leave here is the kernel's."""
     a.load(DW, R1, R10, PAYLOAD)
     a.jump("!=", R1, FOUND, "pass")
     a.load(W, R1, R10, OUT)

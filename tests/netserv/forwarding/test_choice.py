@@ -28,7 +28,7 @@ def test_netfilter_comes_next_and_the_reason_is_kept(monkeypatch: pytest.MonkeyP
 
 def test_a_machine_that_gives_none_is_an_error_with_all_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "why_not", lambda name: f"no {name} here")
-    with pytest.raises(SystemRefusedError, match=r"xdp: no xdp here; netfilter: no netfilter here"):
+    with pytest.raises(SystemRefusedError, match=r"; xdp: no xdp here; netfilter: no netfilter here$"):
         trio.run(_chosen, "auto")
 
 
@@ -42,10 +42,25 @@ def test_a_kernel_without_bpf_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not compiled.BUILT, reason="BPF needs root")
-def test_this_machine_gives_xdp() -> None:
+@pytest.mark.parametrize("name", ["xdp", "xdp+stack"])
+def test_this_machine_gives_xdp(name: str) -> None:
+    assert choice.why_not(name) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not compiled.BUILT, reason="BPF needs root")
+def test_a_kernel_that_takes_no_packets_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: bytes) -> int:
+        raise bpf.BpfError(22, "a program of BPF is not given: unknown func")
+
+    monkeypatch.setattr(bpf, "load_classifier", refuse)
     assert choice.why_not("xdp") == ""
+    assert "unknown func" in choice.why_not("xdp+stack")
+
+
+def test_a_plane_that_auto_does_not_take_is_given_by_its_name() -> None:
+    assert trio.run(_chosen, "xdp+stack").name == "xdp+stack"
 
 
 def test_other_names_are_refused() -> None:
-    with pytest.raises(LocalProtocolError, match="xdp or netfilter"):
+    with pytest.raises(LocalProtocolError, match=r"auto, xdp, netfilter or xdp\+stack"):
         trio.run(_chosen, "openflow")

@@ -90,6 +90,7 @@ class Routed:
         wanted = PacketFilter(proto="udp", ports=(5060,), destination=ip_network("10.2.0.0/24"))
         self.tables.add(Rule(number=7, wanted=wanted, closed=False, allowed=()))
         self.program = bpf.load_xdp(xdp_program.main_program(self.tables.maps, MAC, 64))
+        self.to_stack = bpf.load_xdp(xdp_program.main_program(self.tables.maps, MAC, 64, stack=True))
 
     def know(self, ttl: int, place: int, number: int = 7) -> None:
         ends = packed("10.1.0.2").ljust(16, b"\0") + packed("10.2.0.2").ljust(16, b"\0")
@@ -102,6 +103,7 @@ class Routed:
 
     def close(self) -> None:
         os.close(self.program)
+        os.close(self.to_stack)
         self.tables.close()
 
 
@@ -143,6 +145,21 @@ def test_a_flow_is_counted_where_it_is_known_and_leaves_here_where_it_can(
         there.know(64, 5, number=6)  # left by a filter that is gone
         assert bpf.run_xdp(there.program, frame)[0] == PASS
         assert (there.count(3), there.count(5)) == ((7, 7 * size), (0, 0))
+
+    run(look)
+
+
+def test_a_flow_is_counted_and_left_to_the_kernel_as_it_came_where_that_is_wanted(routed: There) -> None:
+    there, run = routed
+
+    def look() -> None:
+        there.know(64, 3)
+        there.tables.redirect_to({there.out})
+        for _ in range(3):
+            assert bpf.run_xdp(there.to_stack, _frame(64)) == (PASS, _frame(64))
+        assert (there.count(3), there.tables.cached(7)) == ((3, 99), (3, 99))
+        assert bpf.run_xdp(there.to_stack, _frame(63))[0] == PASS
+        assert there.count(3) == (3, 99)
 
     run(look)
 
