@@ -17,7 +17,8 @@ nothing but packets that have gone on without it. The container
 may scribble on all of it at any time. So the broker keeps all that it needs to itself, and copies before it checks.
 
 Wake-ups are bytes on stream sockets, one pair for each direction. An eventfd would be one description for both sides:
-a container could fill its counter, take away O_NONBLOCK, and have the broker sleep for ever when it writes.
+a container could fill its counter, take away O_NONBLOCK, and have the broker sleep for ever when it writes. Either side
+may say that it looks by itself, and is not woken then.
 """
 
 import fcntl

@@ -46,7 +46,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.mark.heavy
 def test_all_configurations_delays_and_containers_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run(
-        words("--plane", "both", "--containers", "1,3", "--out", str(tmp_path)),
+        words("--plane", "both", "--containers", "1,12", "--out", str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=200,
@@ -66,7 +66,10 @@ def test_all_configurations_delays_and_containers_are_measured_and_nothing_is_le
     delays = {(row["configuration"], row["plane"], row["bytes"]) for row in rows(tmp_path / "delays.csv")}
     assert delays == {key for key in expected if key[0] not in {"plain router", "not asked for"}}
     crowds = rows(tmp_path / "containers.csv")
-    assert [(row["plane"], row["containers"]) for row in crowds] == [(plane, n) for plane in PLANES for n in ("1", "3")]
+    assert [(row["plane"], row["containers"]) for row in crowds] == [
+        (plane, n) for plane in PLANES for n in ("1", "12")
+    ]
+    assert all(float(row["lost"]) == 0 for row in crowds), "somebody has not been woken"
     assert all(0 < float(row["mb_mean"]) < 64 for row in crowds)
     assert "6 KeepAlive" in done.stdout
 

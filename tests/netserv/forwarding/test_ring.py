@@ -15,6 +15,7 @@ from netserv.forwarding.broker_end import BrokerEnd
 from netserv.forwarding.ring import (
     ACCEPT,
     ANSWERS_HEAD,
+    BROKER_SLEEPS,
     CHANGED,
     COUNTS,
     DROP,
@@ -91,6 +92,23 @@ def test_a_sleeper_is_woken(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:
     box.answer(slot, ACCEPT)
     box.flush()
     assert os.read(broker.fileno(), 100) == b"\1"
+
+
+def test_a_broker_that_looks_by_itself_is_not_woken(box: PythonBoxEnd, broker: BrokerEnd[int], ring: Ring) -> None:
+    memory, _ = map_memory(ring.memory)
+    broker.post(b"x", 1, 1)
+    ((slot, _, _),) = box.take()
+    with memoryview(memory) as whole, whole[:HEADER_BYTES] as header, header.cast("I") as words:
+        words[BROKER_SLEEPS] = 0
+        box.answer(slot, ACCEPT)
+        box.flush()
+        with pytest.raises(BlockingIOError):
+            os.read(broker.fileno(), 1)
+        assert [each.token for each in broker.collect()] == [1]
+        words[BROKER_SLEEPS] = 1
+        box.inject(b"y", 1)
+        box.flush()
+        assert os.read(broker.fileno(), 100) == b"\1"
 
 
 def test_a_full_ring_takes_no_more_until_there_is_an_answer(box: PythonBoxEnd, broker: BrokerEnd[int]) -> None:

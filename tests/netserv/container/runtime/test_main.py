@@ -430,6 +430,21 @@ def test_timers_call_plain_functions_on_the_packet_thread(box: Box) -> None:
     assert box.hear(Failed).where == "timer"
 
 
+def test_a_packet_may_start_a_timer(box: Box) -> None:
+    text = """
+    def start(self, context):
+        self.context = context
+    def process(self, packet):
+        self.context.after(0.001, lambda: self.context.log.info("rang"))
+        return ACCEPT
+    """
+    box.attach()
+    box.run(1, HEAD + "class M(A):" + text, filters=(1,))
+    for _ in range(2):
+        assert box.answers(PACKET) == [(ACCEPT, b"")]
+        assert box.hear(Log).text == "rang"
+
+
 def test_counters_are_told_once_a_second_when_they_change(box: Box) -> None:
     text = """
     def start(self, context):
