@@ -22,7 +22,7 @@ help:
 system:
 	@sh tools/install_system.sh $(PYTHON)
 
-$(STAMP): pyproject.toml setup.py netserv/forwarding/_packetpath.c netserv/modules/_fast.c | system
+$(STAMP): pyproject.toml setup.py $(wildcard netserv/*/*.[ch]) | system
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,figures,cluster,opendht,upnp]'
 	@touch $@

@@ -46,20 +46,18 @@ HOT = [
     "sim/workload",
 ]
 
-# The packet path of NetServ in C: optional, since without a compiler its Python form serves, slower.
-packet_path = Extension(
-    "netserv.forwarding._packetpath",
-    ["netserv/forwarding/_packetpath.c"],
-    extra_compile_args=["-O2", "-std=gnu11"],
-    optional=True,
-)
-# What modules do for each packet: likewise optional.
-fast = Extension(
-    "netserv.modules._fast",
-    ["netserv/modules/_fast.c"],
-    extra_compile_args=["-O2", "-std=gnu11"],
-    optional=True,
-)
+# What NetServ does for each packet in C: optional, since without a compiler its Python form serves, slower.
+IN_C = ["forwarding/_packetpath", "forwarding/_box_end", "modules/_fast"]
+in_c = [
+    Extension(
+        f"netserv.{name.replace('/', '.')}",
+        [f"netserv/{name}.c"],
+        depends=["netserv/forwarding/_ring.h"],
+        extra_compile_args=["-O2", "-std=gnu11"],
+        optional=True,
+    )
+    for name in IN_C
+]
 extensions = []
 if os.environ.get("Z2Z_COMPILE") == "1":
     from mypyc.build import mypycify
@@ -73,4 +71,4 @@ if os.environ.get("Z2Z_COMPILE") == "1":
             # and the compiler puts no function in the place of its call.
             extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
 
-setup(ext_modules=[*extensions, *([packet_path, fast] if sys.platform == "linux" else [])])
+setup(ext_modules=[*extensions, *(in_c if sys.platform == "linux" else [])])

@@ -366,6 +366,6 @@ if TYPE_CHECKING:
     BoxEnd: TypeAlias = PythonBoxEnd
 else:
     try:
-        from netserv.forwarding._packetpath import BoxEnd  # the same in C
+        from netserv.forwarding._box_end import BoxEnd  # the same in C
     except ImportError:
         BoxEnd = PythonBoxEnd
