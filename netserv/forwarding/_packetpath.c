@@ -1401,7 +1401,7 @@ static bool gather(Engine *self, unsigned received, uint64_t now) {
     if (self->crowded != crowded)
         listen_to(self, !self->crowded);
     if (received < BATCH && (self->crowded || (self->loaded && received))) {
-        struct timespec pause = {0, (long)(self->coalesce_ns / 2)};
+        struct timespec pause = {0, (long)(self->crowded ? self->coalesce_ns : self->coalesce_ns / 2)};
         nanosleep(&pause, NULL);
     }
     return self->crowded || crowded;
