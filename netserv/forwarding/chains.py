@@ -1,13 +1,15 @@
-"""The rules of filters in the table `mangle`: one chain of our own, and one rule of PREROUTING that jumps to it.
+"""The rules of filters in the table `mangle`: one chain of our own, and guards in PREROUTING that jump to it.
 
-A packet is handed over before it is routed, as it came; what a module makes of it is routed afterwards. The addresses
-are compared first, since most packets are not for modules, and looking up the kind of an address costs as much as a
-route.
+A packet is handed over before it is routed, as it came; what a module makes of it is routed afterwards. Most packets
+are not for modules, and all that they meet are the guards, which compare ports: a rule costs each packet 10 to 20 ns
+here, a jump as much again. In the chain addresses are compared first, since looking up the kind of one costs as much
+as a route.
 """
 
+import itertools
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from netserv.errors import SystemRefusedError
@@ -18,7 +20,8 @@ from netserv.signaling.transport import xtables
 log = logging.getLogger(__name__)
 
 CHAIN: Final = "NETSERV-PATH"
-_JUMP: Final = f"PREROUTING ! -i lo -j {CHAIN}"
+_LEAVE: Final = f"-A {CHAIN} -i lo -j RETURN"
+"What this machine sends to itself is nobody's; here and not in the guards, as all packets would pay for it."
 _PORTS_OF_RULE: Final = 15
 "Ports that the match `multiport` takes."
 _TRANSPORT: Final = {
@@ -72,6 +75,30 @@ def _ports(side: str, ports: Sequence[int]) -> str:
     return f"--{side}port {ports[0]}" if len(ports) == 1 else f"-m multiport --{side}ports {','.join(map(str, ports))}"
 
 
+def guards(filters: Iterable[PacketFilter]) -> list[str]:
+    """Rules of PREROUTING that jump to the chain: for each protocol and side at most two ranges of ports.
+
+    Two, parted where most ports lie between: each rule more costs all packets what the chain would cost few.
+    """
+    wanted: dict[tuple[str, str], set[int]] = {}
+    for each in filters:
+        for side in "ds" if each.reverse else "d":
+            wanted.setdefault((each.proto, side), set()).update(each.ports)
+    return [
+        f"PREROUTING -p {proto} --{side}port {first}{f':{last}' if last > first else ''} -j {CHAIN}"
+        for (proto, side), ports in sorted(wanted.items())
+        for first, last in _ranges(sorted(ports))
+    ]
+
+
+def _ranges(ports: Sequence[int]) -> list[tuple[int, int]]:
+    gaps = [after - before for before, after in itertools.pairwise(ports)]
+    if max(gaps, default=1) == 1:
+        return [(ports[0], ports[-1])]
+    parted = gaps.index(max(gaps))
+    return [(ports[0], ports[parted]), (ports[parted + 1], ports[-1])]
+
+
 def u32_test(wanted: PacketFilter, prematch: Prematch) -> str:
     """The test of the `u32` match for bytes of the payload.
 
@@ -101,11 +128,11 @@ class Chains:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.versions: list[int] = []
-        self._rules: dict[int, tuple[int, list[str]]] = {}
+        self._rules: dict[int, tuple[PacketFilter, list[str]]] = {}
         for version in (4, 6):
             try:
                 remove_chain(version)
-                xtables.restore(version, f":{CHAIN} - [0:0]", f"-A {_JUMP}")
+                xtables.restore(version, f":{CHAIN} - [0:0]", _LEAVE)
             except SystemRefusedError as error:
                 if version == 4:
                     raise
@@ -122,16 +149,18 @@ class Chains:
         version = wanted.destination.version
         if version not in self.versions:
             raise SystemRefusedError(f"this machine gives no rules for IPv{version}")
+        others = self._filters(version)
+        changed = _difference(guards(others), guards([*others, wanted]))
         rules = filter_rules(number, queue, wanted, closed=closed, prematch=True)
         try:
-            xtables.restore(version, *(f"-A {CHAIN} {rule}" for rule in rules))
+            xtables.restore(version, *(f"-A {CHAIN} {rule}" for rule in rules), *changed)
         except SystemRefusedError as error:
             if not wanted.prematch:
                 raise
             log.info("payloads of filter %d are compared outside of the kernel: %s", number, error)
             rules = filter_rules(number, queue, wanted, closed=closed, prematch=False)
-            xtables.restore(version, *(f"-A {CHAIN} {rule}" for rule in rules))
-        self._rules[number] = version, rules
+            xtables.restore(version, *(f"-A {CHAIN} {rule}" for rule in rules), *changed)
+        self._rules[number] = wanted, rules
 
     def drop(self, number: int) -> None:
         """Take the rules of a filter away.
@@ -139,13 +168,29 @@ class Chains:
         Raises:
             SystemRefusedError: the kernel refuses; they are still there.
         """
-        version, rules = self._rules[number]
-        xtables.restore(version, *(f"-D {CHAIN} {rule}" for rule in rules))
+        wanted, rules = self._rules[number]
+        version = wanted.destination.version
+        changed = _difference(guards(self._filters(version)), guards(self._filters(version, without=number)))
+        xtables.restore(version, *changed, *(f"-D {CHAIN} {rule}" for rule in rules))
         del self._rules[number]
+
+    def _filters(self, version: int, *, without: int = 0) -> list[PacketFilter]:
+        return [
+            wanted
+            for number, (wanted, _) in self._rules.items()
+            if number != without and wanted.destination.version == version
+        ]
 
     def close(self) -> None:
         """Take everything away."""
         remove_chains()
+
+
+def _difference(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Words that make the guards so; with those of filters in one transaction, no packet sees one without the other."""
+    return [f"-D {each}" for each in before if each not in after] + [
+        f"-A {each}" for each in after if each not in before
+    ]
 
 
 def remove_chains() -> None:
