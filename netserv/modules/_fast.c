@@ -16,7 +16,6 @@ network.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 struct span {
@@ -803,14 +802,19 @@ static PyTypeObject *view_type;
 static PyObject *answer_in(struct span all, const struct rules *rules) {
     static uint8_t made[28 + PAYLOAD_MAX + 1024]; /* one thread has the interpreter at a time */
     size_t end = 20 + ((size_t)all.at[24] << 8 | all.at[25]);
-    struct span data = behind(all, 28), address = {made, 0};
+    struct span data = behind(all, 28), address;
     if (end < all.size)
         data.size = end < 28 ? 0 : end - 28;
-    char text[16];
-    address.at = (const uint8_t *)text;
-    address.size = (size_t)snprintf(text, sizeof text, "%u.%u.%u.%u", all.at[12], all.at[13], all.at[14], all.at[15]);
+    uint8_t text[16];
+    struct writer to = {text};
+    for (int each = 12; each < 16; each++) {
+        if (each > 12)
+            put_text(&to, ".");
+        put_number(&to, all.at[each]);
+    }
+    address = (struct span){text, (size_t)(to.at - text)};
     long port = 0;
-    struct writer to = {made + 28};
+    to.at = made + 28;
     if (response_room(data, rules, address) <= sizeof made - 28)
         port = respond_to(&to, data, rules, address, (long)all.at[20] << 8 | all.at[21]);
     size_t size = (size_t)(to.at - made);
