@@ -849,16 +849,21 @@ static PyObject *plain_answers(PyObject *module, PyObject *const *arguments, Py_
         return NULL;
     }
     PyObject *packets = read_rules(arguments + 1, &rules) ? PySequence_Tuple(arguments[0]) : NULL;
-    PyObject *answers = packets ? PyList_New(PyTuple_GET_SIZE(packets)) : NULL;
-    for (Py_ssize_t each = 0; answers && each < PyTuple_GET_SIZE(packets); each++) {
+    PyObject *answers = packets ? PyList_New(PyTuple_GET_SIZE(packets)) : NULL, *left = PyList_New(0);
+    for (Py_ssize_t each = 0; answers && left && each < PyTuple_GET_SIZE(packets); each++) {
         PyObject *answer = answer_to(PyTuple_GET_ITEM(packets, each), &rules, arguments[5]);
+        PyObject *number = answer == Py_None ? PyLong_FromSsize_t(each) : NULL;
         if (answer)
             PyList_SET_ITEM(answers, each, answer);
-        else
+        if (!answer || (answer == Py_None && (!number || PyList_Append(left, number))))
             Py_CLEAR(answers);
+        Py_XDECREF(number);
     }
     Py_XDECREF(packets);
-    return answers;
+    PyObject *found = answers && left ? PyTuple_Pack(2, answers, left) : NULL;
+    Py_XDECREF(answers);
+    Py_XDECREF(left);
+    return found;
 }
 
 static PyMethodDef methods[] = {

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from netserv.modules.packets import Packet, PythonPacketView
 
@@ -15,5 +16,5 @@ def plain_answers(
     salt: bytes,
     otherwise: Callable[[Packet], bytearray | None],
     /,
-) -> list[bytearray | None]: ...
+) -> tuple[list[Any], list[int]]: ...
 def plain_reply(raw: memoryview, payload: bytes | bytearray | memoryview, ttl: int, /) -> bytearray | None: ...

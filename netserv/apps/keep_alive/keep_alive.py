@@ -18,7 +18,6 @@ the keep-alive had left, so that this ends.
 import secrets
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import cast
 
 from netserv.modules.api import ACCEPT, Activator, Answer, Context, Packet
 from netserv.modules.blocks.sip_plain import PlainResponder, plain_response
@@ -48,12 +47,9 @@ class KeepAlive(Activator):
 
     def process_batch(self, packets: Sequence[Packet]) -> Sequence[Answer]:
         """Answer keep-alives; let all else pass."""
-        answers = self._responder.answers(packets)
-        others = answers.count(None)
-        self._notify.add(len(answers) - others)
-        if not others:
-            return cast("list[Answer]", answers)
-        return [answer or self._to_other(packet) for packet, answer in zip(packets, answers, strict=True)]
+        answers, notifies = self._responder.answers(packets, self._to_other)
+        self._notify.add(notifies)
+        return answers
 
     def _to_other(self, packet: Packet) -> Answer:
         if packet.proto != UDP:

@@ -7,9 +7,10 @@ that is for the server itself: a body, a dialog, an extension, a line that is fo
 import re
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from zlib import crc32
 
+from netserv.modules.api import Answer
 from netserv.modules.packets import UDP, Packet
 
 LINES_MAX: Final = 64
@@ -143,10 +144,14 @@ def python_plain_answers(
     salt: bytes,
     otherwise: Callable[[Packet], bytearray | None],
     /,
-) -> list[bytearray | None]:
-    """`otherwise` for each packet; the compiled form has to ask it only where a packet is not plain UDP in IPv4."""
+) -> tuple[list[Any], list[int]]:
+    """`otherwise` for each packet, and the places of those that have no answer.
+
+    The compiled form asks it only where a packet is not plain UDP in IPv4.
+    """
     del method, event, status, salt
-    return [otherwise(packet) for packet in packets]
+    answers = [otherwise(packet) for packet in packets]
+    return answers, [place for place, answer in enumerate(answers) if answer is None]
 
 
 if TYPE_CHECKING:
@@ -182,6 +187,17 @@ class PlainResponder:
         reply = packet.reply(response)
         return reply if to == packet.sport else Packet(memoryview(reply)).replaced(dport=to)
 
-    def answers(self, packets: Sequence[Packet]) -> list[bytearray | None]:
-        """Likewise for each of a batch: in C a packet takes half a microsecond."""
-        return plain_answers(packets, *self._rules, self.answer)
+    def answers(self, packets: Sequence[Packet], otherwise: Callable[[Packet], Answer]) -> tuple[list[Answer], int]:
+        """Likewise for each of a batch: in C a packet takes less than half a microsecond.
+
+        Args:
+            packets: of a batch.
+            otherwise: has the answer where a packet carries no such request.
+
+        Returns:
+            Answers to all of them, and how many packets carried one.
+        """
+        answers, left = plain_answers(packets, *self._rules, self.answer)
+        for place in left:
+            answers[place] = otherwise(packets[place])
+        return answers, len(answers) - len(left)

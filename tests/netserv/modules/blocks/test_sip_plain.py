@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from netserv.modules.api import ACCEPT, Packet, Verdict
 from netserv.modules.blocks import sip
 from netserv.modules.blocks.sip_plain import (
     PlainResponder,
@@ -289,7 +290,14 @@ def test_packets_are_answered_together_as_they_are_one_by_one(packets: list[byte
     responder = PlainResponder(*RULES)
     views = [view(each) for each in packets if len(each) >= (20 if each[0] < 0x60 else 40)]
     alone = [responder.answer(each) for each in views]
-    assert responder.answers(views) == alone
+    others = iter(each for each, answer in zip(views, alone, strict=True) if answer is None)
+
+    def otherwise(packet: Packet) -> Verdict:
+        assert packet is next(others)
+        return ACCEPT
+
+    count = len(alone) - alone.count(None)
+    assert responder.answers(views, otherwise) == ([ACCEPT if each is None else each for each in alone], count)
     assert plain_answers(views, *RULES, responder.answer) == python_plain_answers(views, *RULES, responder.answer)
 
 
@@ -302,7 +310,7 @@ def _spoiled(packet: bytes, place: int | None, byte: int, size: int | None) -> b
 
 def test_an_answer_is_a_whole_packet_back_to_the_sender() -> None:
     ends = (AGENT[0], "10.1.0.2")
-    (answer,) = PlainResponder(*RULES).answers([view(packet_bytes(ends, UDP, NOTIFY, (AGENT[1], 5060)))])
+    answer = PlainResponder(*RULES).answer(view(packet_bytes(ends, UDP, NOTIFY, (AGENT[1], 5060))))
     assert answer is not None
     found = plain(NOTIFY)
     assert found is not None
@@ -311,7 +319,7 @@ def test_an_answer_is_a_whole_packet_back_to_the_sender() -> None:
 
 
 def test_who_has_no_packets_gets_no_answers() -> None:
-    assert PlainResponder(*RULES).answers([]) == []
+    assert PlainResponder(*RULES).answers([], lambda _: ACCEPT) == ([], 0)
 
 
 @pytest.mark.skipif(plain_answers is python_plain_answers, reason="the compiled part is not there")
