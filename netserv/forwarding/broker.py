@@ -51,6 +51,10 @@ class Part(Protocol):
         """Have packets of a filter go by."""
         ...
 
+    def attach(self, number: int, *, present: bool) -> None:
+        """Have a filter know whether its module is there."""
+        ...
+
     def counters(self, number: int) -> dict[str, int]:
         """What the kernel has counted of a filter, to be added to what the engine has."""
         ...
@@ -117,6 +121,7 @@ class Broker:
                 self._take_ring(message.ring, descriptors, fresh=message.fresh)
                 before, self._ring_of[number] = self._ring_of[number], message.ring
                 self._tell(number)
+                self._part.attach(number, present=message.ring != 0)
                 self._drop_ring(before)
             case messages.Remove(number=number):
                 self._known(number)

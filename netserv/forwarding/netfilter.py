@@ -58,6 +58,9 @@ class NetfilterPart:
         self._chains.drop(number)
         self._lingering.append((time.monotonic() + LINGER_S, number))
 
+    def attach(self, number: int, *, present: bool) -> None:
+        """The engine knows what becomes of packets."""
+
     def counters(self, number: int) -> dict[str, int]:  # noqa: ARG002 - the other plane looks it up
         """What the kernel has counted of a filter: nothing that the engine has not."""
         return {}

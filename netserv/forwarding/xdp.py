@@ -112,6 +112,8 @@ class Tables:
         self._entries: dict[bytes, bytes] = {}
         self._rules: dict[int, Rule] = {}
         self._counters: dict[int, int] = {}
+        self._away: set[int] = set()
+        "Filters whose flows come all the same, as their module is away."
         self._free = list(range(FILTERS_MAX - 1, -1, -1))
 
     def _map(self, kind: int, key: int, value: int, entries: int, flags: int = 0) -> int:
@@ -136,9 +138,16 @@ class Tables:
     def drop(self, number: int) -> None:
         """Have them go by."""
         del self._rules[number]
+        self._away.discard(number)
         index = self._counters.pop(number)
         self._bring()
         self._free.insert(0, index)  # the one that rested longest is used next
+
+    def attach(self, number: int, *, present: bool) -> None:
+        """Have flows that a module has accepted for good pass, or come."""
+        if self._rules[number].closed and present == (number in self._away):
+            self._away ^= {number}
+            self._bring()
 
     def cached(self, number: int) -> tuple[int, int]:
         """Packets and bytes of a filter that the kernel has forwarded by itself."""
@@ -165,7 +174,7 @@ class Tables:
     def _bring(self) -> None:
         """Bring what is in the kernel in step: new entries before their bits are set, old ones after."""
         filters = {number: rule.wanted for number, rule in self._rules.items()}
-        wanted = xdp_table.table(filters, self._counters)
+        wanted = xdp_table.table(filters, self._counters, self._away)
         for key, value in wanted.items():
             if self._entries.get(key) != value:
                 bpf.update(self.maps.filters, key, value)
@@ -229,6 +238,10 @@ class XdpPart:
     def remove(self, number: int) -> None:
         """Have packets of a filter go by."""
         self._tables.drop(number)
+
+    def attach(self, number: int, *, present: bool) -> None:
+        """Have a filter know whether its module is there: where its policy is `closed`, no flow passes without it."""
+        self._tables.attach(number, present=present)
 
     def counters(self, number: int) -> dict[str, int]:
         """What the kernel has counted of a filter."""

@@ -6,7 +6,7 @@ catches what any of them might want, and the broker looks closer.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from netserv.forwarding import overlaps
@@ -56,18 +56,21 @@ def entries(wanted: PacketFilter) -> Iterator[Entry]:
             yield Entry(wanted.destination.version, way, PROTOCOLS[wanted.proto], port, wanted.destination)
 
 
-def table(filters: Mapping[int, PacketFilter], counters: Mapping[int, int]) -> dict[bytes, bytes]:
+def table(
+    filters: Mapping[int, PacketFilter], counters: Mapping[int, int], away: Collection[int] = ()
+) -> dict[bytes, bytes]:
     """The whole table.
 
     Args:
         filters: by their numbers.
         counters: index of the counter of each.
+        away: filters none of whose packets is forwarded in the kernel.
     """
     by_port: dict[tuple[int, int, int, int], list[tuple[int, Entry]]] = {}
     for number in sorted(filters):
         for entry in entries(filters[number]):
             by_port.setdefault(entry[:4], []).append((number, entry))
-    single = {number: _alone(number, filters) for number in filters}
+    single = {number: number not in away and _alone(number, filters) for number in filters}
     found: dict[bytes, bytes] = {}
     for group in by_port.values():
         for _, entry in group:

@@ -2,6 +2,7 @@
 
 from ipaddress import ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +82,12 @@ def test_an_entry_answers_for_all_filters_around_it() -> None:
     assert parts is not None
     assert look_up(found, bits, parts, foreign) == (1, 0)
     assert look_up(table({1: inner}, COUNTERS), bits, parts, foreign) is None
+
+
+@pytest.mark.parametrize(("away", "flags"), [(set(), SINGLE), ({1}, 0), ({2}, SINGLE)])
+def test_nothing_is_forwarded_in_the_kernel_for_a_filter_whose_module_is_away(away: set[int], flags: int) -> None:
+    filters = {1: PacketFilter(proto="udp", ports=(5060,), destination=ip_network("10.2.0.0/24"))}
+    packet = build(packed("10.1.0.1"), packed("10.2.0.5"), 17, (1, 5060), b"")
+    parts = read(packet)
+    assert parts is not None
+    assert look_up(table(filters, COUNTERS, away), bitmaps(filters.values()), parts, packet) == (1, flags)
