@@ -8,12 +8,12 @@ import msgspec
 
 from dhtboot import results
 from dhtboot.errors import LocalProtocolError as FiguresError
-from netserv.bench import measuring, report
+from netserv.bench import measuring, report, throughput
 from netserv.bench.configurations import PLANES
 from netserv.bench.results import Found
-from netserv.bench.scene import check_machine
+from netserv.bench.scene import apart, check_machine
 from netserv.cli_bench_options import KINDS
-from netserv.errors import LocalProtocolError
+from netserv.errors import LocalProtocolError, SystemRefusedError
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -23,6 +23,15 @@ async def run(options: argparse.Namespace) -> int:
         NetservError: this machine does not give what is needed, or the directory cannot be written to.
     """
     check_machine()
+    kinds = set(options.what or KINDS)
+    if "throughput" in kinds:
+        try:
+            apart()
+        except SystemRefusedError as error:
+            if options.what:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            kinds.remove("throughput")
     if options.out is not None:
         _make(options.out)
     settings = measuring.Settings(
@@ -32,7 +41,7 @@ async def run(options: argparse.Namespace) -> int:
         sizes=options.bytes,
         crowds=options.containers,
     )
-    found = await _measured(set(options.what or KINDS), settings)
+    found = await _measured(kinds, settings)
     if options.json:
         print(msgspec.json.encode(found).decode(), flush=True)
     else:
@@ -43,12 +52,19 @@ async def run(options: argparse.Namespace) -> int:
 
 
 async def _measured(kinds: set[str], settings: measuring.Settings) -> Found:
-    async with measuring.machine(settings.planes) as built:
-        rates = await measuring.rates(built, settings, _progress) if "rates" in kinds else []
-        delays = await measuring.delays(built, settings, _progress) if "delay" in kinds else []
-        crowds = await measuring.crowds(built, settings, _progress) if "containers" in kinds else []
-        _progress("")
-    return Found(rates=tuple(rates), delays=tuple(delays), crowds=tuple(crowds))
+    found = Found()
+    if kinds - {"throughput"}:
+        async with measuring.machine(settings.planes) as built:
+            rates = await measuring.rates(built, settings, _progress) if "rates" in kinds else []
+            delays = await measuring.delays(built, settings, _progress) if "delay" in kinds else []
+            crowds = await measuring.crowds(built, settings, _progress) if "containers" in kinds else []
+        found = Found(rates=tuple(rates), delays=tuple(delays), crowds=tuple(crowds))
+    if "throughput" in kinds:
+        async with measuring.machine(settings.planes, apart()) as built:
+            rows = await throughput.throughputs(built, settings, _progress)
+        found = msgspec.structs.replace(found, throughputs=tuple(rows))
+    _progress("")
+    return found
 
 
 def _progress(text: str) -> None:

@@ -1,7 +1,8 @@
 """The ends of a path, as a process in their network namespace: sends, counts what comes, and takes the time.
 
 The generator gives way to all that treats packets, and has no more than a window of them under way. So all that is
-measured is on one processor, nothing waits for long, and little is lost.
+measured is on one processor, nothing waits for long, and little is lost. Where the router has a processor of its own,
+it sends by the clock instead.
 """
 
 import ctypes
@@ -36,7 +37,11 @@ _SCHED_SETATTR: Final = 314 if os.uname().machine == "x86_64" else 274
 _SLICE_NS: Final = 100_000
 _FOREVER: Final = 0xFFFF_FFFF
 _KEY: Final = bytes(4)
-_COUNTERS: Final = struct.Struct("=QQQQ")
+_COUNTERS: Final = struct.Struct("=QQQQQQ16xQ")
+"As in `traffic`."
+QUIET_S: Final = 0.005
+"Without a packet, after which none is under way: no packet waits longer for a module."
+QUIET_MAX_S: Final = 0.25
 _EVERYTHING: Final = 3
 _IGNORE_OUTGOING: Final = 23
 _TIMESTAMP: Final = 35
@@ -72,7 +77,7 @@ class Ends:
         program = bpf.load_classifier(traffic.counter(self._counters))
         for name in ("s0", "d0"):
             bpf.attach_classifier(program, socket.if_nametoindex(name))
-        self._programs: dict[tuple[bytes, int], int] = {}
+        self._programs: dict[tuple[bytes, int, bool], int] = {}
         signal.signal(signal.SIGALRM, lambda *_: None)
         with giving_way():
             self._withheld_s = self._calibrate()
@@ -88,6 +93,9 @@ class Ends:
             case orders.Generate():
                 with giving_way():
                     return self._generate(order)
+            case orders.Offer():
+                with giving_way():
+                    return self._offer(order)
             case orders.Time():
                 return _timed(order)
             case _:
@@ -98,12 +106,12 @@ class Ends:
         _, _, withheld, used_s = self._slice(self._program(sent, 1), sent, 0, CALIBRATE_S)
         return used_s / max(withheld, 1)
 
-    def _program(self, sent: bytes, flows: int) -> int:
-        found = self._programs.get((sent, flows))
-        if found is None:
-            code = traffic.generator(socket.if_nametoindex("s0"), sent, self._counters, flows)
-            found = self._programs[sent, flows] = bpf.load_xdp(code)
-        return found
+    def _program(self, sent: bytes, flows: int, *, by_clock: bool = False) -> int:
+        key = sent, flows, by_clock
+        if key not in self._programs:
+            code = traffic.generator(socket.if_nametoindex("s0"), sent, self._counters, flows, by_clock=by_clock)
+            self._programs[key] = bpf.load_xdp(code)
+        return self._programs[key]
 
     def _generate(self, order: orders.Generate) -> orders.Generated:
         sent = traffic.frame(order.bytes, notify=order.notify)
@@ -118,25 +126,51 @@ class Ends:
 
     def _slice(self, program: int, sent: bytes, window: int, seconds: float) -> tuple[int, int, int, float]:
         """Send for a moment; packets sent, come and withheld, and processor time."""
-        bpf.update(self._counters, _KEY, _COUNTERS.pack(0, 0, 0, window))
+        bpf.update(self._counters, _KEY, _COUNTERS.pack(0, 0, window, 0, 0, 0, 0))
         used_s = time.process_time()
-        # Again and again: an alarm that comes before the call would not end it.
-        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-        try:
-            bpf.run_live(program, sent, _FOREVER)
-        except bpf.BpfError as error:
-            if error.errno != errno.EINTR:
-                raise
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        _run_for(program, sent, seconds)
         used_s = time.process_time() - used_s
         end = time.monotonic() + DRAIN_S
-        while (counted := self._read())[0] > counted[1] and time.monotonic() < end:
+        while (counted := self._read())[0] > counted[-1] and time.monotonic() < end:
             time.sleep(PERIOD_S / 2)
-        return counted[0], counted[1], counted[2], used_s
+        return counted[0], counted[-1], counted[1], used_s
+
+    def _offer(self, order: orders.Offer) -> orders.Offered:
+        sent = traffic.frame(order.bytes, notify=order.notify)
+        program = self._program(sent, 1, by_clock=True)
+        interval = round(1e9 * traffic.TICKS / order.packets_per_s)
+        bpf.update(self._counters, _KEY, _COUNTERS.pack(0, 0, 0, 0, interval, 0, 0))
+        _run_for(program, sent, order.seconds)
+        all_sent, _, _, _, _, ticks, came = self._read()
+        # Until the time of the frame after the last one: the kernel takes 20 ms to begin and to end.
+        seconds = ticks / traffic.TICKS / 1e9
+        under_way = all_sent - came
+        heard_at, end = time.monotonic(), time.monotonic() + QUIET_MAX_S
+        while came < all_sent and (now := time.monotonic()) < min(heard_at + QUIET_S, end):
+            time.sleep(PERIOD_S / 2)
+            before, came = came, self._read()[-1]
+            heard_at = now if came > before else heard_at
+        return orders.Offered(sent=all_sent, came=came, under_way=under_way, seconds=seconds)
 
     def _read(self) -> tuple[int, ...]:
         return _COUNTERS.unpack(bpf.lookup(self._counters, _KEY, traffic.COUNTERS_BYTES))
+
+
+def _run_for(program: int, sent: bytes, seconds: float) -> None:
+    """Run the generator for a time.
+
+    Raises:
+        SystemRefusedError: the kernel cannot.
+    """
+    # Again and again: an alarm that comes before the call would not end it.
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        bpf.run_live(program, sent, _FOREVER)
+    except bpf.BpfError as error:
+        if error.errno != errno.EINTR:
+            raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _timed(order: orders.Time) -> orders.Timed:

@@ -10,7 +10,7 @@ import msgspec
 from netserv.bench import orders, traffic
 from netserv.bench.configurations import BASE, BY_NAME, CONFIGURATIONS, Configuration
 from netserv.bench.results import Crowd, Delay, Rate, quantile
-from netserv.bench.scene import Scene, node_scene, plain_scene, run_s, softirqs
+from netserv.bench.scene import Processors, Scene, node_scene, plain_scene, run_s, softirqs, together
 from netserv.errors import SystemRefusedError
 
 WINDOW: Final = 256
@@ -100,9 +100,7 @@ class Machine:
         window: int = WINDOW,
     ) -> Rate:
         """Measure what is installed now, once; the ratio is filled in by the caller."""
-        order = orders.Generate(
-            seconds=seconds, bytes=size, notify=_notifies(configuration), flows=flows, window=window
-        )
+        order = orders.Generate(seconds=seconds, bytes=size, notify=notifies(configuration), flows=flows, window=window)
         before = await node.treated() if node is not None else 0
         broker_s, containers_s, softirqs_s = self._used(node)
         said = await self.scene(configuration, node).ends.ask(order, orders.Generated, order.seconds)
@@ -134,18 +132,19 @@ class Machine:
 
 
 @asynccontextmanager
-async def machine(planes: Sequence[str]) -> AsyncIterator[Machine]:
-    """Build everything.
+async def machine(planes: Sequence[str], where: Processors | None = None) -> AsyncIterator[Machine]:
+    """Build everything, on one processor where nothing else is said.
 
     Raises:
         SystemRefusedError: this machine does not give it.
     """
+    where = where or together()
     async with AsyncExitStack() as opened:
-        plain = await opened.enter_async_context(plain_scene(ruled=False))
-        ruled = await opened.enter_async_context(plain_scene(ruled=True))
+        plain = await opened.enter_async_context(plain_scene(where, ruled=False))
+        ruled = await opened.enter_async_context(plain_scene(where, ruled=True))
         nodes = []
         for plane in planes:
-            scene = await opened.enter_async_context(node_scene())
+            scene = await opened.enter_async_context(node_scene(where))
             nodes.append(NodeThere(scene, await scene.router.ask(orders.Open(plane=plane), orders.Opened)))
         yield Machine(plain, ruled, nodes)
 
@@ -159,8 +158,8 @@ async def rates(built: Machine, settings: Settings, progress: Progress) -> list[
             for configuration, node in built.ways():
                 if size not in configuration.sizes:
                     continue
-                progress(f"round {number}: {size} bytes, {_place(node)}{configuration.name}")
-                async with _installed(configuration, node):
+                progress(f"round {number}: {size} bytes, {place(node)}{configuration.name}")
+                async with installed(configuration, node):
                     row = await built.rate(configuration, node, size=size, seconds=settings.seconds)
                 base = row.packets_per_s if configuration is BASE else base
                 rows.append(msgspec.structs.replace(row, round=number, ratio=row.packets_per_s / base if base else 0.0))
@@ -182,9 +181,9 @@ async def delays(built: Machine, settings: Settings, progress: Progress) -> list
             for configuration, node in built.ways():
                 if size not in configuration.sizes or not configuration.asked or not configuration.ruled:
                     continue
-                progress(f"round {number}: delay, {size} bytes, {_place(node)}{configuration.name}")
-                order = orders.Time(seconds=settings.seconds, bytes=size, notify=_notifies(configuration))
-                async with _installed(configuration, node):
+                progress(f"round {number}: delay, {size} bytes, {place(node)}{configuration.name}")
+                order = orders.Time(seconds=settings.seconds, bytes=size, notify=notifies(configuration))
+                async with installed(configuration, node):
                     said = await built.scene(configuration, node).ends.ask(order, orders.Timed, order.seconds)
                 if not said.delays_us:
                     raise SystemRefusedError(f"{configuration.name}: no packet came through")
@@ -263,7 +262,8 @@ async def _loss_free(built: Machine, node: NodeThere, containers: int, seconds: 
 
 
 @asynccontextmanager
-async def _installed(configuration: Configuration, node: NodeThere | None) -> AsyncIterator[None]:
+async def installed(configuration: Configuration, node: NodeThere | None) -> AsyncIterator[None]:
+    """The module of a configuration, where it has one."""
     if node is None:
         yield
         return
@@ -272,9 +272,11 @@ async def _installed(configuration: Configuration, node: NodeThere | None) -> As
     await node.clear()
 
 
-def _notifies(configuration: Configuration) -> bool:
+def notifies(configuration: Configuration) -> bool:
+    """Whether packets are keep-alives."""
     return configuration.module == "keep-alive"
 
 
-def _place(node: NodeThere | None) -> str:
+def place(node: NodeThere | None) -> str:
+    """Where it is, for whoever watches."""
     return "" if node is None else f"{node.plane}, "

@@ -27,6 +27,25 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     used_s: float
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send by the clock, whatever comes back."""
+
+    seconds: float
+    bytes: int
+    notify: bool
+    packets_per_s: float
+
+
+class Offered(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What was sent in that time, and what came back by either end."""
+
+    sent: int
+    came: int
+    under_way: int
+    "When the last one was sent."
+    seconds: float
+
+
 class Time(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Send one packet after the other, a thousand a second."""
 
@@ -114,7 +133,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
-Order: TypeAlias = Hello | Generate | Time | Open | Install | Clear | Count | Weigh
-Answer: TypeAlias = Generated | Timed | Opened | Installed | Counted | Weighed | Done | Refused
+Order: TypeAlias = Hello | Generate | Offer | Time | Open | Install | Clear | Count | Weigh
+Answer: TypeAlias = Generated | Offered | Timed | Opened | Installed | Counted | Weighed | Done | Refused
 order_decoder = msgspec.json.Decoder[Order](Order)
 answer_decoder = msgspec.json.Decoder[Answer](Answer)

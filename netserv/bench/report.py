@@ -20,7 +20,7 @@ from netserv.bench.configurations import (
     THESIS_MB,
     goal,
 )
-from netserv.bench.results import Crowd, Delay, Found, Rate, medians
+from netserv.bench.results import Crowd, Delay, Found, Rate, Throughput, medians
 
 
 def rates_table(rows: Sequence[Rate]) -> list[str]:
@@ -98,12 +98,34 @@ def crowds_table(rows: Sequence[Crowd]) -> list[str]:
     return [*_table(head, body), f"thesis: {THESIS_MB:g} MB each"]
 
 
+def throughputs_table(rows: Sequence[Throughput]) -> list[str]:
+    """The highest rates without loss."""
+    body = [
+        (
+            _numbered(row.configuration),
+            row.plane,
+            str(row.bytes),
+            f"{'>= ' if row.bounded else ''}{row.packets_per_s:,.0f}",
+            f"{row.ratio:.3f}",
+            f"{least.ratio:.3f} .. {most.ratio:.3f}",
+            _thesis_ratio(row),
+        )
+        for row, least, most in sorted(medians(rows), key=lambda each: each[0].bytes)
+    ]
+    return _table(("", "plane", "bytes", "packets/s", "ratio", "of all rounds", "thesis"), body)
+
+
 def tables(found: Found) -> list[str]:
     """All that was measured, for a terminal."""
     lines: list[str] = []
     for rows, title, table in (
         (found.rates, "Rates (figure 6.7), packets in a second of processor time", rates_table(found.rates)),
         (found.delays, "Delay of single packets (figure 6.8)", delays_table(found.delays)),
+        (
+            found.throughputs,
+            "Throughput (RFC 2544), sender by the clock on another processor, loss below 0.1 %",
+            throughputs_table(found.throughputs),
+        ),
         (found.crowds, "Many containers, each with KeepAlive and busy (figure 6.9)", crowds_table(found.crowds)),
     ):
         if rows:
@@ -117,6 +139,7 @@ def csv_files(found: Found) -> dict[str, str]:
         "rates": found.rates,
         "delays": found.delays,
         "containers": found.crowds,
+        "throughput": found.throughputs,
     }
     return {f"{name}.csv": _csv(rows) for name, rows in kinds.items() if rows}
 
@@ -163,6 +186,6 @@ def _numbered(name: str) -> str:
     return f"{number} {name}" if number else f"- {name}"
 
 
-def _thesis_ratio(row: Rate) -> str:
+def _thesis_ratio(row: Rate | Throughput) -> str:
     kpps = BY_NAME[row.configuration].kpps
     return f"{kpps[row.bytes] / BASE.kpps[row.bytes]:.2f}" if row.bytes in kpps else ""

@@ -41,6 +41,23 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
 
 
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """The highest rate without loss, in packets that are sent by the clock from another processor."""
+
+    plane: str
+    configuration: str
+    bytes: int
+    round: int
+    packets_per_s: float
+    "Really sent; 0: there was loss at every rate."
+    ratio: float
+    "To configuration 2 of the same round and size."
+    lost: float
+    "Of that rate."
+    bounded: bool
+    "Whether the sender could send no more."
+
+
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
     """Many containers, all of them busy."""
 
@@ -66,9 +83,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[Rate, ...] = ()
     delays: tuple[Delay, ...] = ()
     crowds: tuple[Crowd, ...] = ()
+    throughputs: tuple[Throughput, ...] = ()
 
 
-_R = TypeVar("_R", Rate, Delay, Crowd)
+_R = TypeVar("_R", Rate, Delay, Crowd, Throughput)
 _KEYS: Final = frozenset({"plane", "configuration", "bytes", "containers"})
 
 

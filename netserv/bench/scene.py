@@ -1,7 +1,7 @@
 """A path of two network namespaces, without names: with the last of their processes the kernel takes them away.
 
-The ends are in one of them, the router is in the other, joined by two pairs of veth; all of their processes are on one
-processor.
+The ends are in one of them, the router is in the other, joined by two pairs of veth. All of their processes are on one
+processor; or the ends are on another one than the router, with threads of the kernel that take what comes in there.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import trio
@@ -34,13 +34,42 @@ END_S: Final = 30.0
 "Longest wait for a node to end its containers."
 RULES: Final = ("-t mangle -A PREROUTING -p tcp --dport 9 -j ACCEPT", "-t filter -A FORWARD -p tcp --dport 9 -j DROP")
 "Of configuration 2: netfilter has something to look at, and lets all pass."
+_ROUTERS: Final = ("r0", "r1")
+"Interfaces of the router."
 _OUTSIDE_PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 _A = TypeVar("_A", bound=orders.Answer)
 
 
+class Processors(NamedTuple):
+    """Where the ends of a path are, and its router."""
+
+    ends: int
+    router: int
+
+
+def together() -> Processors:
+    """All of it on one processor."""
+    return Processors(processor(), processor())
+
+
+def apart() -> Processors:
+    """Two of those that may be used.
+
+    Raises:
+        SystemRefusedError: there is one only.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2:
+        raise SystemRefusedError(
+            "throughput needs a processor for the sender and one for the router, and this process may use one only:"
+            " run it on a machine of two, or allow it two with taskset"
+        )
+    return Processors(ends=usable[-2], router=usable[-1])
+
+
 def processor() -> int:
-    """The one that all is measured on."""
+    """The one that all is measured on where it is together."""
     return max(os.sched_getaffinity(0))
 
 
@@ -113,15 +142,15 @@ class Helper:
 
 
 @asynccontextmanager
-async def helper(*words: str) -> AsyncIterator[Helper]:
-    """A process in a network namespace of its own, out of reach of the terminal's Ctrl-C.
+async def helper(where: int, *words: str) -> AsyncIterator[Helper]:
+    """A process in a network namespace of its own on a processor, out of reach of the terminal's Ctrl-C.
 
     Raises:
         SystemRefusedError: it does not start.
     """
     try:
         process = await trio.lowlevel.open_process(
-            ["unshare", "--net", "taskset", "-c", str(processor()), *words],
+            ["unshare", "--net", "taskset", "-c", str(where), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -178,10 +207,11 @@ class Scene:
     Args:
         ends: their process.
         router: the process in the router's namespace.
+        where: they are.
     """
 
-    def __init__(self, ends: Helper, router: Helper) -> None:
-        self.ends, self.router = ends, router
+    def __init__(self, ends: Helper, router: Helper, where: Processors) -> None:
+        self.ends, self.router, self._where = ends, router, where
 
     async def build(self, *, ruled: bool) -> None:
         """Join the namespaces.
@@ -206,11 +236,24 @@ class Scene:
             await self._in(place, "sh", "-ec", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
         await self._ip(self.router, [*pairs, "link set r0 up", "link set r1 up", *addresses])
         await self._ip(self.ends, ["link set s0 up", "link set d0 up"])
-        for place, ends in ((self.router, ("r0", "r1")), (self.ends, ("s0", "d0"))):
+        for place, ends in ((self.router, _ROUTERS), (self.ends, ("s0", "d0"))):
             await self._in(place, *python("netserv.bench.ethtool"), "gro", *ends)
+        if self._where.ends != self._where.router:
+            await self._part()
         if ruled:
             for rule in RULES:
                 await self._in(self.router, "iptables", "-w", *rule.split())
+
+    async def _part(self) -> None:
+        """Have threads of the kernel take what comes in to the router, on its processor.
+
+        Else the processor that sends a packet over a veth treats it at the other end as well.
+        """
+        before = pollers()
+        words = " && ".join(f"echo 1 > /sys/class/net/{name}/threaded" for name in _ROUTERS)
+        await self._in(self.router, "unshare", "--mount", "sh", "-ec", f"mount -t sysfs sysfs /sys; {words}")
+        for thread in pollers() - before:
+            os.sched_setaffinity(thread, {self._where.router})
 
     async def _ip(self, place: Helper, lines: Sequence[str]) -> None:
         await self._in(place, "ip", "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
@@ -220,31 +263,37 @@ class Scene:
 
 
 @asynccontextmanager
-async def plain_scene(*, ruled: bool) -> AsyncIterator[Scene]:
+async def plain_scene(where: Processors, *, ruled: bool) -> AsyncIterator[Scene]:
     """A path through a router that is nothing else.
 
     Raises:
         SystemRefusedError: this machine does not give it.
     """
-    async with helper(*python("netserv.bench.ends")) as ends, helper("cat") as router:
+    async with (
+        helper(where.ends, *python("netserv.bench.ends")) as ends,
+        helper(where.router, "cat") as router,
+    ):
         await router.echo(b"hello\n")
         await ends.ask(orders.Hello(), orders.Done)
-        scene = Scene(ends, router)
+        scene = Scene(ends, router, where)
         await scene.build(ruled=ruled)
         yield scene
 
 
 @asynccontextmanager
-async def node_scene() -> AsyncIterator[Scene]:
+async def node_scene(where: Processors) -> AsyncIterator[Scene]:
     """A path through a node, which is yet to be opened.
 
     Raises:
         SystemRefusedError: this machine does not give it.
     """
-    async with helper(*python("netserv.bench.ends")) as ends, helper(*python("netserv.bench.node")) as router:
+    async with (
+        helper(where.ends, *python("netserv.bench.ends")) as ends,
+        helper(where.router, *python("netserv.bench.node")) as router,
+    ):
         for each in (ends, router):
             await each.ask(orders.Hello(), orders.Done)
-        scene = Scene(ends, router)
+        scene = Scene(ends, router, where)
         await scene.build(ruled=True)
         yield scene
 
@@ -261,9 +310,18 @@ def run_s(process: int) -> float:
 
 def softirqs() -> int:
     """The kernel's thread that treats packets on the processor that is measured on; 0 where it is not to be seen."""
-    name = f"ksoftirqd/{processor()}\n"
+    return next(iter(_threads(f"ksoftirqd/{processor()}\n")), 0)
+
+
+def pollers() -> set[int]:
+    """The kernel's threads that take what comes in to routers, in whatever namespace."""
+    return {thread for name in _ROUTERS for thread in _threads(f"napi/{name}-")}
+
+
+def _threads(begin: str) -> set[int]:
+    found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         with suppress(OSError):
-            if path.read_text(encoding="ascii", errors="replace") == name:
-                return int(path.parent.name)
-    return 0
+            if path.read_text(encoding="ascii", errors="replace").startswith(begin):
+                found.add(int(path.parent.name))
+    return found

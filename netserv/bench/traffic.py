@@ -22,15 +22,21 @@ ENDS: Final = {
 NOBODY: Final = "02:00:00:00:00:99"
 "Hardware address of the hosts behind the ends."
 HEADERS_BYTES: Final = 42
-SENT, CAME, WITHHELD, WINDOW = 0, 8, 16, 24
-"Where numbers of 64 bits stand in the table that both programs share."
-COUNTERS_BYTES: Final = 32
+SENT, WITHHELD, WINDOW, BEGAN, INTERVAL, NEXT, CAME = 0, 8, 16, 24, 32, 40, 64
+"""Where numbers of 64 bits stand in the table that both programs share: what the other end writes is apart from what
+the processor of the sender keeps in its cache."""
+COUNTERS_BYTES: Final = 72
+TICKS: Final = 1_024
+"Of a nanosecond; the time between two frames is so exact."
+BURST: Final = 64
+"Frames that a sender by the clock makes up for when it was held up; what it missed beyond that, it does not send."
 _PORTS_AT: Final = 34
 _CHECKSUM_AT: Final = 40
 _NEXT_FLOW: Final = 0x0100_0000 - 0x0100
 "One more in the destination port and one less in the source port, in a little-endian word: the sums stay as they are."
 _REDIRECT: Final = 23
 _RANDOM: Final = 7
+_CLOCK: Final = 5
 _ETHERTYPE_AT: Final = 16
 _IPV4: Final = 0x0008
 "As it stands in memory, read by a little-endian machine."
@@ -92,8 +98,8 @@ def varied(sent: bytes, number: int) -> bytes:
     return sent.replace(_LETTERS, word)
 
 
-def generator(interface: int, sent: bytes, counters: int, flows: int = 1) -> bytes:
-    """A program for live frames: each leaves by an interface, as long as no more than a window of them are on the way.
+def generator(interface: int, sent: bytes, counters: int, flows: int = 1, *, by_clock: bool = False) -> bytes:
+    """A program for live frames: each leaves by an interface, or is withheld.
 
     All of the frame is written anew each time, since its memory is used again, and those on its way write into it.
 
@@ -102,15 +108,20 @@ def generator(interface: int, sent: bytes, counters: int, flows: int = 1) -> byt
         sent: the frame of the first flow.
         counters: the table.
         flows: which of them it is, is drawn for each frame.
+        by_clock: frames leave when it is time for the next one, whatever becomes of them; else as long as no more than
+            a window of them are on the way.
     """
     code = Assembler()
     code.move(R9, R1)
     code.load_map_value(R6, counters, 0)
-    code.load(DW, R7, R6, SENT)
-    code.load(DW, R8, R6, CAME)
-    code.operate("-=", R7, R8)
-    code.load(DW, R8, R6, WINDOW)
-    code.jump(">=", R7, R8, "withhold")
+    if by_clock:
+        _wait_for_clock(code)
+    else:
+        code.load(DW, R7, R6, SENT)
+        code.load(DW, R8, R6, CAME)
+        code.operate("-=", R7, R8)
+        code.load(DW, R8, R6, WINDOW)
+        code.jump(">=", R7, R8, "withhold")
     code.load(W, R8, R9, 0)
     code.load(W, R2, R9, 4)
     code.move(R3, R8)
@@ -128,6 +139,30 @@ def generator(interface: int, sent: bytes, counters: int, flows: int = 1) -> byt
     code.move(R0, 1)
     code.exit()
     return code.assemble()
+
+
+def _wait_for_clock(code: Assembler) -> None:
+    """Withhold a frame before its time, and set that of the next one; the table is at R6."""
+    code.call(_CLOCK)
+    code.load(DW, R1, R6, BEGAN)
+    code.jump("!=", R1, 0, "begun")
+    code.store(DW, R6, BEGAN, R0)
+    code.move(R1, R0)
+    code.label("begun")
+    code.operate("-=", R0, R1)
+    code.operate("*=", R0, TICKS)
+    code.load(DW, R7, R6, NEXT)
+    code.jump("<", R0, R7, "withhold")
+    code.load(DW, R8, R6, INTERVAL)
+    code.move(R1, R8)
+    code.operate("*=", R1, BURST)
+    code.operate("+=", R1, R7)
+    code.jump("<=", R0, R1, "in time")
+    code.operate("-=", R0, R1)
+    code.operate("+=", R7, R0)
+    code.label("in time")
+    code.operate("+=", R7, R8)
+    code.store(DW, R6, NEXT, R7)
 
 
 def _count(code: Assembler, at: int) -> None:

@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trio
 
+from netserv.bench import orders, scene
 from netserv.bench.configurations import CONFIGURATIONS, PLANES
 
 pytestmark = [
@@ -46,7 +48,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.mark.heavy
 def test_all_configurations_delays_and_containers_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run(
-        words("--plane", "both", "--containers", "1,12", "--out", str(tmp_path)),
+        words("rates", "delay", "containers", "--plane", "both", "--containers", "1,12", "--out", str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=200,
@@ -72,6 +74,22 @@ def test_all_configurations_delays_and_containers_are_measured_and_nothing_is_le
     assert all(float(row["lost"]) == 0 for row in crowds), "somebody has not been woken"
     assert all(0 < float(row["mb_mean"]) < 64 for row in crowds)
     assert "6 KeepAlive" in done.stdout
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the sender has a processor of its own")
+def test_a_sender_by_the_clock_is_on_one_processor_and_the_router_on_another() -> None:
+    async def offered() -> orders.Offered:
+        where = scene.apart()
+        async with scene.plain_scene(where, ruled=True) as path:
+            for thread in scene.pollers():
+                assert os.sched_getaffinity(thread) == {where.router}
+            order = orders.Offer(seconds=0.06, bytes=64, notify=False, packets_per_s=20_000.0)
+            return await path.ends.ask(order, orders.Offered)
+
+    said = trio.run(offered)
+    assert 100 < said.sent <= 1_300
+    assert said.sent / said.seconds <= 20_100
+    assert 0 < said.came <= said.sent
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 1), (signal.SIGKILL, -9)])

@@ -1,6 +1,6 @@
 """Rows of a measurement that never was."""
 
-from netserv.bench.results import Crowd, Delay, Found, Rate
+from netserv.bench.results import Crowd, Delay, Found, Rate, Throughput
 
 
 def rate(configuration: str, plane: str, round_: int, per_s: float, ratio: float, size: int = 340) -> Rate:
@@ -48,6 +48,19 @@ def crowd(containers: int, round_: int, ratio: float, mb: float = 4.5) -> Crowd:
     )
 
 
+def throughput(configuration: str, plane: str, per_s: float, ratio: float, *, bounded: bool = False) -> Throughput:
+    return Throughput(
+        plane=plane,
+        configuration=configuration,
+        bytes=340,
+        round=1,
+        packets_per_s=per_s,
+        ratio=ratio,
+        lost=0.0,
+        bounded=bounded,
+    )
+
+
 FOUND = Found(
     rates=(
         rate("netfilter rules", "none", 1, 2e6, 1.0),
@@ -63,6 +76,11 @@ FOUND = Found(
         delay("container", "xdp", 1, 50.0, 210.0),
         delay("container", "xdp", 2, 40.0, 190.0),
         delay("container", "xdp", 3, 30.0, 180.0),
+    ),
+    throughputs=(
+        throughput("netfilter rules", "none", 1e6, 1.0),
+        throughput("container", "netfilter", 0.25e6, 0.25),
+        throughput("flow accepted", "xdp", 2e6, 2.0, bounded=True),
     ),
     crowds=(crowd(1, 1, 0.5), crowd(100, 1, 0.2, 5.5), crowd(100, 2, 0.4, 4.5)),
 )

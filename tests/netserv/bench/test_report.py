@@ -31,10 +31,18 @@ def test_a_table_of_containers_judges_the_hundred_only() -> None:
     assert "met" not in line_of(lines, "1  ")
 
 
+def test_a_table_of_throughput_says_where_the_sender_could_do_no_more() -> None:
+    lines = report.throughputs_table(FOUND.throughputs)
+    container = line_of(lines, "4 container")
+    assert all(text in container for text in (" 250,000", "0.250", "0.34"))
+    assert ">= 2,000,000" in line_of(lines, "- flow accepted")
+
+
 def test_all_tables_have_a_title_and_what_was_not_measured_has_none() -> None:
-    assert [line for line in report.tables(FOUND) if "figure" in line] == [
+    assert [line for line in report.tables(FOUND) if "figure" in line or "RFC" in line] == [
         "Rates (figure 6.7), packets in a second of processor time",
         "Delay of single packets (figure 6.8)",
+        "Throughput (RFC 2544), sender by the clock on another processor, loss below 0.1 %",
         "Many containers, each with KeepAlive and busy (figure 6.9)",
     ]
     assert report.tables(Found(delays=FOUND.delays))[0] == "Delay of single packets (figure 6.8)"
@@ -43,7 +51,7 @@ def test_all_tables_have_a_title_and_what_was_not_measured_has_none() -> None:
 
 def test_csv_has_a_row_for_each_round_and_a_column_for_each_number() -> None:
     files = report.csv_files(FOUND)
-    assert list(files) == ["rates.csv", "delays.csv", "containers.csv"]
+    assert list(files) == ["rates.csv", "delays.csv", "containers.csv", "throughput.csv"]
     rows = list(csv.DictReader(io.StringIO(files["rates.csv"])))
     assert len(rows) == len(FOUND.rates)
     assert rows[3] == {

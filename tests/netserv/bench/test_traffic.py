@@ -11,7 +11,7 @@ from netserv.checksum import internet_checksum
 from netserv.forwarding import bpf
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the kernel takes programs from root only")
-COUNTERS = struct.Struct("=QQQQ")
+COUNTERS = struct.Struct("=QQQQQQ16xQ")
 
 
 @pytest.mark.parametrize("size", [64, 340])
@@ -40,7 +40,7 @@ def test_flows_differ_in_their_ports_only() -> None:
 @ROOT
 def test_the_generator_writes_frames_of_all_flows_anew_with_letters_of_their_own() -> None:
     counters = bpf.create_map(bpf.ARRAY, 4, traffic.COUNTERS_BYTES, 1)
-    bpf.update(counters, bytes(4), COUNTERS.pack(0, 0, 0, 1_000))
+    bpf.update(counters, bytes(4), COUNTERS.pack(0, 0, 1_000, 0, 0, 0, 0))
     sent = traffic.frame(340, notify=True)
     program = bpf.load_xdp(traffic.generator(1, sent, counters, 4))
     seen, letters = set(), set()
@@ -63,15 +63,34 @@ def test_the_generator_writes_frames_of_all_flows_anew_with_letters_of_their_own
 @ROOT
 def test_the_generator_sends_no_more_than_a_window_while_nothing_comes() -> None:
     counters = bpf.create_map(bpf.ARRAY, 4, traffic.COUNTERS_BYTES, 1)
-    bpf.update(counters, bytes(4), COUNTERS.pack(0, 0, 0, 3))
+    bpf.update(counters, bytes(4), COUNTERS.pack(0, 0, 3, 0, 0, 0, 0))
     sent = traffic.frame(64)
     program = bpf.load_xdp(traffic.generator(1, sent, counters))
     for _ in range(5):
         bpf.run_xdp(program, sent)
-    assert COUNTERS.unpack(bpf.lookup(counters, bytes(4), COUNTERS.size)) == (3, 0, 2, 3)
-    bpf.update(counters, bytes(4), COUNTERS.pack(3, 2, 2, 3))
+    assert COUNTERS.unpack(bpf.lookup(counters, bytes(4), COUNTERS.size)) == (3, 2, 3, 0, 0, 0, 0)
+    bpf.update(counters, bytes(4), COUNTERS.pack(3, 2, 3, 0, 0, 0, 2))
     for _ in range(5):
         bpf.run_xdp(program, sent)
-    assert COUNTERS.unpack(bpf.lookup(counters, bytes(4), COUNTERS.size)) == (5, 2, 5, 3)
+    assert COUNTERS.unpack(bpf.lookup(counters, bytes(4), COUNTERS.size)) == (5, 5, 3, 0, 0, 0, 2)
+    os.close(program)
+    os.close(counters)
+
+
+@ROOT
+def test_by_the_clock_a_frame_leaves_when_it_is_time_and_little_is_made_up_for() -> None:
+    counters = bpf.create_map(bpf.ARRAY, 4, traffic.COUNTERS_BYTES, 1)
+    minute, microsecond = 60_000_000_000 * traffic.TICKS, 1_000 * traffic.TICKS
+    sent = traffic.frame(64)
+    program = bpf.load_xdp(traffic.generator(1, sent, counters, by_clock=True))
+    bpf.update(counters, bytes(4), COUNTERS.pack(0, 0, 0, 0, minute, 0, 0))
+    for _ in range(3):
+        bpf.run_xdp(program, sent)
+    count, withheld, _, began, _, following, _ = COUNTERS.unpack(bpf.lookup(counters, bytes(4), COUNTERS.size))
+    assert (count, withheld, following) == (1, 2, minute)
+    bpf.update(counters, bytes(4), COUNTERS.pack(0, 0, 0, began - 1_000_000_000, microsecond, 0, 0))
+    bpf.run_xdp(program, sent)
+    following = COUNTERS.unpack(bpf.lookup(counters, bytes(4), COUNTERS.size))[5]
+    assert following >= 1_000_000 * microsecond - traffic.BURST * microsecond
     os.close(program)
     os.close(counters)
