@@ -47,6 +47,14 @@ class Part(Protocol):
         """Have packets of a filter that the engine knows come."""
         ...
 
+    def attached(self, number: int, *, there: bool) -> None:
+        """Know whether a filter has a container.
+
+        Raises:
+            SystemRefusedError: the kernel refuses.
+        """
+        ...
+
     def remove(self, number: int) -> None:
         """Have packets of a filter go by."""
         ...
@@ -118,6 +126,7 @@ class Broker:
                 before, self._ring_of[number] = self._ring_of[number], message.ring
                 self._tell(number)
                 self._drop_ring(before)
+                self._part.attached(number, there=bool(message.ring))
             case messages.Remove(number=number):
                 self._known(number)
                 self._part.remove(number)

@@ -53,6 +53,9 @@ class NetfilterPart:
             self._engine.remove_queue(rule.number)
             raise
 
+    def attached(self, number: int, *, there: bool) -> None:
+        """Nothing passes that the engine does not see."""
+
     def remove(self, number: int) -> None:
         """Have packets of a filter go by."""
         self._chains.drop(number)

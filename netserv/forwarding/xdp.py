@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from netserv.errors import SystemRefusedError
 from netserv.forwarding import bpf, xdp_program, xdp_table
-from netserv.forwarding.base import FILTERS_MAX
+from netserv.forwarding.base import FILTERS_MAX, FLOWS_MAX
 from netserv.forwarding.broker_messages import Start
 from netserv.forwarding.compiled import CompiledEngine
 from netserv.forwarding.matching import Rule
@@ -28,8 +28,6 @@ LOOK_S: Final = 1.0
 "Between two looks at which interfaces can be redirected to."
 INTERFACES_MAX: Final = 64
 QUEUES_MAX: Final = 64
-FLOWS_MAX: Final = 65_536
-"Flows accepted for good; of more the longest unused are forgotten, and their packets go to the module again."
 COUNTED_MAX: Final = 65_536
 "Flows that are counted for modules, as the compiled part has it too; it gives each filter 4,096 of them."
 TELL_S: Final = 1.0
@@ -83,11 +81,14 @@ def _ask(name: str, question: int) -> bytes | None:
 class Tables:
     """The tables that the programs look into.
 
+    Args:
+        flows_max: flows that the kernel knows.
+
     Raises:
         SystemRefusedError: the kernel does not give them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flows_max: int = FLOWS_MAX) -> None:
         if sys.byteorder != "little":
             raise SystemRefusedError("programs are written for little-endian machines")
         self._open: list[int] = []
@@ -96,7 +97,7 @@ class Tables:
             filters=self._map(
                 bpf.LPM_TRIE, xdp_table.KEY.size, xdp_table.VALUE_BYTES, ENTRIES_MAX, bpf.NO_PREALLOCATION
             ),
-            flows=self._map(bpf.LRU_HASH, xdp_program.FLOW_BYTES, xdp_program.FLOW_VALUE_BYTES, FLOWS_MAX),
+            flows=self._map(bpf.LRU_HASH, xdp_program.FLOW_BYTES, xdp_program.FLOW_VALUE_BYTES, flows_max),
             counters=self._map(bpf.ARRAY, 4, _COUNTER.size, FILTERS_MAX),
             counted=self._map(bpf.ARRAY, 4, _COUNTER.size, COUNTED_MAX, bpf.MAPPABLE),
             sockets=self._map(bpf.XSKMAP, 4, 4, INTERFACES_MAX * QUEUES_MAX),
@@ -107,6 +108,7 @@ class Tables:
         "Of `_settings`: filters come by the one thread, interfaces by the other."
         self._entries: dict[bytes, bytes] = {}
         self._rules: dict[int, Rule] = {}
+        self._shut: set[int] = set()
         self._counters: dict[int, int] = {}
         self._free = list(range(FILTERS_MAX - 1, -1, -1))
 
@@ -132,9 +134,20 @@ class Tables:
     def drop(self, number: int) -> None:
         """Have them go by."""
         del self._rules[number]
+        self._shut.discard(number)
         index = self._counters.pop(number)
         self._bring()
         self._free.insert(0, index)  # the one that rested longest is used next
+
+    def shut(self, number: int, *, there: bool) -> None:
+        """Have flows accepted for good come to the broker as well, which drops them, while the module is not there."""
+        before = set(self._shut)
+        if there or not self._rules[number].closed:
+            self._shut.discard(number)
+        else:
+            self._shut.add(number)
+        if self._shut != before:
+            self._bring()
 
     def cached(self, number: int) -> tuple[int, int]:
         """Packets and bytes of a filter that the kernel has forwarded by itself."""
@@ -161,7 +174,7 @@ class Tables:
     def _bring(self) -> None:
         """Bring what is in the kernel in step: new entries before their bits are set, old ones after."""
         filters = {number: rule.wanted for number, rule in self._rules.items()}
-        wanted = xdp_table.table(filters, self._counters)
+        wanted = xdp_table.table(filters, self._counters, self._shut)
         for key, value in wanted.items():
             if self._entries.get(key) != value:
                 bpf.update(self.maps.filters, key, value)
@@ -186,7 +199,7 @@ class XdpPart:
         found = interfaces(settings.interfaces)
         if not found:
             raise SystemRefusedError("there is no Ethernet interface")
-        self._tables = Tables()
+        self._tables = Tables(settings.flows_max)
         self._links: list[int] = []
         self._indices: list[int] = []
         warnings: list[str] = []
@@ -216,6 +229,10 @@ class XdpPart:
             SystemRefusedError: there is no room; nothing is left.
         """
         self._tables.add(rule)
+
+    def attached(self, number: int, *, there: bool) -> None:
+        """Know whether a filter has a container."""
+        self._tables.shut(number, there=there)
 
     def remove(self, number: int) -> None:
         """Have packets of a filter go by."""

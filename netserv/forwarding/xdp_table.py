@@ -6,7 +6,7 @@ catches what any of them might want, and the broker looks closer.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from netserv.forwarding import overlaps
@@ -24,7 +24,7 @@ VALUE: Final = struct.Struct("=IIII16s16s")
 PREMATCH: Final = struct.Struct(f"=II{PREMATCH_MAX}s")
 VALUE_BYTES: Final = VALUE.size + PREMATCHES_MAX * PREMATCH.size
 SINGLE: Final = 1
-"No other filter may want this packet: a flow that was accepted may be forwarded in the kernel."
+"A flow that was accepted may be forwarded in the kernel: no other filter may want it, and this one is not shut."
 BITMAP_BYTES: Final = 8_192
 "A bit for each port."
 OUT_AT: Final = 4 * BITMAP_BYTES
@@ -56,18 +56,21 @@ def entries(wanted: PacketFilter) -> Iterator[Entry]:
             yield Entry(wanted.destination.version, way, PROTOCOLS[wanted.proto], port, wanted.destination)
 
 
-def table(filters: Mapping[int, PacketFilter], counters: Mapping[int, int]) -> dict[bytes, bytes]:
+def table(
+    filters: Mapping[int, PacketFilter], counters: Mapping[int, int], shut: Collection[int] = ()
+) -> dict[bytes, bytes]:
     """The whole table.
 
     Args:
         filters: by their numbers.
         counters: index of the counter of each.
+        shut: those of which also flows that were accepted go to the broker.
     """
     by_port: dict[tuple[int, int, int, int], list[tuple[int, Entry]]] = {}
     for number in sorted(filters):
         for entry in entries(filters[number]):
             by_port.setdefault(entry[:4], []).append((number, entry))
-    single = {number: _alone(number, filters) for number in filters}
+    single = {number: number not in shut and _alone(number, filters) for number in filters}
     found: dict[bytes, bytes] = {}
     for group in by_port.values():
         for _, entry in group:

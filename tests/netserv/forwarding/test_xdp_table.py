@@ -54,6 +54,14 @@ def look_up(found: dict[bytes, bytes], bits: bytes, parts: Parts, packet: bytes)
     return None
 
 
+def test_flows_of_a_filter_that_is_shut_are_not_forwarded_in_the_kernel() -> None:
+    filters = {
+        number: PacketFilter(proto="udp", ports=(number,), destination=ip_network("10.2.0.0/24")) for number in (1, 2)
+    }
+    flags = {VALUE.unpack_from(each)[0]: VALUE.unpack_from(each)[1] for each in table(filters, COUNTERS, {2}).values()}
+    assert flags == {1: SINGLE, 2: 0}
+
+
 @given(st.lists(rules(), min_size=1, max_size=5), packets())
 def test_the_kernel_lets_no_wanted_packet_by(wanted: list[Rule], packet: bytes) -> None:
     filters = {number: rule.wanted for number, rule in enumerate(wanted, 1)}
