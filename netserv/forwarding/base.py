@@ -24,6 +24,8 @@ PORTS_MAX: Final = 64
 PREMATCHES_MAX: Final = 4
 "Of one filter: each costs every packet of it some nanoseconds in the kernel."
 PREMATCH_OFFSET_MAX: Final = 255
+FLOWS_MAX: Final = 65_536
+"Accepted for good or counted; of more the longest unused are forgotten, and their packets go to the module again."
 
 XDP_STACK: Final = "xdp+stack"
 "The plane `xdp`, but what modules let pass is given back to the kernel's stack."
@@ -63,6 +65,8 @@ class PlaneConfig(msgspec.Struct, frozen=True, kw_only=True):
     "netfilter: packets that wait in the kernel for the broker, for each filter."
     interfaces: tuple[str, ...] = ()
     "xdp: those to watch; none: all Ethernet interfaces that are there."
+    flows_max: int = FLOWS_MAX
+    "xdp: flows that the kernel knows; for tests."
     compiled: bool = True
     "Whether the broker may use its compiled part; for tests."
 

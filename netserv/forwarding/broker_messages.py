@@ -26,6 +26,7 @@ class Start(msgspec.Struct, frozen=True, tag=True, tag_field="t", kw_only=True):
     queue_base: int
     queue_max: int
     interfaces: tuple[str, ...]
+    flows_max: int
     compiled: bool
 
 

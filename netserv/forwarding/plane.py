@@ -231,6 +231,7 @@ class BrokerPlane:
                 queue_base=config.queue_base,
                 queue_max=config.queue_max,
                 interfaces=config.interfaces,
+                flows_max=config.flows_max,
                 compiled=config.compiled,
             )
         )

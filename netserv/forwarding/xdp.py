@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from netserv.errors import SystemRefusedError
 from netserv.forwarding import bpf, xdp_program, xdp_stack, xdp_table
-from netserv.forwarding.base import FILTERS_MAX, XDP_STACK
+from netserv.forwarding.base import FILTERS_MAX, FLOWS_MAX, XDP_STACK
 from netserv.forwarding.broker_messages import Start
 from netserv.forwarding.compiled import CompiledEngine
 from netserv.forwarding.matching import Rule
@@ -28,8 +28,6 @@ LOOK_S: Final = 1.0
 "Between two looks at which interfaces can be redirected to."
 INTERFACES_MAX: Final = 64
 QUEUES_MAX: Final = 64
-FLOWS_MAX: Final = 65_536
-"Flows accepted for good; of more the longest unused are forgotten, and their packets go to the module again."
 COUNTED_MAX: Final = 65_536
 "Flows that are counted for modules, as the compiled part has it too; it gives each filter 4,096 of them."
 TELL_S: Final = 1.0
@@ -84,13 +82,14 @@ class Tables:
     """The tables that the programs look into.
 
     Args:
+        flows_max: flows that the kernel knows.
         stack: whether there is to be one for packets on their way back to the kernel.
 
     Raises:
         SystemRefusedError: the kernel does not give them.
     """
 
-    def __init__(self, *, stack: bool = False) -> None:
+    def __init__(self, flows_max: int = FLOWS_MAX, *, stack: bool = False) -> None:
         if sys.byteorder != "little":
             raise SystemRefusedError("programs are written for little-endian machines")
         self._open: list[int] = []
@@ -99,7 +98,7 @@ class Tables:
             filters=self._map(
                 bpf.LPM_TRIE, xdp_table.KEY.size, xdp_table.VALUE_BYTES, ENTRIES_MAX, bpf.NO_PREALLOCATION
             ),
-            flows=self._map(bpf.LRU_HASH, xdp_program.FLOW_BYTES, xdp_program.FLOW_VALUE_BYTES, FLOWS_MAX),
+            flows=self._map(bpf.LRU_HASH, xdp_program.FLOW_BYTES, xdp_program.FLOW_VALUE_BYTES, flows_max),
             counters=self._map(bpf.ARRAY, 4, _COUNTER.size, FILTERS_MAX),
             counted=self._map(bpf.ARRAY, 4, _COUNTER.size, COUNTED_MAX, bpf.MAPPABLE),
             sockets=self._map(bpf.XSKMAP, 4, 4, INTERFACES_MAX * QUEUES_MAX),
@@ -200,7 +199,7 @@ class XdpPart:
         if not found:
             raise SystemRefusedError("there is no Ethernet interface")
         self._stack = settings.plane == XDP_STACK
-        self._tables = Tables(stack=self._stack)
+        self._tables = Tables(settings.flows_max, stack=self._stack)
         self._links: list[int] = []
         self._indices: list[int] = []
         warnings: list[str] = []

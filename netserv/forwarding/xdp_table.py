@@ -24,7 +24,7 @@ VALUE: Final = struct.Struct("=IIII16s16s")
 PREMATCH: Final = struct.Struct(f"=II{PREMATCH_MAX}s")
 VALUE_BYTES: Final = VALUE.size + PREMATCHES_MAX * PREMATCH.size
 SINGLE: Final = 1
-"No other filter may want this packet: a flow that was accepted may be forwarded in the kernel."
+"A flow that was accepted may be forwarded in the kernel: no other filter may want it, and its module is not away."
 BITMAP_BYTES: Final = 8_192
 "A bit for each port."
 OUT_AT: Final = 4 * BITMAP_BYTES
