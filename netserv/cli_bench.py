@@ -9,11 +9,11 @@ import msgspec
 from dhtboot import results
 from dhtboot.errors import LocalProtocolError as FiguresError
 from netserv.bench import measuring, report, throughput
-from netserv.bench.configurations import PLANES
 from netserv.bench.results import Found
 from netserv.bench.scene import apart, check_machine
 from netserv.cli_bench_options import KINDS
 from netserv.errors import LocalProtocolError, SystemRefusedError
+from netserv.forwarding.base import PLANES
 
 
 async def run(options: argparse.Namespace) -> int:

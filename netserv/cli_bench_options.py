@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from netserv.bench.configurations import SIZES
+from netserv.forwarding.base import PLANE_NAMES
 
 KINDS: Final = ("rates", "delay", "containers", "throughput")
 EXAMPLES: Final = """\
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("what", type=_kind, nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)} (all of them)")
     add(
         "--plane",
-        choices=("auto", "xdp", "netfilter", "xdp+stack", "both"),
+        choices=("auto", *PLANE_NAMES, "both"),
         default="auto",
         help="how packets reach modules (auto: as a node on this machine chooses; both: xdp and netfilter)",
     )

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from netserv.forwarding.choice import NAMES
+from netserv.forwarding.base import PLANE_NAMES
 from tools.netlab import Host, Lab, LabError, Process
 from tools.netlab_chain import chain
 from tools.netlab_netserv import Publisher, start_nodes
@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["send"]:
         send(words[1], int(words[2]), int(words[3]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plane", choices=("auto", *NAMES), default="auto", help="default %(default)s")
+    parser.add_argument("--plane", choices=("auto", *PLANE_NAMES), default="auto", help="default %(default)s")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default %(default)s")
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of each figure (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

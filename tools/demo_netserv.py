@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from netserv.forwarding.choice import NAMES
+from netserv.forwarding.base import PLANE_NAMES
 from tools.demo import Terminal
 from tools.netlab import Host, Lab, LabError
 from tools.netlab_chain import chain
@@ -150,7 +150,7 @@ class Scene:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo_netserv", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--plane", choices=("auto", *NAMES), default="auto", help="of the nodes (auto)")
+    parser.add_argument("--plane", choices=("auto", *PLANE_NAMES), default="auto", help="of the nodes (auto)")
     parser.add_argument("--count", type=int, default=COUNT, help=f"keep-alives while it is installed ({COUNT})")
     parser.add_argument("--rate", type=int, default=PER_SECOND, help=f"of them a second ({PER_SECOND})")
     options = parser.parse_args(argv)

@@ -5,11 +5,8 @@ from typing import Final
 
 import msgspec
 
-from netserv.forwarding.base import XDP_STACK
+from netserv.forwarding.base import PLANE_NAMES, PLANES, XDP_STACK
 
-PLANES: Final = ("xdp", "netfilter")
-"Both; for a third one there are no goals."
-_ALL: Final = (*PLANES, XDP_STACK)
 _COUNTING: Final = ("xdp", XDP_STACK)
 "Those in which the kernel treats flows by itself."
 SIZES: Final = (64, 340)
@@ -35,7 +32,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     "Whether the module may have the kernel count."
     answers: bool = False
     "Whether the module says something of each packet, so that only those count."
-    planes: tuple[str, ...] = _ALL
+    planes: tuple[str, ...] = PLANE_NAMES
     sizes: tuple[int, ...] = SIZES
     kpps: Mapping[int, float] = {}
     "Of the thesis, by size."

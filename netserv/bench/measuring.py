@@ -35,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run."""
 
     planes: tuple[str, ...]
-    "Of `PLANES`, or `auto`."
+    "Of `PLANE_NAMES`, or `auto`."
     rounds: int
     seconds: float
     "Of traffic, for each number."

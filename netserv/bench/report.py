@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -22,11 +23,13 @@ from netserv.bench.configurations import (
 )
 from netserv.bench.results import Crowd, Delay, Found, Rate, Throughput, medians
 
+_R = TypeVar("_R", Rate, Delay, Throughput)
+
 
 def rates_table(rows: Sequence[Rate]) -> list[str]:
     """Figure 6.7."""
     body = []
-    for row, least, most in sorted(medians(rows), key=lambda each: each[0].bytes):
+    for row, least, most in _by_size(rows):
         parts = " + ".join(f"{each:,.0f}" for each in (row.sender_ns, row.broker_ns, row.container_ns))
         body.append(
             (
@@ -60,7 +63,7 @@ def delays_table(rows: Sequence[Delay]) -> list[str]:
             f"{row.lost:.0f}",
             _judged(row.configuration, row.plane, (ADDED, row.added_us), (P99, row.p99_us)),
         )
-        for row, least, most in sorted(medians(rows), key=lambda each: each[0].bytes)
+        for row, least, most in _by_size(rows)
     ]
     head = ("", "plane", "bytes", "median us", "p99 us", "added us", "of all rounds", "lost", "goals: added, p99")
     return [*_table(head, body), f"thesis, container: {THESIS_DELAY_US:g} us added"]
@@ -110,7 +113,7 @@ def throughputs_table(rows: Sequence[Throughput]) -> list[str]:
             f"{least.ratio:.3f} .. {most.ratio:.3f}",
             _thesis_ratio(row),
         )
-        for row, least, most in sorted(medians(rows), key=lambda each: each[0].bytes)
+        for row, least, most in _by_size(rows)
     ]
     return _table(("", "plane", "bytes", "packets/s", "ratio", "of all rounds", "thesis"), body)
 
@@ -168,6 +171,10 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _by_size(rows: Sequence[_R]) -> list[tuple[_R, _R, _R]]:
+    return sorted(medians(rows), key=lambda each: each[0].bytes)
 
 
 def _judged(what: str, plane: str, *measured: tuple[str, float]) -> str:

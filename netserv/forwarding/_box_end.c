@@ -304,9 +304,7 @@ static bool treat_each(BoxEnd *self, const struct treatment *how, const struct h
 }
 
 /* What `process_batch` has said, one for each packet. */
-static PyObject *batch_answers(BoxEnd *self, const struct treatment *how, PyObject *process_batch, PyObject *packets,
-                               uint32_t count) {
-    (void)self;
+static PyObject *batch_answers(const struct treatment *how, PyObject *process_batch, PyObject *packets, uint32_t count) {
     PyObject *said = packets ? PyObject_CallOneArg(process_batch, packets) : NULL;
     if (said && !((PyList_CheckExact(said) || PyTuple_CheckExact(said)) && (uint32_t)Py_SIZE(said) == count))
         Py_SETREF(said, PyObject_CallFunction(how->checked, "OI", said, count));
@@ -331,7 +329,7 @@ static bool treat_batch(BoxEnd *self, const struct treatment *how, const struct 
         else
             Py_CLEAR(packets);
     }
-    PyObject *answers = batch_answers(self, how, handler->process_batch, packets, count);
+    PyObject *answers = batch_answers(how, handler->process_batch, packets, count);
     bool fine = answers || strike(self, handler->strike, run, count);
     for (uint32_t each = 0; answers && fine && each < count; each++)
         fine = said_of(self, how, handler->strike, run + each, views[each], PyTuple_GET_ITEM(answers, each));

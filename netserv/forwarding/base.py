@@ -27,8 +27,11 @@ PREMATCH_OFFSET_MAX: Final = 255
 FLOWS_MAX: Final = 65_536
 "Accepted for good or counted; of more the longest unused are forgotten, and their packets go to the module again."
 
+PLANES: Final = ("xdp", "netfilter")
+"In the order of `auto`."
 XDP_STACK: Final = "xdp+stack"
 "The plane `xdp`, but what modules let pass is given back to the kernel's stack."
+PLANE_NAMES: Final = (*PLANES, XDP_STACK)
 
 Counters: TypeAlias = dict[str, int]
 COUNTERS: Final = (

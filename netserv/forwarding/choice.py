@@ -9,15 +9,12 @@ import trio
 
 from netserv.errors import LocalProtocolError, SystemRefusedError
 from netserv.forwarding import bpf, compiled, xdp_program, xdp_stack
-from netserv.forwarding.base import XDP_STACK, PlaneConfig
+from netserv.forwarding.base import PLANE_NAMES, PLANES, XDP_STACK, PlaneConfig
 from netserv.forwarding.plane import BrokerPlane
 from netserv.forwarding.xdp import Tables, interfaces
 
 log = logging.getLogger(__name__)
 
-PLANES: Final = ("xdp", "netfilter")
-"In the order of `auto`."
-NAMES: Final = (*PLANES, XDP_STACK)
 _AF_XDP: Final = 44
 
 
@@ -28,10 +25,11 @@ async def choose_plane(name: str = "auto", config: PlaneConfig | None = None) ->
         LocalProtocolError: there is no such plane.
         SystemRefusedError: this machine gives none of them; the text has the reasons.
     """
-    if name in NAMES:
+    if name in PLANE_NAMES:
         return BrokerPlane(name, config)
     if name != "auto":
-        raise LocalProtocolError(f"there is no forwarding plane {name!r}: auto, {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        *names, last = PLANE_NAMES
+        raise LocalProtocolError(f"there is no forwarding plane {name!r}: auto, {', '.join(names)} or {last}")
     refused: list[str] = []
     for each in PLANES:
         reason = await trio.to_thread.run_sync(why_not, each)
@@ -50,12 +48,13 @@ def why_not(name: str) -> str:
         return ""
     if not compiled.BUILT:
         return "it needs the compiled part of this package, which was installed without a C compiler"
+    stack = name == XDP_STACK
     try:
-        tables = Tables(stack=name == XDP_STACK)
+        tables = Tables(stack=stack)
     except SystemRefusedError as error:
         return f"{error}; run as root, or with the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW"
     try:
-        os.close(bpf.load_xdp(xdp_program.main_program(tables.maps, bytes(6), 0, stack=name == XDP_STACK)))
+        os.close(bpf.load_xdp(xdp_program.main_program(tables.maps, bytes(6), 0, stack=stack)))
         if tables.outbox is not None:
             os.close(bpf.load_classifier(xdp_stack.stack_program(tables.outbox)))
         with socket.socket(_AF_XDP, socket.SOCK_RAW):

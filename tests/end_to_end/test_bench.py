@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from netserv.bench import orders, scene
-from netserv.bench.configurations import CONFIGURATIONS, PLANES
+from netserv.bench.configurations import CONFIGURATIONS
+from netserv.forwarding.base import PLANES
 
 pytestmark = [
     pytest.mark.lab,

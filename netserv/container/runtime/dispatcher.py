@@ -244,12 +244,6 @@ def _answer_other(end: End, slot: int, view: memoryview, said: Any) -> None:
     Raises:
         RubbishError: it is none.
     """
-    if type(said) is bytearray:  # as `Packet` makes them
-        size, room = len(said), end.room(slot)
-        if PACKET_MIN <= size <= len(room):
-            room[:size] = said
-            end.answer(slot, CHANGED, size)
-            return
     if said is CHANGED:
         end.answer(slot, CHANGED, len(view))
     elif said is ACCEPT_FLOW:

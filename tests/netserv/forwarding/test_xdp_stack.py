@@ -128,7 +128,7 @@ def test_an_interface_whose_driver_takes_no_program_is_left_out_with_the_reason(
             queue_base=0,
             queue_max=1,
             interfaces=names,
-        flows_max=1,
+            flows_max=1,
             compiled=True,
         )
         engine = compiled.CompiledEngine(1.0, 0.0, (-1, -1))
