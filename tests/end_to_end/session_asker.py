@@ -1,4 +1,4 @@
-"""Asks along one path again and again in one session: TOWARD PAUSE_S reliable|datagrams, until SIGTERM.
+"""Asks along one path again and again in one session: TOWARD PAUSE_S reliable|datagrams PROFILE, until SIGTERM.
 
 Writes a JSON line for each answer: its number, when it was asked (s since the start), how long it took, codes by node,
 or the error. SIGTERM lets the requests that are under way be answered, and then ends it.
@@ -15,6 +15,7 @@ from netserv.errors import NetservError
 from netserv.signaling.asking import Signer, Way
 from netserv.signaling.key_files import load_key
 from netserv.signaling.nslp.requests import Probe
+from netserv.signaling.profiles import Profile
 from netserv.signaling.sessions import Session, session
 
 PROBE = Probe(items=("status",))
@@ -40,9 +41,9 @@ async def ask_on(path: Session, pause_s: float, nursery: trio.Nursery) -> None:
         await trio.sleep(pause_s)
 
 
-async def main(toward: str, pause_s: float, how: str) -> None:
+async def main(toward: str, pause_s: float, how: str, profile: Profile) -> None:
     signer = Signer("alice", load_key(Path("alice.pem")))
-    way = Way(reliable=how == "reliable", timeout_s=60.0)
+    way = Way(reliable=how == "reliable", timeout_s=60.0, profile=profile)
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with session(toward, signer, way) as path, trio.open_nursery() as asked, trio.open_nursery() as asking:
             asking.start_soon(ask_on, path, pause_s, asked)
@@ -51,4 +52,4 @@ async def main(toward: str, pause_s: float, how: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], float(sys.argv[2]), sys.argv[3])
+    trio.run(main, sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4])
