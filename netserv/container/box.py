@@ -36,11 +36,14 @@ RUBBISH_MAX: Final = 16
 class Box:
     """A container from its start to its end."""
 
-    def __init__(self, control: socket.socket, output: int, process: int, pong_s: float) -> None:
+    def __init__(
+        self, control: socket.socket, output: int, process: int, pong_s: float, hasten: Callable[[], None]
+    ) -> None:
+        """Take over the descriptors of a container; `hasten` is called when it is killed, so that it ends soon."""
         control.setblocking(False)
         os.set_blocking(output, False)
         self._control, self._output, self.process = control, output, process
-        self._pong_s = pong_s
+        self._pong_s, self._hasten = pong_s, hasten
         self.ready = trio.Event()
         "Its walls have been tested, or it has said why not."
         self.walls: dict[str, bool] = {}
@@ -85,6 +88,7 @@ class Box:
         if not self.ended.is_set() and not self._closed:
             self.why = self.why or why
             kill(self.process)
+            self._hasten()
 
     def gone(self, status: int) -> None:
         """It has ended, with a status as in `Ended`."""

@@ -45,7 +45,8 @@ class Starter:
         zygote = await self.zygote()
         limits = publisher.account.limits
         if publisher.group is None:
-            publisher.group = self._groups.make(f"c{publisher.slot}", limits)
+            publisher.group = self._groups.make(f"c{publisher.slot}")
+        publisher.group.limit(limits)
         if publisher.zygote is not zygote:
             publisher.close_directories()
             size = 0 if "disk" in self._config.left_out else limits.disk_bytes
@@ -121,7 +122,7 @@ class Starter:
             theirs.close()
             for descriptor in (writing, *directories):
                 os.close(descriptor)
-        return Box(ours, reading, process, self._config.pong_s)
+        return Box(ours, reading, process, self._config.pong_s, group.hasten)
 
     def _ended(self, slot: int, status: int) -> None:
         for publisher in self._publishers():

@@ -77,7 +77,8 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path: Path) -> None:
 def test_limits_of_version_two_go_by_other_names(tmp_path: Path) -> None:
     place = Hierarchy(2, tmp_path, tmp_path)
     names = ("memory", "cpu", "pids")
-    group = Group(dict.fromkeys(names, tmp_path / "c0"), dict.fromkeys(names, place), Limits(cpu_share=0.5))
+    group = Group(dict.fromkeys(names, tmp_path / "c0"), dict.fromkeys(names, place))
+    group.limit(Limits(cpu_share=0.5))
     assert group.walls == (
         GroupWall("memory", "memory.max", str(64 << 20)),
         GroupWall("cpu", "cpu.max", "10000 20000"),
@@ -88,6 +89,8 @@ def test_limits_of_version_two_go_by_other_names(tmp_path: Path) -> None:
     (tmp_path / "c0" / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1000000\n")
     (tmp_path / "c0" / "pids.current").write_text("3\n")
     assert group.usage() == (4096, 1.5, 3, 1)
+    group.hasten()
+    assert (tmp_path / "c0" / "cpu.max").read_text() == "max"
 
 
 def mounted() -> list[Path]:

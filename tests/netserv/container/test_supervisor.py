@@ -203,6 +203,25 @@ async def test_the_others_come_back_when_a_container_is_ended_because_of_one() -
         assert await next_event(supervisor, Loaded) == Loaded(innocent, again=True)
 
 
+def quotas(places: set[Path]) -> list[str]:
+    """Of the processor, in whichever version."""
+    files = [path for place in places for name in ("cpu.cfs_quota_us", "cpu.max") for path in place.glob(f"c0/{name}")]
+    return [path.read_text().split()[0] for path in files]
+
+
+async def test_what_is_killed_has_no_share_of_the_processor_to_wait_for_until_it_starts_again() -> None:
+    async with supervised(config(load_s=0.3)) as supervisor:
+        await supervisor.install(installation())
+        places = groups(status(supervisor).process)
+        assert quotas(places) == ["5000"]
+        with pytest.raises(UnreachableError, match=r"has not started in 0.3 s"):
+            await supervisor.install(installation("import time; time.sleep(60)"))
+        assert quotas(places) in (["-1"], ["max"])
+        await next_event(supervisor, Stopped)
+        await next_event(supervisor, Loaded)
+        assert quotas(places) == ["5000"]
+
+
 async def test_the_death_of_the_zygote_is_that_of_all_and_the_next_module_gets_another() -> None:
     async with supervised() as supervisor:
         await supervisor.install(installation())
