@@ -135,7 +135,9 @@ class Querier:
         elif row.state is State.ESTABLISHED:
             if row.next_at <= now:
                 self._step(row, Input.REFRESH_DUE if self._is_wanted(row) else Input.INACTIVE, now)
-        elif row.expires_at <= now or (late and row.queue is None and row.peer is None):
+        elif row.state is State.AWAITING_REFRESH and row.expires_at <= now:
+            self._step(row, Input.EXHAUSTED if row.queue is None else Input.EXPIRED, now, LastBy.TIMEOUT)
+        elif late and row.queue is None and row.peer is None:
             self._step(row, Input.EXHAUSTED, now, LastBy.TIMEOUT)
         elif row.next_at <= now:
             if row.held:
@@ -163,7 +165,7 @@ class Querier:
             self._step(row, Input.INACTIVE, now)
             return
         at = min(row.next_at, row.inactive_at if row.queue is None else backlog.first_deadline(row))
-        if row.state is not State.ESTABLISHED:
+        if row.state is State.AWAITING_REFRESH:
             at = min(at, row.expires_at)
         self._commons.timers.set(row, at)
 

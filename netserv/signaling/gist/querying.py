@@ -31,6 +31,8 @@ class Input(Enum):
     NO_RESPONSE = "no_response"
     EXHAUSTED = "no_response_at_all"
     "No Query follows any more."
+    EXPIRED = "expired"
+    "The way that was known is not valid any more, and messages wait."
     RESPONSE = "response"
     REFRESH_DUE = "refresh_due"
     WANTS_ASSOCIATION = "wants_association"
@@ -114,6 +116,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Input], tuple[State, Action]]] = {
     (_REFRESHING, Input.SEND_UNSAFE): (_AWAITING, Action.QUEUE),
     (_REFRESHING, Input.NO_RESPONSE): (_REFRESHING, Action.REPEAT),
     (_REFRESHING, Input.EXHAUSTED): (_ENDED, Action.GIVE_UP),
+    (_REFRESHING, Input.EXPIRED): (_AWAITING, Action.QUERY),
     (_REFRESHING, Input.RESPONSE): (_ESTABLISHED, Action.ESTABLISH),
     # What it needs is offered with the next Query, after the Response to this one.
     (_REFRESHING, Input.WANTS_ASSOCIATION): (_REFRESHING, Action.NONE),

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from netserv.signaling.gist.config import GistConfig
-from netserv.signaling.gist.service import NotificationKind, TransferAttributes
+from netserv.signaling.gist.service import NotificationKind, RoutingStatus, TransferAttributes
 from tests.netserv.signaling.gist.recorder import RELIABLE, flow, message
 from tests.netserv.signaling.gist.world import line
 
@@ -58,6 +58,39 @@ def test_the_responder_decides_how_long_state_lives():
     assert sender.node.counters.queries_sent == 1
     world.run(32.0)
     assert sender.node.counters.queries_sent == 2
+
+
+@pytest.mark.parametrize("lost_at_s", [0.0, 1.0, 3.0])
+def test_what_waits_when_state_runs_out_goes_when_the_next_node_answers_again(lost_at_s):
+    """State of 4 s runs out before a first search would give up, 7.5 s after its Query."""
+    config = GistConfig(validity_s=4.0)
+    world, sender, second, receiver = line(config=config)
+    receiver.icmp = False
+    sender.send(message(FLOW, b"first", attributes=TransferAttributes()))
+    world.run(lost_at_s or 0.5)
+    world.links[0].loss = 1.0
+    sender.send(message(FLOW, b"second"))  # needs an association
+    world.run(5.5)
+    world.links[0].loss = 0.0
+    world.run(4.0)
+    assert second.nslp.data() == [b"first", b"second"]
+    assert sender.node.status(world.now).sessions == {"querying established": 1}
+
+
+def test_a_search_anew_has_its_time_though_the_state_before_it_runs_out():
+    config = GistConfig(validity_s=4.0)
+    world, sender, second, receiver = line(config=config)
+    receiver.icmp = False
+    sender.send(message(FLOW, b"first"))
+    world.run(1.0)
+    world.links[0].loss = 1.0
+    doubt = sender.node.invalidate_routing_state(32704, FLOW, RoutingStatus.BAD, urgent=True, now=world.now)
+    sender.perform(doubt)
+    sender.send(message(FLOW, b"second"))
+    world.run(3.3)  # its last Query leaves after 3.5 s
+    world.links[0].loss = 0.0
+    world.run(4.0)
+    assert second.nslp.data() == [b"first", b"second"]
 
 
 def test_a_released_session_is_gone_at_once_here_and_after_its_validity_there():
