@@ -52,7 +52,7 @@ in_c = [
     Extension(
         f"netserv.{name.replace('/', '.')}",
         [f"netserv/{name}.c"],
-        depends=["netserv/forwarding/_ring.h"],
+        depends=["netserv/forwarding/_ring.h", "netserv/modules/_views.h"],
         extra_compile_args=["-O2", "-std=gnu11"],
         optional=True,
     )

@@ -12,7 +12,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "../modules/_views.h"
 #include "_ring.h"
+
+enum { BATCH_MAX = 128, ROUNDS_MAX = 16, READY_MAX = 8, PACKET_MIN = 20, FAILED = 0 };
 
 typedef struct {
     PyObject_HEAD
@@ -23,6 +26,8 @@ typedef struct {
     uint32_t *sequences;
     uint32_t injected_first, injected_count; /* slots of injected packets are used in turn */
     uint32_t *injected_at;
+    PyObject *spare[BATCH_MAX]; /* packets that modules have left, to be used again */
+    uint32_t spares;
 } BoxEnd;
 
 static int box_init(BoxEnd *self, PyObject *arguments, PyObject *keywords) {
@@ -47,6 +52,8 @@ static int box_init(BoxEnd *self, PyObject *arguments, PyObject *keywords) {
 }
 
 static void box_dealloc(BoxEnd *self) {
+    while (self->spares)
+        Py_DECREF(self->spare[--self->spares]);
     free(self->sequences);
     free(self->injected_at);
     PyTypeObject *type = Py_TYPE(self);
@@ -214,10 +221,9 @@ static PyObject *box_inject(BoxEnd *self, PyObject *arguments, PyObject *keyword
 
 /* ---- what a container does with its packets: the part of container/runtime/dispatcher.py that is in each packet's way ---- */
 
-enum { BATCH_MAX = 128, ROUNDS_MAX = 16, READY_MAX = 8, PACKET_MIN = 20, FAILED = 0 };
-
 struct treatment { /* attributes of a dispatcher */
     PyObject *alone, *dispatch, *packet, *verdicts, *other, *checked;
+    const struct views *views; /* none: packets are made by calling `packet` */
 };
 
 struct handler { /* an entry of `alone` */
@@ -236,18 +242,48 @@ static void free_treatment(struct treatment *how) {
 
 static bool read_treatment(PyObject *dispatcher, struct treatment *how) {
     memset(how, 0, sizeof *how);
+    PyObject *offered = NULL;
     if ((how->alone = PyObject_GetAttrString(dispatcher, "alone")) &&
         (how->dispatch = PyObject_GetAttrString(dispatcher, "dispatch")) &&
         (how->packet = PyObject_GetAttrString(dispatcher, "packet")) &&
         (how->verdicts = PyObject_GetAttrString(dispatcher, "verdicts")) &&
         (how->other = PyObject_GetAttrString(dispatcher, "other")) &&
         (how->checked = PyObject_GetAttrString(dispatcher, "checked")) && PyDict_Check(how->alone) &&
-        PyTuple_Check(how->verdicts))
+        PyTuple_Check(how->verdicts)) {
+        if (PyType_Check(how->packet) && (offered = PyObject_GetAttrString(how->packet, VIEWS_NAME)))
+            how->views = PyCapsule_GetPointer(offered, VIEWS_NAME);
+        Py_XDECREF(offered); /* the type has it */
+        PyErr_Clear();
         return true;
+    }
     if (!PyErr_Occurred())
         PyErr_SetString(PyExc_TypeError, "attend(poll, seconds, dispatcher)");
     free_treatment(how);
     return false;
+}
+
+/* What a module gets; one that was left, where there is one: to make and to free each would take longer than all else. */
+static PyObject *packet_of(BoxEnd *self, const struct treatment *how, const struct taken *one) {
+    uint8_t *at = box_slot(self, one->slot);
+    if (!how->views) {
+        PyObject *view = box_view(self, one), *made = view ? PyObject_CallOneArg(how->packet, view) : NULL;
+        Py_XDECREF(view);
+        return made;
+    }
+    PyTypeObject *type = (PyTypeObject *)how->packet;
+    if (!self->spares || !Py_IS_TYPE(self->spare[self->spares - 1], type))
+        return how->views->make(type, at, one->size);
+    PyObject *packet = self->spare[--self->spares];
+    how->views->move(packet, at, one->size);
+    return packet;
+}
+
+/* Take a packet back, unless the module keeps it. */
+static void take_back(BoxEnd *self, const struct treatment *how, PyObject *packet) {
+    if (how->views && packet && Py_REFCNT(packet) == 1 && self->spares < BATCH_MAX)
+        self->spare[self->spares++] = packet;
+    else
+        Py_XDECREF(packet);
 }
 
 /* The module has failed, as the exception that is set says. */
@@ -268,23 +304,24 @@ static bool strike(BoxEnd *self, PyObject *function, const struct taken *run, ui
 }
 
 /* What a module has said of a packet; no object: it has failed. */
-static bool said_of(BoxEnd *self, const struct treatment *how, PyObject *strike_by, const struct taken *one, PyObject *view,
-                    PyObject *said) {
+static bool said_of(BoxEnd *self, const struct treatment *how, PyObject *strike_by, const struct taken *one, PyObject *said) {
     uint32_t last = self->sequences[one->slot];
     for (Py_ssize_t each = 0; said && each < PyTuple_GET_SIZE(how->verdicts); each++)
         if (said == PyTuple_GET_ITEM(how->verdicts, each)) {
             box_put(self, one->slot, (uint32_t)PyLong_AsUnsignedLong(said), 0, last);
             return true;
         }
-    if (said && PyByteArray_CheckExact(said)) {
-        Py_ssize_t size = PyByteArray_GET_SIZE(said);
-        if (size >= PACKET_MIN && (size_t)size <= self->layout.slot_bytes) {
-            memcpy(box_slot(self, one->slot), PyByteArray_AS_STRING(said), (size_t)size);
-            box_put(self, one->slot, CHANGED, (uint32_t)size, last);
-            return true;
-        }
+    const char *bytes = !said ? NULL : PyBytes_CheckExact(said) ? PyBytes_AS_STRING(said)
+                        : PyByteArray_CheckExact(said) ? PyByteArray_AS_STRING(said) : NULL;
+    size_t size = bytes ? (size_t)Py_SIZE(said) : 0;
+    if (size >= PACKET_MIN && size <= self->layout.slot_bytes) {
+        memcpy(box_slot(self, one->slot), bytes, size);
+        box_put(self, one->slot, CHANGED, (uint32_t)size, last);
+        return true;
     }
-    PyObject *done = said ? PyObject_CallFunction(how->other, "OIOO", self, one->slot, view, said) : NULL;
+    PyObject *view = said ? box_view(self, one) : NULL;
+    PyObject *done = view ? PyObject_CallFunction(how->other, "OIOO", self, one->slot, view, said) : NULL;
+    Py_XDECREF(view);
     Py_XDECREF(done);
     return done || strike(self, strike_by, one, 1);
 }
@@ -293,12 +330,11 @@ static bool treat_each(BoxEnd *self, const struct treatment *how, const struct h
                        uint32_t count) {
     bool fine = true;
     for (uint32_t each = 0; fine && each < count; each++) {
-        PyObject *view = box_view(self, run + each), *packet = view ? PyObject_CallOneArg(how->packet, view) : NULL;
+        PyObject *packet = packet_of(self, how, run + each);
         PyObject *said = packet ? PyObject_CallOneArg(handler->process, packet) : NULL;
-        fine = said_of(self, how, handler->strike, run + each, view, said);
+        fine = said_of(self, how, handler->strike, run + each, said);
         Py_XDECREF(said);
-        Py_XDECREF(packet);
-        Py_XDECREF(view);
+        take_back(self, how, packet);
     }
     return fine;
 }
@@ -319,24 +355,23 @@ static PyObject *batch_answers(const struct treatment *how, PyObject *process_ba
 
 static bool treat_batch(BoxEnd *self, const struct treatment *how, const struct handler *handler, const struct taken *run,
                         uint32_t count) {
-    PyObject *views[BATCH_MAX], *packets = PyList_New(count);
-    uint32_t made = 0;
-    for (; packets && made < count; made++) {
-        views[made] = box_view(self, run + made);
-        PyObject *packet = views[made] ? PyObject_CallOneArg(how->packet, views[made]) : NULL;
-        if (packet)
-            PyList_SET_ITEM(packets, made, packet);
+    PyObject *made[BATCH_MAX], *packets = PyList_New(count);
+    uint32_t number = 0;
+    for (; packets && number < count; number++) {
+        made[number] = packet_of(self, how, run + number);
+        if (made[number])
+            PyList_SET_ITEM(packets, number, Py_NewRef(made[number]));
         else
             Py_CLEAR(packets);
     }
     PyObject *answers = batch_answers(how, handler->process_batch, packets, count);
     bool fine = answers || strike(self, handler->strike, run, count);
     for (uint32_t each = 0; answers && fine && each < count; each++)
-        fine = said_of(self, how, handler->strike, run + each, views[each], PyTuple_GET_ITEM(answers, each));
+        fine = said_of(self, how, handler->strike, run + each, PyTuple_GET_ITEM(answers, each));
     Py_XDECREF(answers);
     Py_XDECREF(packets);
-    while (made)
-        Py_XDECREF(views[--made]);
+    while (number)
+        take_back(self, how, made[--number]);
     return fine;
 }
 

@@ -11,12 +11,13 @@ network.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <structmember.h>
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "_views.h"
 
 struct span {
     const uint8_t *at;
@@ -565,14 +566,20 @@ enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 };
 
 typedef struct {
     PyObject_HEAD
-    PyObject *raw;
+    PyObject *raw;           /* none: made when it is asked for, of `memory` */
+    struct span memory;      /* of a ring, which stays; nowhere: `raw` has the bytes */
     Py_ssize_t transport_at; /* 0: not looked for yet; NOWHERE */
     int proto;               /* behind extension headers; known with the place */
 } View;
 
-/* The bytes of a packet, for as long as nothing of Python's runs. Its memory cannot be kept: who gave it may release it. */
+/* The bytes of a packet, for as long as nothing of Python's runs. Memory of others cannot be kept: who gave it may release
+ * it. */
 static bool bytes_of(View *self, struct span *all) {
     Py_buffer buffer;
+    if (self->memory.at) {
+        *all = self->memory;
+        return true;
+    }
     if (PyObject_GetBuffer(self->raw, &buffer, PyBUF_SIMPLE))
         return false;
     *all = (struct span){buffer.buf, (size_t)buffer.len};
@@ -664,8 +671,33 @@ static int view_init(View *self, PyObject *arguments, PyObject *keywords) {
     }
     Py_INCREF(raw);
     Py_XSETREF(self->raw, raw);
+    self->memory = (struct span){NULL, 0};
     self->transport_at = 0;
     return 0;
+}
+
+static PyObject *view_make(PyTypeObject *type, uint8_t *at, size_t size) {
+    View *made = (View *)type->tp_alloc(type, 0);
+    if (made)
+        made->memory = (struct span){at, size};
+    return (PyObject *)made;
+}
+
+static void view_move(PyObject *packet, uint8_t *at, size_t size) {
+    View *self = (View *)packet;
+    Py_CLEAR(self->raw);
+    self->memory = (struct span){at, size};
+    self->transport_at = 0;
+}
+
+static const struct views views = {view_make, view_move};
+
+static PyObject *view_raw(View *self, void *nothing) {
+    (void)nothing;
+    if (!self->raw)
+        self->raw = PyMemoryView_FromMemory((char *)self->memory.at, (Py_ssize_t)self->memory.size, PyBUF_WRITE);
+    Py_XINCREF(self->raw);
+    return self->raw;
 }
 
 static PyObject *view_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
@@ -688,7 +720,7 @@ static PyObject *part_of(struct span all, size_t from, size_t to) {
     return PyBytes_FromStringAndSize((const char *)all.at + (from < to ? from : to), from < to ? (Py_ssize_t)(to - from) : 0);
 }
 
-enum { VERSION, TTL, SRC, DST };
+enum { VERSION, TTL, SRC, DST, ENDS };
 
 static PyObject *view_head(View *self, void *what) {
     struct span all;
@@ -699,6 +731,7 @@ static PyObject *view_head(View *self, void *what) {
     case VERSION: return PyLong_FromLong(*all.at >> 4);
     case TTL: return has_byte(all, four ? 8 : 7) ? PyLong_FromLong(all.at[four ? 8 : 7]) : NULL;
     case SRC: return four ? part_of(all, 12, 16) : part_of(all, 8, 24);
+    case ENDS: return all.size < (four ? IP4_MIN : IP6) ? part_of(all, 0, 0) : four ? part_of(all, 12, 20) : part_of(all, 8, 40);
     default: return four ? part_of(all, 16, 20) : part_of(all, 24, 40);
     }
 }
@@ -724,6 +757,12 @@ static PyObject *view_port(View *self, void *offset) {
     return PyLong_FromLong(all.at[at] << 8 | all.at[at + 1]);
 }
 
+static PyObject *slice_of(View *self, Py_ssize_t from, Py_ssize_t to) {
+    PyObject *raw = view_raw(self, NULL), *slice = raw ? PySequence_GetSlice(raw, from, to) : NULL;
+    Py_XDECREF(raw);
+    return slice;
+}
+
 static PyObject *view_payload(View *self, void *nothing) {
     (void)nothing;
     struct span all;
@@ -732,9 +771,9 @@ static PyObject *view_payload(View *self, void *nothing) {
     Py_ssize_t at = self->transport_at;
     if (at != NOWHERE && self->proto == UDP && (size_t)at + 8 <= all.size) {
         Py_ssize_t length = all.at[at + 4] << 8 | all.at[at + 5];
-        return PySequence_GetSlice(self->raw, at + 8, at + (length > 8 ? length : 8));
+        return slice_of(self, at + 8, at + (length > 8 ? length : 8));
     }
-    return PySequence_GetSlice(self->raw, payload_at(self, all), PY_SSIZE_T_MAX);
+    return slice_of(self, payload_at(self, all), PY_SSIZE_T_MAX);
 }
 
 static PyObject *view_find_transport(View *self, PyObject *nothing) {
@@ -756,21 +795,17 @@ static PyObject *view_payload_at(View *self, PyObject *nothing) {
 }
 
 static PyGetSetDef view_properties[] = {
+    {"raw", (getter)view_raw, NULL, "All of it, writable.", NULL},
     {"version", (getter)view_head, NULL, "4 or 6.", (void *)VERSION},
     {"ttl", (getter)view_head, NULL, "TTL, or hop limit.", (void *)TTL},
     {"src", (getter)view_head, NULL, "Source address, packed: 4 or 16 bytes.", (void *)SRC},
     {"dst", (getter)view_head, NULL, "Destination address, packed.", (void *)DST},
+    {"ends", (getter)view_head, NULL, "Source and destination address, packed; empty where they are not whole.", (void *)ENDS},
     {"proto", (getter)view_proto, NULL, "Transport protocol, 17 for UDP; behind the extension headers of IPv6.", NULL},
     {"sport", (getter)view_port, NULL, "Source port; 0 where there is none.", (void *)0},
     {"dport", (getter)view_port, NULL, "Destination port; 0 where there is none.", (void *)2},
     {"payload", (getter)view_payload, NULL, "What UDP or TCP carry, without a copy.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-/* Not a property: the interpreter reads members by itself. */
-static PyMemberDef view_members[] = {
-    {"raw", T_OBJECT_EX, offsetof(View, raw), READONLY, "All of it, writable."},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyMethodDef view_methods[] = {
@@ -785,7 +820,6 @@ static PyType_Slot view_slots[] = {
     {Py_tp_new, view_new},
     {Py_tp_init, view_init},
     {Py_tp_dealloc, view_dealloc},
-    {Py_tp_members, view_members},
     {Py_tp_getset, view_properties},
     {Py_tp_methods, view_methods},
     {0, NULL},
@@ -821,22 +855,16 @@ static PyObject *answer_in(struct span all, const struct rules *rules) {
     if (!port || size > 28 + PAYLOAD_MAX)
         Py_RETURN_NONE;
     write_headers(made, all.at, size - 28, REPLY_TTL, (uint32_t)port);
-    return PyByteArray_FromStringAndSize((const char *)made, (Py_ssize_t)size);
+    return PyBytes_FromStringAndSize((const char *)made, (Py_ssize_t)size);
 }
 
 static PyObject *answer_to(PyObject *packet, const struct rules *rules, PyObject *otherwise) {
-    Py_buffer raw;
-    if (PyObject_TypeCheck(packet, view_type) && ((View *)packet)->raw) {
-        if (PyObject_GetBuffer(((View *)packet)->raw, &raw, PyBUF_SIMPLE))
+    struct span all;
+    if (PyObject_TypeCheck(packet, view_type)) {
+        if (!bytes_of((View *)packet, &all))
             return NULL;
-        struct span all = {raw.buf, (size_t)raw.len};
-        PyObject *answer = NULL;
-        bool plain = is_plain(all);
-        if (plain)
-            answer = answer_in(all, rules);
-        PyBuffer_Release(&raw);
-        if (plain)
-            return answer;
+        if (is_plain(all))
+            return answer_in(all, rules);
     }
     return PyObject_CallOneArg(otherwise, packet);
 }
@@ -879,8 +907,12 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_fast", "What mo
 PyMODINIT_FUNC PyInit__fast(void) {
     make_crc_table();
     PyObject *module = PyModule_Create(&definition), *view = PyType_FromSpec(&view_spec);
+    PyObject *offered = PyCapsule_New((void *)&views, VIEWS_NAME, NULL);
     view_type = (PyTypeObject *)view;
-    if (module && view && !PyModule_AddObject(module, "PacketView", view))
+    bool fine = module && view && offered && !PyObject_SetAttrString(view, VIEWS_NAME, offered) &&
+                !PyModule_AddObject(module, "PacketView", view);
+    Py_XDECREF(offered);
+    if (fine)
         return module;
     Py_XDECREF(view);
     Py_XDECREF(module);

@@ -59,6 +59,13 @@ class PythonPacketView:
         return (raw[16:20] if raw[0] < 0x60 else raw[24:40]).tobytes()
 
     @property
+    def ends(self) -> bytes:
+        """Source and destination address, packed, in one: 8 or 32 bytes; none where the packet ends before them."""
+        raw = self.raw
+        first, last = (12, 20) if raw[0] < 0x60 else (8, 40)
+        return raw[first:last].tobytes() if len(raw) >= last else b""
+
+    @property
     def ttl(self) -> int:
         """TTL, or hop limit."""
         raw = self.raw

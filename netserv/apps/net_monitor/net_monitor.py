@@ -13,7 +13,6 @@ the last one, the last of them with `done`. What cannot be delivered is added to
 
 import json
 import math
-import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
@@ -35,10 +34,6 @@ LAST_S = 1.0
 
 Flow = tuple[int, bytes]
 "TTL; source and destination."
-
-_FOUR = struct.Struct("!8xB3x8s").unpack_from
-_SIX = struct.Struct("!7xB32s").unpack_from
-_SIX_MIN = 40
 
 
 class NetMonitor(Activator):
@@ -70,9 +65,9 @@ class NetMonitor(Activator):
 
     def process(self, packet: Packet) -> Verdict:
         """Count one packet."""
-        raw, counts = packet.raw, self._counts
-        if raw[0] < 0x60 or len(raw) >= _SIX_MIN:
-            flow = _FOUR(raw) if raw[0] < 0x60 else _SIX(raw)
+        ends, counts = packet.ends, self._counts
+        if ends:
+            flow = packet.ttl, ends
             if flow in counts or len(counts) < FLOWS_MAX:
                 counts[flow] += 1
             else:
@@ -82,8 +77,7 @@ class NetMonitor(Activator):
 
     def process_batch(self, packets: Sequence[Packet]) -> Verdict:
         """Count many: what is done for each is done by the interpreter's own loops."""
-        views = [packet.raw for packet in packets]
-        flows = [_FOUR(raw) if raw[0] < 0x60 else _SIX(raw) for raw in views if raw[0] < 0x60 or len(raw) >= _SIX_MIN]
+        flows = [(packet.ttl, ends) for packet in packets if (ends := packet.ends)]
         counts = self._counts
         if len(counts) < FLOWS_MAX:
             counts.update(flows)

@@ -46,7 +46,7 @@ def view(data: bytes) -> Packet:
 PYTHON = type("Packet", (PythonPacketView,), dict(vars(Packet)))
 "`Packet` above the form in Python, where the other one is in C."
 ASKED = (
-    *("version", "src", "dst", "ttl", "proto", "sport", "dport"),
+    *("version", "src", "dst", "ends", "ttl", "proto", "sport", "dport"),
     *("_find_transport", "_ports_at", "_payload_at"),
 )
 
@@ -113,6 +113,7 @@ def test_a_packet_is_taken_apart(ends: tuple[str, str], proto: int) -> None:
     assert packet.version == ip_address(ends[0]).version
     assert (packet.source, packet.destination) == (ip_address(ends[0]), ip_address(ends[1]))
     assert (packet.src, packet.dst) == (packet.source.packed, packet.destination.packed)
+    assert packet.ends == packet.src + packet.dst
     assert (packet.proto, packet.sport, packet.dport, packet.ttl) == (proto, 5060, 6000, 61)
     assert bytes(packet.payload) == b"NOTIFY "
     assert repr(packet).startswith(f"<Packet {ends[0]} 5060 > {ends[1]} 6000 proto {proto} ttl 61")

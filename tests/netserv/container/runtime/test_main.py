@@ -26,7 +26,7 @@ from netserv.forwarding.ring import (
 )
 from netserv.modules.packets import UDP
 from tests.netserv.container.runtime.boxes import Box, until
-from tests.netserv.modules.test_packets import FOUR, packet_bytes
+from tests.netserv.modules.test_packets import FOUR, SIX, packet_bytes
 
 ENDS = sorted({BoxEnd, PythonBoxEnd}, key=lambda end: end.__module__)
 PACKET = packet_bytes(FOUR, UDP, b"NOTIFY sip:x")
@@ -73,6 +73,8 @@ def test_packets_of_no_module_are_for_the_policy(box: Box) -> None:
         ("COUNT_FLOW", (COUNT_FLOW, b"")),
         ("packet.replaced(b'other')", (CHANGED, packet_bytes(FOUR, UDP, b"other"))),
         ("packet.replaced(b'longer' * 9)", (CHANGED, packet_bytes(FOUR, UDP, b"longer" * 9))),
+        ("bytes(packet.raw)", (CHANGED, PACKET)),
+        ("bytearray(packet.raw)", (CHANGED, PACKET)),
         ("memoryview(bytes(packet.raw))", (CHANGED, PACKET)),
         ("packet", (CHANGED, PACKET)),
         ("packet.raw[:20]", (CHANGED, PACKET[:20])),
@@ -94,6 +96,40 @@ def test_a_packet_may_be_changed_in_place(box: Box) -> None:
     """
     box.run(1, HEAD + "class M(A):\n" + text, filters=(1,))
     assert box.answers(PACKET) == [(CHANGED, packet_bytes(FOUR, UDP, b"SILENT sip:x"))]
+
+
+KEPT = """
+kept = []
+def sizes(self, packet):
+    self.kept.append(packet)
+    return packet.replaced(b" ".join(b"%d" % len(each) for each in self.kept))
+"""
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "def process(self, packet): return self.sizes(packet)",
+        "def process_batch(self, packets): return [self.sizes(packet) for packet in packets]",
+    ],
+    ids=["process", "process_batch"],
+)
+def test_a_packet_that_a_module_keeps_does_not_become_another_one(box: Box, function: str) -> None:
+    box.attach()
+    box.run(1, module(KEPT + function), filters=(1,))
+    for size in (b"30", b"30 31", b"30 31 32"):
+        ((verdict, answer),) = box.answers(packet_bytes(FOUR, UDP, b"x" * (int(size[-2:]) - 28)))
+        assert (verdict, answer[28:]) == (CHANGED, size)
+
+
+def test_what_was_found_in_a_packet_is_not_taken_for_that_of_the_next(box: Box) -> None:
+    box.attach()
+    body = "def process(self, packet): return packet.reply(b'%d %d' % (packet.dport, len(packet.payload)))"
+    box.run(1, module(body), filters=(1,))
+    for ends, payload, port in ((FOUR, b"four", 6001), (SIX, b"six", 6002), (FOUR, b"", 6003), (SIX, b"VI", 6004)):
+        ((verdict, answer),) = box.answers(packet_bytes(ends, UDP, payload, (5060, port)))
+        assert verdict == CHANGED
+        assert answer.endswith(b"%d %d" % (port, len(payload)))
 
 
 @pytest.mark.parametrize(
