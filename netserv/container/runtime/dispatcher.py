@@ -96,7 +96,8 @@ class Dispatcher:
 
     Attributes:
         alone: handlers of filters that no other module has.
-        packet: makes of the memory of a packet what modules get.
+        packet: makes of the memory of a packet what modules get. Where its type allows it (`modules/_views.h`), the
+            compiled end makes them by itself, and uses again what modules have left.
         verdicts: answers that are frequent, and say all.
         other: has other answers given; raises where something is none.
         checked: the answers to a batch, where they are neither a list nor a tuple of its length.
