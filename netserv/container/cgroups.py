@@ -201,17 +201,19 @@ class Group:
             (self._places["cpu"] / file).write_text(value)
 
     def _limit(self, limits: Limits) -> Iterator[GroupWall]:
+        self._limit_swap("-1")  # memory can be no more than both together
         for wall, file, value in self._limit_files(limits):
             path = self._places[wall] / file
             path.write_text(value)
             yield GroupWall(wall, file, path.read_text().strip())
-        if self._hierarchy["memory"].version == 1:
-            with suppress(OSError):  # no swap is counted
-                path = self._places["memory"] / "memory.memsw.limit_in_bytes"
-                path.write_text(str(limits.memory_bytes))
-        else:
-            with suppress(OSError):
-                (self._places["memory"] / "memory.swap.max").write_text("0")
+        self._limit_swap(str(limits.memory_bytes))
+
+    def _limit_swap(self, both: str) -> None:
+        """So much memory and swap together; in version 2 no swap at all."""
+        first = self._hierarchy["memory"].version == 1
+        file, value = ("memory.memsw.limit_in_bytes", both) if first else ("memory.swap.max", "0")
+        with suppress(OSError):  # no swap is counted
+            (self._places["memory"] / file).write_text(value)
 
     def _limit_files(self, limits: Limits) -> Iterator[tuple[str, str, str]]:
         first = {name: self._hierarchy[name].version == 1 for name in CONTROLLERS}

@@ -727,12 +727,13 @@ static PyObject *view_head(View *self, void *what) {
     if (!bytes_of(self, &all) || !has_byte(all, 0))
         return NULL;
     bool four = is_four(all);
+    size_t first = four ? 12 : 8, last = four ? IP4_MIN : IP6; /* of the addresses */
     switch ((intptr_t)what) {
     case VERSION: return PyLong_FromLong(*all.at >> 4);
     case TTL: return has_byte(all, four ? 8 : 7) ? PyLong_FromLong(all.at[four ? 8 : 7]) : NULL;
-    case SRC: return four ? part_of(all, 12, 16) : part_of(all, 8, 24);
-    case ENDS: return all.size < (four ? IP4_MIN : IP6) ? part_of(all, 0, 0) : four ? part_of(all, 12, 20) : part_of(all, 8, 40);
-    default: return four ? part_of(all, 16, 20) : part_of(all, 24, 40);
+    case SRC: return part_of(all, first, (first + last) / 2);
+    case DST: return part_of(all, (first + last) / 2, last);
+    default: return part_of(all, first, all.size < last ? first : last);
     }
 }
 

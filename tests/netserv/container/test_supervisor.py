@@ -203,9 +203,10 @@ async def test_the_others_come_back_when_a_container_is_ended_because_of_one() -
         assert await next_event(supervisor, Loaded) == Loaded(innocent, again=True)
 
 
-def quotas(places: set[Path]) -> list[str]:
-    """Of the processor, in whichever version."""
-    files = [path for place in places for name in ("cpu.cfs_quota_us", "cpu.max") for path in place.glob(f"c0/{name}")]
+def of_controller(places: set[Path], controller: str) -> list[str]:
+    """The limit of the first container, in whichever version of control groups."""
+    names = {"cpu": ("cpu.cfs_quota_us", "cpu.max"), "memory": ("memory.limit_in_bytes", "memory.max")}[controller]
+    files = [path for place in places for name in names for path in place.glob(f"c0/{name}")]
     return [path.read_text().split()[0] for path in files]
 
 
@@ -213,13 +214,24 @@ async def test_what_is_killed_has_no_share_of_the_processor_to_wait_for_until_it
     async with supervised(config(load_s=0.3)) as supervisor:
         await supervisor.install(installation())
         places = groups(status(supervisor).process)
-        assert quotas(places) == ["5000"]
+        assert of_controller(places, "cpu") == ["5000"]
         with pytest.raises(UnreachableError, match=r"has not started in 0.3 s"):
             await supervisor.install(installation("import time; time.sleep(60)"))
-        assert quotas(places) in (["-1"], ["max"])
+        assert of_controller(places, "cpu") in (["-1"], ["max"])
         await next_event(supervisor, Stopped)
         await next_event(supervisor, Loaded)
-        assert quotas(places) == ["5000"]
+        assert of_controller(places, "cpu") == ["5000"]
+
+
+@pytest.mark.parametrize("mib", [48, 96])
+async def test_limits_that_have_changed_count_from_the_next_start(mib: int) -> None:
+    async with supervised() as supervisor:
+        await supervisor.install(installation())
+        os.kill(status(supervisor).process, signal.SIGKILL)
+        await next_event(supervisor, Died)
+        changed = account("alice", limits=limits(memory_bytes=mib << 20))
+        await supervisor.install(installation(account=changed))
+        assert of_controller(groups(status(supervisor).process), "memory") == [str(mib << 20)]
 
 
 async def test_the_death_of_the_zygote_is_that_of_all_and_the_next_module_gets_another() -> None:
